@@ -1,0 +1,214 @@
+//! The build script's logic: choose between prebuilt PTX and nvcc, and write
+//! `ptx_modules.rs`, which `src/ptx.rs` includes.
+
+mod archs;
+mod env;
+mod error;
+pub mod fnv;
+mod generated;
+mod manifest;
+mod nvcc;
+mod ptx_header;
+mod sources;
+mod table;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use error::BuildError;
+
+use archs::ArchList;
+use env::Env;
+use nvcc::Lookup;
+use table::Table;
+
+/// The file written into [`Request::out_dir`].
+pub const GENERATED: &str = "ptx_modules.rs";
+/// Where the CUDA sources are, relative to the package.
+pub const KERNELS: &str = "kernels";
+/// Where the prebuilt PTX is, relative to the package.
+pub const PREBUILT: &str = "kernels/prebuilt";
+
+/// What one run of the build script works on.
+pub struct Request<'a> {
+    /// The package root (`CARGO_MANIFEST_DIR`).
+    pub package: PathBuf,
+    /// Where to write (`OUT_DIR`).
+    pub out_dir: PathBuf,
+    /// How many nvcc processes may run at once (`NUM_JOBS`).
+    pub jobs: usize,
+    /// The environment, which notes the variables that were read.
+    env: Env<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// The request that cargo's variables, read through `get`, amount to.
+    ///
+    /// # Errors
+    /// cargo did not set them: this is not a build script's environment.
+    pub fn under_cargo(get: &'a dyn Fn(&str) -> Option<OsString>) -> Result<Self, BuildError> {
+        let path = |name| {
+            get(name)
+                .map(PathBuf::from)
+                .ok_or(BuildError::NotUnderCargo { name })
+        };
+        Ok(Self {
+            package: path("CARGO_MANIFEST_DIR")?,
+            out_dir: path("OUT_DIR")?,
+            jobs: get("NUM_JOBS")
+                .and_then(|jobs| jobs.to_str()?.parse().ok())
+                .unwrap_or(1),
+            env: Env::new(get),
+        })
+    }
+}
+
+/// One compiled module, ready to be embedded.
+#[derive(Debug)]
+pub struct Ptx {
+    /// The `.cu` file's stem.
+    pub family: String,
+    /// The activation dtype.
+    pub dtype: String,
+    /// Compute capability × 10.
+    pub target: u32,
+    /// PTX ISA, (major, minor).
+    pub isa: (u32, u32),
+    /// The file's name in the folder of its [`Origin`].
+    pub file: String,
+}
+
+/// Where the embedded PTX comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// From [`PREBUILT`], in the package.
+    Prebuilt,
+    /// Compiled into `OUT_DIR` by this run.
+    Nvcc,
+}
+
+/// What `WARPNORM_PTX` asks for.
+enum Mode {
+    Auto,
+    Prebuilt,
+    Nvcc,
+}
+
+struct Embedded {
+    origin: Origin,
+    compiler: String,
+    modules: Vec<Ptx>,
+}
+
+/// Writes [`GENERATED`] and returns the lines that cargo is to be told.
+///
+/// # Errors
+/// A variable that cannot be understood, an unreadable file, PTX that does not
+/// belong to the sources, or a failing nvcc.
+pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
+    let kernels = request.package.join(KERNELS);
+    let table = table::read(&kernels)?;
+    let source_hash = sources::hash(&kernels)?;
+    let mode = Mode::read(&request.env)?;
+    let archs = ArchList::read(&request.env, &table.targets)?;
+
+    // cargo scans a folder named here for changes, files added and the
+    // prebuilt ones included.
+    let mut directives = vec![format!("cargo::rerun-if-changed={KERNELS}")];
+
+    let nvcc = match mode {
+        Mode::Prebuilt => None,
+        Mode::Auto | Mode::Nvcc => Some(nvcc::find(&request.env)?),
+    };
+    let embedded = match (mode, nvcc) {
+        (_, Some(Lookup::Found(nvcc))) => {
+            directives.push(format!("cargo::rerun-if-changed={}", nvcc.display()));
+            directives.extend(archs.warning());
+            compile(request, &nvcc, &table, &archs, &mut directives)?
+        }
+        (Mode::Nvcc, Some(Lookup::Missing { searched })) => {
+            return Err(BuildError::NvccNotFound { searched });
+        }
+        (_, lookup) => {
+            let searched = lookup.map_or_else(Vec::new, Lookup::into_searched);
+            directives.extend(archs.ignored_warning());
+            prebuilt(&request.package, &table, &source_hash, searched)?
+        }
+    };
+
+    let generated = request.out_dir.join(GENERATED);
+    fs::write(&generated, generated::source(&embedded, &source_hash)).map_err(|source| {
+        BuildError::Io {
+            doing: "write",
+            path: generated,
+            source,
+        }
+    })?;
+    directives.extend(
+        request
+            .env
+            .names_read()
+            .map(|name| format!("cargo::rerun-if-env-changed={name}")),
+    );
+    Ok(directives)
+}
+
+impl Mode {
+    fn read(env: &Env) -> Result<Self, BuildError> {
+        // docs.rs builds without a network and without nvcc.
+        if env.var("DOCS_RS").is_some() {
+            return Ok(Self::Prebuilt);
+        }
+        match env.text("WARPNORM_PTX")?.as_deref() {
+            None | Some("auto") => Ok(Self::Auto),
+            Some("prebuilt") => Ok(Self::Prebuilt),
+            Some("nvcc") => Ok(Self::Nvcc),
+            Some(other) => Err(BuildError::Mode {
+                given: other.to_owned(),
+            }),
+        }
+    }
+}
+
+fn prebuilt(
+    package: &Path,
+    table: &Table,
+    source_hash: &str,
+    searched: Vec<String>,
+) -> Result<Embedded, BuildError> {
+    match manifest::load(&package.join(PREBUILT), table, source_hash) {
+        Ok((compiler, modules)) => Ok(Embedded {
+            origin: Origin::Prebuilt,
+            compiler,
+            modules,
+        }),
+        Err(reason) => Err(BuildError::Prebuilt { reason, searched }),
+    }
+}
+
+fn compile(
+    request: &Request,
+    nvcc: &Path,
+    table: &Table,
+    archs: &ArchList,
+    directives: &mut Vec<String>,
+) -> Result<Embedded, BuildError> {
+    // nvcc itself reads these.
+    for name in ["NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS", "NVCC_CCBIN"] {
+        request.env.var(name);
+    }
+    let compiler = nvcc::version(nvcc)?;
+    let compiled = nvcc::compile(nvcc, table, archs.targets(), request)?;
+    directives.extend(
+        compiled
+            .warnings
+            .iter()
+            .map(|line| format!("cargo::warning=nvcc: {line}")),
+    );
+    Ok(Embedded {
+        origin: Origin::Nvcc,
+        compiler,
+        modules: compiled.modules,
+    })
+}

@@ -1,0 +1,83 @@
+// Element types: how a value is stored, widened to f32 and rounded back.
+//
+// No toolkit header is used, so that every compiler sees the same instructions: widening is exact,
+// narrowing rounds to nearest, ties to even, and turns every NaN into the canonical one (what `cvt` does).
+#pragma once
+
+namespace warpnorm {
+
+struct F32 {
+    using Bits = unsigned int;
+    static constexpr bool IS_F32 = true;
+
+    static __device__ __forceinline__ float widen(Bits bits) { return __uint_as_float(bits); }
+    static __device__ __forceinline__ Bits narrow(float value) { return __float_as_uint(value); }
+};
+
+struct F16 {
+    using Bits = unsigned short;
+    static constexpr bool IS_F32 = false;
+
+    static __device__ __forceinline__ float widen(Bits bits) {
+        float value;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+        return value;
+    }
+    static __device__ __forceinline__ Bits narrow(float value) {
+        Bits bits;
+        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+        return bits;
+    }
+};
+
+struct BF16 {
+    using Bits = unsigned short;
+    static constexpr bool IS_F32 = false;
+
+    static __device__ __forceinline__ float widen(Bits bits) {
+        return __uint_as_float(static_cast<unsigned int>(bits) << 16);
+    }
+    static __device__ __forceinline__ Bits narrow(float value) {
+#if __CUDA_ARCH__ >= 900
+        Bits bits;
+        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+        return bits;
+#else
+        // The base target has no bf16 conversion. Adding 0x7fff plus the lowest kept bit carries into
+        // the kept half exactly when the value lies above the midpoint, or on it with an odd neighbour.
+        const unsigned int bits = __float_as_uint(value);
+        const unsigned int rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+        return static_cast<Bits>(value != value ? 0x7fffu : rounded);
+#endif
+    }
+};
+
+/// The value after rounding to the storage type: R of the formulas.
+template <class Element>
+__device__ __forceinline__ float round_to(float value) {
+    return Element::widen(Element::narrow(value));
+}
+
+/// Two values rounded to a 16-bit type, the first in the lower half.
+template <class Element>
+__device__ __forceinline__ unsigned int narrow_pair(float low, float high) {
+    return static_cast<unsigned int>(Element::narrow(low)) | static_cast<unsigned int>(Element::narrow(high)) << 16;
+}
+
+#if __CUDA_ARCH__ >= 900
+template <>
+__device__ __forceinline__ unsigned int narrow_pair<F16>(float low, float high) {
+    unsigned int pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+template <>
+__device__ __forceinline__ unsigned int narrow_pair<BF16>(float low, float high) {
+    unsigned int pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+#endif
+
+}  // namespace warpnorm

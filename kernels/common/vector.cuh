@@ -1,0 +1,160 @@
+// Chunks: the unit of memory that one thread owns.
+//
+// A chunk is 16 bytes of the activation type. It moves in one 16-byte access where address and length
+// allow and element by element where not: the same elements in the same thread either way.
+//
+// Global memory is accessed by these functions alone. The narrow forms are predicated, not branched
+// around, so that all accesses of a chunk are in flight together; a thread never touches an element
+// that is not its own, not even to complete a wider access.
+#pragma once
+
+#include "element.cuh"
+
+namespace warpnorm {
+
+constexpr unsigned int CHUNK_BYTES = 16;
+
+/// Elements in a chunk of this type.
+template <class Element>
+constexpr unsigned int CHUNK = CHUNK_BYTES / sizeof(typename Element::Bits);
+
+/// An address in global memory.
+using Address = unsigned long long;
+
+/// Sixteen bytes as they lie in memory; converted only when they are used, so that the loads of a
+/// thread are all in flight before the first of them is waited for.
+struct RawChunk {
+    unsigned int words[4];
+};
+
+__device__ __forceinline__ uint4 to_words(const RawChunk& raw) {
+    return make_uint4(raw.words[0], raw.words[1], raw.words[2], raw.words[3]);
+}
+
+__device__ __forceinline__ RawChunk from_words(const uint4& words) {
+    return {{words.x, words.y, words.z, words.w}};
+}
+
+template <class Element>
+__device__ __forceinline__ float element_of(const RawChunk& raw, unsigned int index) {
+    if constexpr (sizeof(typename Element::Bits) == 4) {
+        return Element::widen(raw.words[index]);
+    } else {
+        const unsigned int word = raw.words[index / 2];
+        return Element::widen(static_cast<typename Element::Bits>(index % 2 ? word >> 16 : word));
+    }
+}
+
+__device__ __forceinline__ RawChunk load_wide(Address from) {
+    RawChunk raw;
+    asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(raw.words[0]), "=r"(raw.words[1]), "=r"(raw.words[2]), "=r"(raw.words[3])
+                 : "l"(from)
+                 : "memory");
+    return raw;
+}
+
+__device__ __forceinline__ void store_wide(Address to, const RawChunk& raw) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(raw.words[0]), "r"(raw.words[1]),
+                 "r"(raw.words[2]), "r"(raw.words[3])
+                 : "memory");
+}
+
+__device__ __forceinline__ void store_f32(Address to, float value) {
+    asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(value) : "memory");
+}
+
+/// The first `valid` of four 32-bit elements; zero bits for the others.
+__device__ __forceinline__ RawChunk load_narrow_32(Address from, unsigned int valid) {
+    RawChunk raw = {};
+    asm volatile(
+        "{.reg .pred p, q, r, s;\n\t"
+        "setp.gt.u32 p, %5, 0; setp.gt.u32 q, %5, 1; setp.gt.u32 r, %5, 2; setp.gt.u32 s, %5, 3;\n\t"
+        "@p ld.global.b32 %0, [%4]; @q ld.global.b32 %1, [%4+4];\n\t"
+        "@r ld.global.b32 %2, [%4+8]; @s ld.global.b32 %3, [%4+12];}"
+        : "+r"(raw.words[0]), "+r"(raw.words[1]), "+r"(raw.words[2]), "+r"(raw.words[3])
+        : "l"(from), "r"(valid)
+        : "memory");
+    return raw;
+}
+
+__device__ __forceinline__ void store_narrow_32(Address to, const RawChunk& raw, unsigned int valid) {
+    asm volatile(
+        "{.reg .pred p, q, r, s;\n\t"
+        "setp.gt.u32 p, %5, 0; setp.gt.u32 q, %5, 1; setp.gt.u32 r, %5, 2; setp.gt.u32 s, %5, 3;\n\t"
+        "@p st.global.b32 [%0], %1; @q st.global.b32 [%0+4], %2;\n\t"
+        "@r st.global.b32 [%0+8], %3; @s st.global.b32 [%0+12], %4;}" ::"l"(to),
+        "r"(raw.words[0]), "r"(raw.words[1]), "r"(raw.words[2]), "r"(raw.words[3]), "r"(valid)
+        : "memory");
+}
+
+/// How many of `valid` elements lie at or past place FIRST.
+template <unsigned int FIRST>
+__device__ __forceinline__ unsigned int beyond(unsigned int valid) {
+    return valid > FIRST ? valid - FIRST : 0;
+}
+
+/// The elements 4·HALF to 4·HALF + 3 of a chunk of eight 16-bit elements, of which `valid` exist.
+template <unsigned int HALF>
+__device__ __forceinline__ void load_narrow_16(Address from, unsigned int valid, RawChunk& raw) {
+    asm volatile(
+        "{.reg .pred p, q, r, s; .reg .b16 a, b, c, d;\n\t"
+        "mov.b16 a, 0; mov.b16 b, 0; mov.b16 c, 0; mov.b16 d, 0;\n\t"
+        "setp.gt.u32 p, %3, 0; setp.gt.u32 q, %3, 1; setp.gt.u32 r, %3, 2; setp.gt.u32 s, %3, 3;\n\t"
+        "@p ld.global.b16 a, [%2]; @q ld.global.b16 b, [%2+2];\n\t"
+        "@r ld.global.b16 c, [%2+4]; @s ld.global.b16 d, [%2+6];\n\t"
+        "mov.b32 %0, {a, b}; mov.b32 %1, {c, d};}"
+        : "=r"(raw.words[2 * HALF]), "=r"(raw.words[2 * HALF + 1])
+        : "l"(from + 8 * HALF), "r"(beyond<4 * HALF>(valid))
+        : "memory");
+}
+
+template <unsigned int HALF>
+__device__ __forceinline__ void store_narrow_16(Address to, const RawChunk& raw, unsigned int valid) {
+    asm volatile(
+        "{.reg .pred p, q, r, s; .reg .b16 a, b, c, d;\n\t"
+        "mov.b32 {a, b}, %1; mov.b32 {c, d}, %2;\n\t"
+        "setp.gt.u32 p, %3, 0; setp.gt.u32 q, %3, 1; setp.gt.u32 r, %3, 2; setp.gt.u32 s, %3, 3;\n\t"
+        "@p st.global.b16 [%0], a; @q st.global.b16 [%0+2], b;\n\t"
+        "@r st.global.b16 [%0+4], c; @s st.global.b16 [%0+6], d;}" ::"l"(to + 8 * HALF),
+        "r"(raw.words[2 * HALF]), "r"(raw.words[2 * HALF + 1]), "r"(beyond<4 * HALF>(valid))
+        : "memory");
+}
+
+/// Loads `valid` elements (0 to CHUNK) that start at `from`; the others become zero bits.
+/// `wide` promises that `from` is a multiple of 16 bytes.
+template <class Element>
+__device__ __forceinline__ RawChunk load_chunk(Address from, unsigned int valid, bool wide) {
+    if (wide && valid == CHUNK<Element>) return load_wide(from);
+    if constexpr (sizeof(typename Element::Bits) == 4) {
+        return load_narrow_32(from, valid);
+    } else {
+        RawChunk raw;
+        load_narrow_16<0>(from, valid, raw);
+        load_narrow_16<1>(from, valid, raw);
+        return raw;
+    }
+}
+
+/// Stores the first `valid` elements of a chunk, rounded to Element; `wide` as for load_chunk.
+template <class Element>
+__device__ __forceinline__ void store_chunk(Address to, const float* values, unsigned int valid, bool wide) {
+    RawChunk raw;
+    if constexpr (sizeof(typename Element::Bits) == 4) {
+#pragma unroll
+        for (unsigned int w = 0; w < 4; ++w) raw.words[w] = Element::narrow(values[w]);
+    } else {
+#pragma unroll
+        for (unsigned int w = 0; w < 4; ++w) raw.words[w] = narrow_pair<Element>(values[2 * w], values[2 * w + 1]);
+    }
+    if (wide && valid == CHUNK<Element>) {
+        store_wide(to, raw);
+    } else if constexpr (sizeof(typename Element::Bits) == 4) {
+        store_narrow_32(to, raw, valid);
+    } else {
+        store_narrow_16<0>(to, raw, valid);
+        store_narrow_16<1>(to, raw, valid);
+    }
+}
+
+}  // namespace warpnorm

@@ -1,0 +1,33 @@
+// Reductions inside one warp.
+#pragma once
+
+namespace warpnorm {
+
+constexpr unsigned int WARP = 32;
+constexpr unsigned int ALL_LANES = 0xffffffffu;
+
+__device__ __forceinline__ float shuffle_down(float value, unsigned int delta, unsigned int width) {
+    return __shfl_down_sync(ALL_LANES, value, delta, width);
+}
+
+/// The value that the first lane of each segment of `width` lanes holds, in every lane of the segment.
+__device__ __forceinline__ float from_first_lane(float value, unsigned int width) {
+    return __shfl_sync(ALL_LANES, value, 0, width);
+}
+
+/// Merges the states of the first `count` lanes of every segment of `width` lanes (a power of two).
+///
+/// A step of distance d leaves in lane i < d of a segment the states of the lanes i, i + d, i + 2d, …
+/// merged in a tree; after the last step the segment's first lane holds them all. Other lanes hold
+/// partial results that nobody reads. The lower lane is always the left operand, so the order of the
+/// arithmetic depends on `count` alone. Lanes from `count` to the end of the segment hold empty states.
+template <class State>
+__device__ __forceinline__ State reduce_lanes(State state, unsigned int count, unsigned int width) {
+#pragma unroll 1
+    for (unsigned int distance = width / 2; distance > 0; distance /= 2) {
+        if (distance < count) state.merge(state.shuffled_down(distance, width));
+    }
+    return state;
+}
+
+}  // namespace warpnorm

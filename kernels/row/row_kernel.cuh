@@ -1,0 +1,139 @@
+// The row kernel: one team reduces one row and writes it normalised.
+//
+//     h = source(x, residual)    s = statistic(h)    sink(normalise(h, s))
+//
+// Two regimes share every piece of it. In the registers regime a row is one slab and stays in the
+// team's registers between the statistic and the sink. In the looped regime the team walks the row in
+// slabs twice; in between, the row waits in shared memory or is read again. A thread reads, stages and
+// writes the same elements in both passes, so outputs may lie over inputs and the stage needs no barrier.
+#pragma once
+
+#include "args.cuh"
+#include "group.cuh"
+#include "sink.cuh"
+#include "source.cuh"
+#include "statistic.cuh"
+
+namespace warpnorm {
+
+constexpr unsigned int MAX_CTA_THREADS = 1024;
+
+template <class Statistic>
+__device__ __forceinline__ void store_statistic(const typename Statistic::Result& result, const Team& team,
+                                                const RowArgs& args, unsigned long long row) {
+    if (team.rank != 0) return;
+    if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), Statistic::mean(result));
+    if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), result.rstd);
+}
+
+template <class Statistic, class Source, class Sink>
+__device__ __forceinline__ void emit(Values& h, const typename Statistic::Result& result, const Source& source,
+                                     const typename Sink::Weights* weights,
+                                     const Group<typename Source::Element>& group, const RowArgs& args,
+                                     unsigned long long row) {
+    source.store_residual(h, group, args, row);
+    source.output(h, args);
+#pragma unroll
+    for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) h.at[e] = Statistic::normalise(h.at[e], result);
+    Sink::store(h, weights, group, args, row);
+}
+
+/// The registers regime. Grid: one CTA for every blockDim.x / team_threads rows.
+template <class Statistic, class Source, class Sink>
+__device__ __forceinline__ void registers_row(const RowArgs& args) {
+    using Element = typename Source::Element;
+    __shared__ typename Statistic::State::Slot slots[MAX_TEAM_WARPS];
+
+    const Team team = Team::of_this_thread(args.team_threads);
+    const unsigned long long teams = blockDim.x / args.team_threads;
+    const unsigned long long row = blockIdx.x * teams + team.index;
+    const bool exists = row < args.rows;
+    // Teams past the last row keep their lanes for the shuffles of their neighbours.
+    const Group<Element> group(team, 0, exists ? args.hidden : 0);
+
+    const Source source(args, row);
+    const typename Source::Raw raw = source.load(group);
+    typename Sink::Weights weights;
+    if constexpr (Sink::WEIGHTS_FIRST) weights = Sink::load_weights(group, args);
+
+    Values h = source.h(raw, args);
+    typename Statistic::State state = Statistic::of_group(h, group, args);
+    state = team.reduce(state, slots);
+    const typename Statistic::Result result = Statistic::result(state, team.lanes(), args);
+
+    if (!exists) return;
+    store_statistic<Statistic>(result, team, args, row);
+    emit<Statistic, Source, Sink>(h, result, source, Sink::WEIGHTS_FIRST ? &weights : nullptr, group, args, row);
+}
+
+/// The looped regime. Grid: one CTA, which is one team, for every row longer than a slab.
+template <class Statistic, class Source, class Sink>
+__device__ __forceinline__ void looped_row(const RowArgs& args) {
+    using Element = typename Source::Element;
+    __shared__ typename Statistic::State::Slot slots[MAX_TEAM_WARPS];
+    extern __shared__ uint4 stage[];
+
+    const Team team = Team::of_this_thread(args.team_threads);
+    const unsigned long long row = blockIdx.x;
+    const bool staged = args.flags & STAGED;
+    const unsigned int slabs = (args.hidden - 1) / (GROUP_ELEMENTS * team.threads) + 1;
+    const Source source(args, row);
+
+    typename Statistic::State state;
+#pragma unroll 1
+    for (unsigned int slab = 0; slab < slabs; ++slab) {
+        const Group<Element> group(team, slab, args.hidden);
+        const typename Source::Raw raw = source.load(group);
+        const Values h = source.h(raw, args);
+        if (staged) Source::stage(stage, raw, h, group, args);
+        const typename Statistic::State share = Statistic::of_group(h, group, args);
+        if (slab == 0) {
+            state = share;
+        } else {
+            state.merge(share);
+        }
+    }
+    state = team.reduce(state, slots);
+    const typename Statistic::Result result = Statistic::result(state, team.lanes(), args);
+    store_statistic<Statistic>(result, team, args, row);
+
+#pragma unroll 1
+    for (unsigned int slab = 0; slab < slabs; ++slab) {
+        const Group<Element> group(team, slab, args.hidden);
+        Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), args);
+        emit<Statistic, Source, Sink>(h, result, source, nullptr, group, args, row);
+    }
+}
+
+}  // namespace warpnorm
+
+#if defined(WARPNORM_ACTIVATION_F32)
+#define WARPNORM_ELEMENT warpnorm::F32
+#define WARPNORM_ELEMENT_NAME f32
+#elif defined(WARPNORM_ACTIVATION_F16)
+#define WARPNORM_ELEMENT warpnorm::F16
+#define WARPNORM_ELEMENT_NAME f16
+#elif defined(WARPNORM_ACTIVATION_BF16)
+#define WARPNORM_ELEMENT warpnorm::BF16
+#define WARPNORM_ELEMENT_NAME bf16
+#else
+#error "define WARPNORM_ACTIVATION_F32, WARPNORM_ACTIVATION_F16 or WARPNORM_ACTIVATION_BF16"
+#endif
+
+#define WARPNORM_JOIN(family, element, source, regime) family##_##element##_##source##_##regime
+#define WARPNORM_NAME(family, element, source, regime) WARPNORM_JOIN(family, element, source, regime)
+
+#define WARPNORM_KERNEL(family, Statistic, source_name, Source, regime)                                       \
+    extern "C" __global__ void __launch_bounds__(warpnorm::MAX_CTA_THREADS)                                   \
+        WARPNORM_NAME(family, WARPNORM_ELEMENT_NAME, source_name,                                             \
+                      regime)(const __grid_constant__ warpnorm::RowArgs args) {                               \
+        warpnorm::regime##_row<warpnorm::Statistic<WARPNORM_ELEMENT>, warpnorm::Source<WARPNORM_ELEMENT>,     \
+                               warpnorm::Store<WARPNORM_ELEMENT>>(args);                                      \
+    }
+
+/// The kernels of one family: family_element_source_regime.
+#define WARPNORM_FAMILY(family, Statistic)                            \
+    WARPNORM_KERNEL(family, Statistic, plain, Plain, registers)       \
+    WARPNORM_KERNEL(family, Statistic, plain, Plain, looped)          \
+    WARPNORM_KERNEL(family, Statistic, add, ResidualAdd, registers)   \
+    WARPNORM_KERNEL(family, Statistic, add, ResidualAdd, looped)

@@ -1,0 +1,216 @@
+// Statistics: what a row is reduced to, and how a value is normalised by it.
+//
+// A statistic has a State that merges (the left operand always holds the lower lanes), a Result that
+// every thread needs, and the arithmetic between them. No instruction here is approximate: square root
+// and reciprocal are the correctly rounded ones, so a row's bits are the same on every GPU.
+#pragma once
+
+#include "args.cuh"
+#include "group.cuh"
+
+namespace warpnorm {
+
+/// The correctly rounded 1/√(variance + eps); zero where the variance overflowed.
+__device__ __forceinline__ float reciprocal_root(float variance, float eps) {
+    return __frcp_rn(__fsqrt_rn(variance + eps));
+}
+
+/// a + b = sum + error exactly (Knuth's TwoSum), whichever of the two is larger.
+__device__ __forceinline__ float two_sum(float a, float b, float& error) {
+    const float sum = a + b;
+    const float b_part = sum - a;
+    const float a_part = sum - b_part;
+    error = (a - a_part) + (b - b_part);
+    return sum;
+}
+
+/// A count, a mean and a sum of squared deviations, merged as Chan, Golub and LeVeque do.
+///
+/// The mean is carried as the sum of the values in two floats, sum_hi + sum_lo: merging sums is exact
+/// up to 2^-48, so that means of 1e4 with deviations of 1e-2 lose nothing. Counts and sums are scaled
+/// by RowArgs::count_scale.
+struct Moments {
+    float count;
+    float sum_hi;
+    float sum_lo;
+    float m2;            // Σ (h − mean)², unscaled
+    float reciprocal;    // 1 / count; follows from count and is never exchanged
+    float count_unscale; // constant of the launch
+
+    using Slot = float4;
+
+    __device__ __forceinline__ Slot to_slot() const { return make_float4(count, sum_hi, sum_lo, m2); }
+    __device__ __forceinline__ Moments with(const Slot& slot) const {
+        return {slot.x, slot.y, slot.z, slot.w, __frcp_rn(slot.x), count_unscale};
+    }
+    __device__ __forceinline__ Moments empty() const { return {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, count_unscale}; }
+
+    __device__ __forceinline__ Moments shuffled_down(unsigned int distance, unsigned int width) const {
+        return {shuffle_down(count, distance, width), shuffle_down(sum_hi, distance, width),
+                shuffle_down(sum_lo, distance, width), shuffle_down(m2, distance, width), 0.0f, count_unscale};
+    }
+
+    /// Adds the moments of elements that come after these. Only the right operand may be empty: of two
+    /// lanes, warps or slabs, the earlier one owns at least as many elements.
+    __device__ __forceinline__ void merge(const Moments& right) {
+        if (right.count == 0.0f) return;
+        // M2 grows by (n_a·n_b / n)·(mean_b − mean_a)². With sums and counts scaled by c that is
+        // (n_a·S_b − n_b·S_a)² / (n_a·n_b·n·c).
+        float between;
+        if (count == right.count) {
+            // (S_b − S_a)² / (2·n_a·c): all that happens in rows which the team divides evenly.
+            const float difference = (right.sum_hi - sum_hi) + (right.sum_lo - sum_lo);
+            reciprocal *= 0.5f;
+            between = difference * (difference * (reciprocal * count_unscale));
+            count += right.count;
+        } else {
+            // The products are taken in two floats: the means may agree in all but their last bits.
+            const float a = right.count * sum_hi;
+            const float b = count * right.sum_hi;
+            const float a_error = __fmaf_rn(right.count, sum_hi, -a) + right.count * sum_lo;
+            const float b_error = __fmaf_rn(count, right.sum_hi, -b) + count * right.sum_lo;
+            const float difference = (b - a) + (b_error - a_error);
+            const float counts = count * right.count;
+            count += right.count;
+            reciprocal = __frcp_rn(count);
+            between = difference * (difference * (__frcp_rn(counts) * reciprocal * count_unscale));
+        }
+        float error;
+        sum_hi = two_sum(sum_hi, right.sum_hi, error);
+        sum_lo = (sum_lo + right.sum_lo) + error;
+        m2 = (m2 + right.m2) + between;
+    }
+};
+
+/// Mean and reciprocal standard deviation: y = (h − mean)·rstd.
+template <class Element>
+struct LayerNorm {
+    using State = Moments;
+
+    struct Result {
+        float mean_hi;
+        float mean_lo;
+        float rstd;
+    };
+
+    /// The moments of one group: deviations from a pivot, which is the group's mean rounded to f32,
+    /// then corrected for that rounding.
+    static __device__ __forceinline__ State of_group(const Values& h, const Group<Element>& group,
+                                                     const RowArgs& args) {
+        const unsigned int elements = group.elements();
+        const bool full = elements == GROUP_ELEMENTS;
+        State state;
+        state.count_unscale = args.count_unscale;
+        state.count = static_cast<float>(elements) * args.count_scale;
+        state.sum_hi = 0.0f;
+        state.sum_lo = 0.0f;
+        if constexpr (Element::IS_F32) {
+            // Sums of f32 values are kept exact to 2^-48, since f32 outputs show the mean's last bits.
+#pragma unroll
+            for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+                float error;
+                state.sum_hi = two_sum(state.sum_hi, h.at[e] * args.count_scale, error);
+                state.sum_lo += error;
+            }
+        } else {
+            // Sixteen values of 16-bit types add up in f32 with an error far below their own spacing.
+            float sums[2] = {0.0f, 0.0f};
+#pragma unroll
+            for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+                sums[e % 2] = __fmaf_rn(h.at[e], args.count_scale, sums[e % 2]);
+            }
+            state.sum_hi = two_sum(sums[0], sums[1], state.sum_lo);
+        }
+        state.reciprocal = full ? args.count_unscale * (1.0f / GROUP_ELEMENTS) : __frcp_rn(state.count);
+        const float pivot = elements == 0 ? 0.0f : state.sum_hi * state.reciprocal;
+        float squares[2] = {0.0f, 0.0f};
+        if (full) {
+#pragma unroll
+            for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+                const float deviation = h.at[e] - pivot;
+                squares[e % 2] = __fmaf_rn(deviation, deviation, squares[e % 2]);
+            }
+        } else {
+#pragma unroll
+            for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+                const float deviation = group.contains(e) ? h.at[e] - pivot : 0.0f;
+                squares[e % 2] = __fmaf_rn(deviation, deviation, squares[e % 2]);
+            }
+        }
+        // (mean − pivot)·count, scaled; the squares count it once too often.
+        const float offset = __fmaf_rn(-pivot, state.count, state.sum_hi) + state.sum_lo;
+        const float excess = elements == 0 ? 0.0f : offset * (offset * (state.reciprocal * args.count_unscale));
+        state.m2 = (squares[0] + squares[1]) - excess;
+        return state;
+    }
+
+    /// Called by all lanes; the first of each segment of `width` lanes holds the row's state.
+    static __device__ __forceinline__ Result result(const State& state, unsigned int width, const RowArgs& args) {
+        Result result;
+        // Two quotients by Markstein's scheme, correctly rounded for the reciprocal given.
+        const float inverse = args.scaled_hidden_reciprocal;
+        const float estimate = state.sum_hi * inverse;
+        result.mean_hi = __fmaf_rn(__fmaf_rn(-estimate, args.scaled_hidden, state.sum_hi), inverse, estimate);
+        const float rest = __fmaf_rn(-result.mean_hi, args.scaled_hidden, state.sum_hi) + state.sum_lo;
+        const float low = rest * inverse;
+        result.mean_lo = __fmaf_rn(__fmaf_rn(-low, args.scaled_hidden, rest), inverse, low);
+        // Rounding can leave a constant row a little below zero; written so that NaN stays NaN.
+        const float m2 = state.m2 < 0.0f ? 0.0f : state.m2;
+        result.rstd = reciprocal_root(m2 * args.hidden_reciprocal, args.eps);
+        result.mean_hi = from_first_lane(result.mean_hi, width);
+        result.mean_lo = from_first_lane(result.mean_lo, width);
+        result.rstd = from_first_lane(result.rstd, width);
+        return result;
+    }
+
+    static __device__ __forceinline__ float normalise(float h, const Result& result) {
+        return ((h - result.mean_hi) - result.mean_lo) * result.rstd;
+    }
+
+    static __device__ __forceinline__ float mean(const Result& result) { return result.mean_hi + result.mean_lo; }
+};
+
+/// The sum of squares.
+struct SquareSum {
+    float sum;
+
+    using Slot = float;
+
+    __device__ __forceinline__ Slot to_slot() const { return sum; }
+    __device__ __forceinline__ SquareSum with(Slot slot) const { return {slot}; }
+    __device__ __forceinline__ SquareSum empty() const { return {0.0f}; }
+    __device__ __forceinline__ SquareSum shuffled_down(unsigned int distance, unsigned int width) const {
+        return {shuffle_down(sum, distance, width)};
+    }
+    __device__ __forceinline__ void merge(const SquareSum& right) { sum += right.sum; }
+};
+
+/// Reciprocal root mean square: y = h·rstd.
+template <class Element>
+struct RmsNorm {
+    using State = SquareSum;
+
+    struct Result {
+        float rstd;
+    };
+
+    static __device__ __forceinline__ State of_group(const Values& h, const Group<Element>&, const RowArgs&) {
+        // Places outside the row hold zero and add nothing.
+        float sums[2] = {0.0f, 0.0f};
+#pragma unroll
+        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) sums[e % 2] = __fmaf_rn(h.at[e], h.at[e], sums[e % 2]);
+        return {sums[0] + sums[1]};
+    }
+
+    static __device__ __forceinline__ Result result(const State& state, unsigned int width, const RowArgs& args) {
+        const float rstd = reciprocal_root(state.sum * args.hidden_reciprocal, args.eps);
+        return {from_first_lane(rstd, width)};
+    }
+
+    static __device__ __forceinline__ float normalise(float h, const Result& result) { return h * result.rstd; }
+
+    /// The mean is not part of this statistic and is never stored.
+    static __device__ __forceinline__ float mean(const Result&) { return 0.0f; }
+};
+
+}  // namespace warpnorm

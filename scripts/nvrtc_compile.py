@@ -1,0 +1,220 @@
+"""Compiles the kernels to PTX with NVRTC and writes a manifest beside it.
+
+    nvrtc_compile.py <kernels folder> <output folder>
+
+Run by scripts/prebuilt.sh, with the Python of an environment that holds NVRTC.
+"""
+
+import argparse
+import ctypes
+import os
+import re
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+NVRTC_PACKAGE = "nvidia-cuda-nvrtc-cu12"
+TABLE = "modules.txt"
+MANIFEST = "manifest.txt"
+
+
+class Failure(Exception):
+    """What is wrong, for whoever ran the script."""
+
+
+@dataclass
+class Table:
+    """What modules.txt says; build/table.rs is the same reader in Rust."""
+
+    targets: list[int] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    max_isa: tuple[int, ...] = ()
+    modules: list[tuple[str, str]] = field(default_factory=list)
+
+    @staticmethod
+    def read(path: Path) -> "Table":
+        table = Table()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            words = line.split()
+            if not words or words[0].startswith("#"):
+                continue
+            match words:
+                case ["targets", *targets] if targets:
+                    table.targets = sorted(int(target) for target in targets)
+                case ["flags", *flags] if flags:
+                    table.flags = flags
+                case ["max-isa", isa]:
+                    table.max_isa = tuple(int(part) for part in isa.split("."))
+                case ["module", family, *dtypes] if dtypes:
+                    table.modules += [(family, dtype) for dtype in dtypes]
+                case _:
+                    raise Failure(f"{path}:{number}: cannot read `{line}`")
+        if not (table.targets and table.flags and table.max_isa and table.modules):
+            raise Failure(f"{path}: targets, flags, max-isa and module lines are wanted")
+        table.modules.sort()
+        return table
+
+
+def fnv1a(*parts: bytes) -> str:
+    """FNV-1a, 64 bits: spots stale files. build/fnv.rs is the same in Rust."""
+    value = 0xCBF29CE484222325
+    for part in parts:
+        for byte in part:
+            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{value:016x}"
+
+
+def unix_newlines(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n")
+
+
+def source_hash(kernels: Path) -> str:
+    """The hash of all that the PTX is made from; see build/sources.rs."""
+    files = [kernels / TABLE, *kernels.rglob("*.cu"), *kernels.rglob("*.cuh")]
+    relative = sorted(file.relative_to(kernels).as_posix().encode() for file in files)
+    parts = []
+    for path in relative:
+        text = unix_newlines((kernels / path.decode()).read_bytes())
+        parts += [path, b"\0", text, b"\0"]
+    return fnv1a(*parts)
+
+
+class Nvrtc:
+    """As much of libnvrtc as compiling one file takes."""
+
+    def __init__(self) -> None:
+        # The wheels put everything in one `nvidia` namespace package.
+        import nvidia
+
+        packages = Path(next(iter(nvidia.__path__)))
+        self.cuda_include = packages / "cuda_runtime" / "include"
+        self.lib = ctypes.CDLL(str(packages / "cuda_nvrtc" / "lib" / "libnvrtc.so.12"))
+        self.lib.nvrtcGetErrorString.restype = ctypes.c_char_p
+
+    def _check(self, result: int, log: str = "") -> None:
+        if result != 0:
+            name = self.lib.nvrtcGetErrorString(result).decode()
+            raise Failure(f"{name}\n{log}" if log else name)
+
+    def _text(self, program: ctypes.c_void_p, what: str) -> str:
+        size = ctypes.c_size_t()
+        self._check(getattr(self.lib, f"nvrtcGet{what}Size")(program, ctypes.byref(size)))
+        buffer = ctypes.create_string_buffer(size.value)
+        self._check(getattr(self.lib, f"nvrtcGet{what}")(program, buffer))
+        return buffer.value.decode()
+
+    def compile(self, source: str, name: str, options: list[str]) -> tuple[str, str]:
+        """Returns the PTX and the compiler's log."""
+        program = ctypes.c_void_p()
+        self._check(
+            self.lib.nvrtcCreateProgram(
+                ctypes.byref(program), source.encode(), name.encode(), 0, None, None
+            )
+        )
+        try:
+            encoded = [option.encode() for option in options]
+            result = self.lib.nvrtcCompileProgram(
+                program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded)
+            )
+            log = self._text(program, "ProgramLog").strip()
+            self._check(result, log)
+            return self._text(program, "PTX"), log
+        finally:
+            self.lib.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def isa_of(ptx: str) -> tuple[int, ...]:
+    found = re.search(r"^\.version (\d+)\.(\d+)$", ptx, re.MULTILINE)
+    if not found:
+        raise Failure("the PTX has no `.version` directive")
+    return tuple(int(part) for part in found.groups())
+
+
+def compile_module(kernels: Path, table: Table, module: tuple[str, str, int]) -> str:
+    """Returns the PTX of one module, checked."""
+    family, dtype, target = module
+    nvrtc = Nvrtc()
+    options = [
+        f"--gpu-architecture=compute_{target}",
+        *table.flags,
+        f"-DWARPNORM_ACTIVATION_{dtype.upper()}",
+        f"-I{kernels}",
+        f"-I{nvrtc.cuda_include}",
+    ]
+    file = f"{family}.cu"
+    try:
+        ptx, log = nvrtc.compile((kernels / file).read_text(encoding="utf-8"), file, options)
+        # The build id tells nothing that the version above it does not.
+        ptx = re.sub(r"^// Compiler Build ID: .*\n", "", ptx, flags=re.MULTILINE)
+        if isa_of(ptx) > table.max_isa:
+            raise Failure(f"its PTX ISA {isa_of(ptx)} is newer than {table.max_isa}")
+        if f".target sm_{target}\n" not in ptx:
+            raise Failure(f"its target is not sm_{target}")
+        if str(kernels.parent) in ptx:
+            raise Failure(f"it holds the path {kernels.parent}")
+    except Failure as failure:
+        reason = str(failure).replace(f"{kernels}/", "kernels/")
+        raise Failure(f"{file} for {dtype}, compute_{target}: {reason}") from None
+    if log:
+        print(f"{file} for {dtype}, compute_{target}:\n{log}", file=sys.stderr)
+    return ptx
+
+
+def manifest(kernels: Path, table: Table, files: dict[str, str]) -> str:
+    isa = max(isa_of(ptx) for ptx in files.values())
+    lines = [
+        "# Written by scripts/prebuilt.sh, read by the build script. The hashes are",
+        "# FNV-1a: they spot stale files and guard against nothing else.",
+        f"source-hash {source_hash(kernels)}",
+        f"compiler NVRTC {version(NVRTC_PACKAGE)}",
+        f"isa {'.'.join(map(str, isa))}",
+        f"flags {' '.join(table.flags)}",
+        f"targets {' '.join(map(str, table.targets))}",
+        *(f"file {name} {fnv1a(ptx.encode())}" for name, ptx in files.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kernels", type=Path)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    kernels, output = arguments.kernels.resolve(), arguments.output.resolve()
+
+    # Compiled from a copy, so that the files and the hash agree even if the
+    # sources are edited meanwhile.
+    with tempfile.TemporaryDirectory() as scratch:
+        frozen = Path(scratch) / "kernels"
+        shutil.copytree(kernels, frozen, ignore=shutil.ignore_patterns("prebuilt"))
+        table = Table.read(frozen / TABLE)
+        modules = [(*module, target) for module in table.modules for target in table.targets]
+        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+            compiled = pool.map(
+                compile_module, [frozen] * len(modules), [table] * len(modules), modules
+            )
+            files = {
+                f"{family}.{dtype}.sm_{target}.ptx": ptx
+                for (family, dtype, target), ptx in zip(modules, compiled)
+            }
+        listing = manifest(frozen, table, files)
+
+    # Only now is anything replaced: a failed compilation leaves the old files.
+    output.mkdir(parents=True, exist_ok=True)
+    for old in output.glob("*.ptx"):
+        if old.name not in files:
+            old.unlink()
+    for name, text in {**files, MANIFEST: listing}.items():
+        (output / name).write_text(text, encoding="utf-8", newline="\n")
+    print(listing, end="")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failure as failure:
+        sys.exit(f"error: {failure}")
