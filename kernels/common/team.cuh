@@ -16,10 +16,11 @@ struct Team {
     unsigned int rank;     // of this thread in its team
     unsigned int index;    // of this team in its CTA
 
-    /// Teams of up to one warp lie side by side in the CTA; a larger team is a CTA.
+    /// Teams of up to one warp, which are powers of two, lie side by side in the CTA; a larger team is
+    /// a CTA.
     static __device__ __forceinline__ Team of_this_thread(unsigned int threads) {
-        const unsigned int index = threads < WARP ? threadIdx.x / threads : threads == WARP ? threadIdx.x / WARP : 0;
-        return {threads, threadIdx.x - index * threads, index};
+        const unsigned int shift = threads <= WARP ? 31 - __clz(threads) : 31;
+        return {threads, threadIdx.x & ((1u << shift) - 1), threadIdx.x >> shift};
     }
 
     /// Lanes that the team has in each of its warps.

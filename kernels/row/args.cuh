@@ -51,7 +51,7 @@ struct RowArgs {
     float count_unscale;             // 1 / count_scale
     float scaled_hidden;             // hidden · count_scale, in (1/2, 1]
     float scaled_hidden_reciprocal;  // 1 / scaled_hidden
-    unsigned int reserved;           // keeps the size a multiple of eight
+    unsigned int rows_per_cta;       // teams side by side in a CTA
 };
 
 static_assert(sizeof(RowArgs) == 152, "the Rust side mirrors this layout");

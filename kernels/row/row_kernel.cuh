@@ -38,15 +38,15 @@ __device__ __forceinline__ void emit(Values& h, const typename Statistic::Result
     Sink::store(h, weights, group, args, row);
 }
 
-/// The registers regime. Grid: one CTA for every blockDim.x / team_threads rows.
+/// The registers regime. Grid: one CTA for every rows_per_cta rows.
 template <class Statistic, class Source, class Sink>
 __device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
     __shared__ typename Statistic::State::Slot slots[MAX_TEAM_WARPS];
 
     const Team team = Team::of_this_thread(args.team_threads);
-    const unsigned long long teams = blockDim.x / args.team_threads;
-    const unsigned long long row = blockIdx.x * teams + team.index;
+    const unsigned long long row =
+        static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
     const bool exists = row < args.rows;
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
     const Group<Element> group(team, 0, exists ? args.hidden : 0);

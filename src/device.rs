@@ -1,0 +1,89 @@
+//! What planning knows of a GPU.
+
+/// The facts of a device that a plan depends on.
+///
+/// The constants are those of NVIDIA's documentation (CUDA C++ Programming Guide, table of technical
+/// specifications per compute capability, and the data sheets), so that plans for a GPU can be made
+/// and tested where there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// The name, for messages.
+    pub name: String,
+    /// Compute capability, major and minor.
+    pub compute_capability: (u32, u32),
+    /// Number of streaming multiprocessors.
+    pub multiprocessors: u32,
+    /// Threads in a thread block at most.
+    pub max_threads_per_block: u32,
+    /// Threads resident on a multiprocessor at most.
+    pub max_threads_per_multiprocessor: u32,
+    /// 32-bit registers of a multiprocessor.
+    pub registers_per_multiprocessor: u32,
+    /// Bytes of shared memory that a thread block can have when it opts in.
+    pub max_shared_bytes_per_block: u32,
+    /// Thread blocks in the x dimension of a grid at most.
+    pub max_grid_x: u32,
+}
+
+impl DeviceFacts {
+    fn documented(
+        name: &str,
+        compute_capability: (u32, u32),
+        multiprocessors: u32,
+        max_threads_per_multiprocessor: u32,
+        shared_kib: u32,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            compute_capability,
+            multiprocessors,
+            max_threads_per_block: 1024,
+            max_threads_per_multiprocessor,
+            registers_per_multiprocessor: 65536,
+            max_shared_bytes_per_block: shared_kib * 1024,
+            max_grid_x: i32::MAX as u32,
+        }
+    }
+
+    /// NVIDIA T4 (Turing).
+    pub fn t4() -> Self {
+        Self::documented("NVIDIA T4", (7, 5), 40, 1024, 64)
+    }
+
+    /// NVIDIA A100 (Ampere).
+    pub fn a100() -> Self {
+        Self::documented("NVIDIA A100", (8, 0), 108, 2048, 163)
+    }
+
+    /// NVIDIA L4 (Ada Lovelace).
+    pub fn l4() -> Self {
+        Self::documented("NVIDIA L4", (8, 9), 58, 1536, 99)
+    }
+
+    /// NVIDIA H200 (Hopper).
+    pub fn h200() -> Self {
+        Self::documented("NVIDIA H200", (9, 0), 132, 2048, 227)
+    }
+
+    /// NVIDIA B200 (Blackwell).
+    pub fn b200() -> Self {
+        Self::documented("NVIDIA B200", (10, 0), 148, 2048, 227)
+    }
+
+    /// The GPUs that every plan is tested for.
+    pub fn documented_gpus() -> Vec<Self> {
+        vec![Self::t4(), Self::a100(), Self::l4(), Self::h200(), Self::b200()]
+    }
+
+    /// The facts of a documented GPU by its short name, such as `h200`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::documented_gpus()
+            .into_iter()
+            .find(|facts| facts.name.rsplit(' ').next().is_some_and(|short| short.eq_ignore_ascii_case(name)))
+    }
+
+    /// Compute capability × 10, as PTX targets write it.
+    pub(crate) fn target(&self) -> u32 {
+        self.compute_capability.0 * 10 + self.compute_capability.1
+    }
+}

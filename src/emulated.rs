@@ -1,0 +1,147 @@
+//! The emulated device: the PTX of this build, run by the executor on any machine.
+
+use crate::host::{Device, DeviceMemory, Output, Placement, Problem, run_on};
+use crate::plan::{Plan, plan};
+use crate::ptx;
+use crate::{Call, DType, DeviceFacts, Error, Family, PlanError, Role};
+use ptx_emu::{LaunchConfig, LaunchError, LaunchReport, Memory, MemoryError, Module, ParseError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use thiserror::Error as ThisError;
+
+/// A failure of the executor.
+#[derive(Debug, ThisError)]
+pub enum EmulatedError {
+    /// The module's PTX holds something that the executor does not know.
+    #[error("module {family} {dtype} for sm_{target}: {source}")]
+    Parse {
+        /// The module's family.
+        family: Family,
+        /// The module's activation type.
+        dtype: DType,
+        /// The module's target.
+        target: u32,
+        /// What it does not know.
+        source: ParseError,
+    },
+    /// The launch was refused, or a thread did something that it must not.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// A copy to or from emulated memory was out of bounds.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// Modules parsed so far, by family, type and target: parsing takes far longer than a small launch.
+static PARSED: Mutex<Option<HashMap<(Family, DType, u32), Arc<Module>>>> = Mutex::new(None);
+
+fn parsed(family: Family, dtype: DType, capability: (u32, u32)) -> Result<Arc<Module>, Error> {
+    let embedded = ptx::select(family, dtype, capability, None)?;
+    let mut modules = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let modules = modules.get_or_insert_default();
+    let key = (family, dtype, embedded.target);
+    if let Some(module) = modules.get(&key) {
+        return Ok(Arc::clone(module));
+    }
+    let module = Module::parse(embedded.ptx).map_err(|source| EmulatedError::Parse {
+        family,
+        dtype,
+        target: embedded.target,
+        source,
+    })?;
+    Ok(Arc::clone(modules.entry(key).or_insert(Arc::new(module))))
+}
+
+/// A GPU that is not there: plans are made for its facts and run by the executor.
+#[derive(Clone, Debug)]
+pub struct Emulated {
+    facts: DeviceFacts,
+}
+
+impl Emulated {
+    /// An emulated device with these facts.
+    pub fn new(facts: DeviceFacts) -> Self {
+        Self { facts }
+    }
+
+    /// The facts that plans are made for.
+    pub fn facts(&self) -> &DeviceFacts {
+        &self.facts
+    }
+
+    /// Plans a call on emulated memory and runs it. Returns the plan and the executor's counters, or
+    /// None where there was nothing to launch.
+    ///
+    /// # Errors
+    /// The call is invalid, no PTX of this build runs on the device, or the executor found a fault.
+    pub fn launch(&self, call: &Call, memory: &mut Memory) -> Result<Option<(Plan, LaunchReport)>, Error> {
+        let Some(plan) = plan(call, &self.facts)? else { return Ok(None) };
+        let module = parsed(plan.kernel.family, plan.kernel.dtype, self.facts.compute_capability)?;
+        let config = LaunchConfig {
+            grid: [plan.grid, 1, 1],
+            block: [plan.block, 1, 1],
+            cluster: [plan.cluster, 1, 1],
+            dynamic_shared_bytes: plan.shared_bytes,
+        };
+        let report = module
+            .launch(plan.kernel.name(), &config, &[bytemuck::bytes_of(&plan.args)], memory)
+            .map_err(EmulatedError::from)?;
+        Ok(Some((plan, report)))
+    }
+
+    /// Whether this build has PTX for the device.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn target(&self, family: Family, dtype: DType) -> Result<u32, PlanError> {
+        Ok(ptx::select(family, dtype, self.facts.compute_capability, None)?.target)
+    }
+
+    /// Runs a problem of host memory and returns the executor's counters with the results.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    pub fn run_counted(
+        &self,
+        problem: &Problem<'_>,
+        placement: Placement,
+    ) -> Result<(Output, Option<(Plan, LaunchReport)>), Error> {
+        let mut arena = Arena { device: self, memory: Memory::new(), last: None };
+        let output = run_on(&mut arena, problem, placement)?;
+        Ok((output, arena.last))
+    }
+}
+
+impl Device for Emulated {
+    fn name(&self) -> String {
+        format!("emulated {}", self.facts.name)
+    }
+
+    fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error> {
+        Ok(self.run_counted(problem, placement)?.0)
+    }
+}
+
+struct Arena<'a> {
+    device: &'a Emulated,
+    memory: Memory,
+    last: Option<(Plan, LaunchReport)>,
+}
+
+impl DeviceMemory for Arena<'_> {
+    fn allocate(&mut self, role: Role, contents: &[u8], misalignment: usize, read_only: bool) -> Result<u64, Error> {
+        let address = self.memory.allocate_misaligned(role.name(), contents.len(), misalignment);
+        self.memory.write(address, contents).map_err(EmulatedError::from)?;
+        self.memory.set_read_only(address, read_only).map_err(EmulatedError::from)?;
+        Ok(address)
+    }
+
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Error> {
+        Ok(self.memory.read(address, into).map_err(EmulatedError::from)?)
+    }
+
+    fn launch(&mut self, call: &Call) -> Result<(), Error> {
+        self.last = self.device.launch(call, &mut self.memory)?;
+        Ok(())
+    }
+}

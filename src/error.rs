@@ -1,0 +1,292 @@
+//! Everything that can be refused or go wrong, as types.
+
+use crate::{DType, Family, MAX_HIDDEN};
+use thiserror::Error;
+
+/// A value of an op description that is never valid.
+#[derive(Clone, Copy, Debug, PartialEq, Error)]
+pub enum NormError {
+    /// See [`Norm::eps`](crate::Norm::eps).
+    #[error("eps is {given}, wanted a finite value of at least 0")]
+    Eps {
+        /// The value given.
+        given: f32,
+    },
+    /// See [`Norm::weight_offset`](crate::Norm::weight_offset).
+    #[error("weight offset is {given}, wanted a finite value")]
+    WeightOffset {
+        /// The value given.
+        given: f32,
+    },
+    /// See [`ResidualAdd::scale`](crate::ResidualAdd::scale).
+    #[error("residual scale is {given}, wanted a finite value")]
+    ResidualScale {
+        /// The value given.
+        given: f32,
+    },
+}
+
+/// The role of a tensor in a call, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The input.
+    X,
+    /// The residual stream that comes in.
+    Residual,
+    /// γ.
+    Weight,
+    /// β.
+    Bias,
+    /// The output.
+    Y,
+    /// The residual stream that goes out.
+    ResidualOut,
+    /// The mean of every row.
+    Mean,
+    /// The reciprocal standard deviation, or reciprocal root mean square, of every row.
+    Rstd,
+}
+
+impl Role {
+    /// The name as messages write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::X => "x",
+            Role::Residual => "residual",
+            Role::Weight => "weight",
+            Role::Bias => "bias",
+            Role::Y => "y",
+            Role::ResidualOut => "residual_out",
+            Role::Mean => "mean",
+            Role::Rstd => "rstd",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A call that cannot be made: its tensors do not fit the op or one another.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum CallError {
+    /// The op description itself is invalid.
+    #[error(transparent)]
+    Norm(#[from] NormError),
+    /// Hidden sizes from 1 to [`MAX_HIDDEN`] are supported.
+    #[error("hidden size is {given}, wanted 1 to {MAX_HIDDEN}")]
+    Hidden {
+        /// The size given.
+        given: usize,
+    },
+    /// A tensor has another number of rows or columns than x.
+    #[error("{role} is {rows} × {hidden}, wanted {wanted_rows} × {wanted_hidden} as x is")]
+    Shape {
+        /// The tensor.
+        role: Role,
+        /// Its rows.
+        rows: usize,
+        /// Its columns.
+        hidden: usize,
+        /// The rows of x.
+        wanted_rows: usize,
+        /// The columns of x.
+        wanted_hidden: usize,
+    },
+    /// A vector has the wrong length.
+    #[error("{role} has {given} elements, wanted {wanted}")]
+    Length {
+        /// The vector.
+        role: Role,
+        /// Its length.
+        given: usize,
+        /// The hidden size (weight, bias) or the number of rows (mean, rstd).
+        wanted: usize,
+    },
+    /// Rows of a tensor overlap.
+    #[error("{role} has a row stride of {given} elements, wanted at least the hidden size, {hidden}")]
+    Stride {
+        /// The tensor.
+        role: Role,
+        /// Its stride.
+        given: usize,
+        /// The hidden size.
+        hidden: usize,
+    },
+    /// A buffer is shorter than its shape and stride need.
+    #[error(
+        "a buffer of {given} elements is too short for {rows} rows of {hidden} with stride {stride}, \
+         wanted at least {wanted}"
+    )]
+    Buffer {
+        /// Elements in the buffer.
+        given: usize,
+        /// Elements needed.
+        wanted: usize,
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        hidden: usize,
+        /// Stride asked for.
+        stride: usize,
+    },
+    /// A buffer's length is no multiple of the hidden size.
+    #[error("a buffer of {given} elements is not a whole number of rows of {hidden}")]
+    PartialRow {
+        /// Elements in the buffer.
+        given: usize,
+        /// The hidden size.
+        hidden: usize,
+    },
+    /// The tensor's bytes do not fit a 64-bit address space.
+    #[error("{rows} rows with a stride of {stride} elements exceed the address space")]
+    TooLarge {
+        /// Rows asked for.
+        rows: usize,
+        /// Stride asked for.
+        stride: usize,
+    },
+    /// The op has a residual add and the call no residual, or the other way round.
+    #[error("{}", if *.wanted { "the norm adds a residual, but none is given" } else { "a residual is given, but the norm adds none" })]
+    Residual {
+        /// Whether the op adds one.
+        wanted: bool,
+    },
+    /// The residual stream is to be stored, but none comes in.
+    #[error("residual_out is given, but the norm adds no residual")]
+    ResidualOut,
+    /// Weights of this type do not go with these activations.
+    #[error("{role} is {given} beside {activation} activations, wanted {activation} or f32")]
+    ParameterType {
+        /// weight or bias.
+        role: Role,
+        /// Its type.
+        given: DType,
+        /// The type of x.
+        activation: DType,
+    },
+    /// Weight and bias differ in type.
+    #[error("weight is {weight} and bias {bias}, wanted one type for both")]
+    ParameterTypes {
+        /// The type of the weight.
+        weight: DType,
+        /// The type of the bias.
+        bias: DType,
+    },
+    /// An offset has nothing to be added to.
+    #[error("a weight offset of {offset} is given, but no weight")]
+    OffsetWithoutWeight {
+        /// The offset.
+        offset: f32,
+    },
+    /// RMSNorm computes no mean.
+    #[error("mean is asked for, but {family} computes none")]
+    Mean {
+        /// The family.
+        family: Family,
+    },
+    /// An address is null where a tensor is to be.
+    #[error("{role} is a null address")]
+    Null {
+        /// The tensor.
+        role: Role,
+    },
+    /// An address is no multiple of the element size.
+    #[error("{role} starts at address {address:#x}, wanted a multiple of its element size, {size}")]
+    Misaligned {
+        /// The tensor.
+        role: Role,
+        /// Its address.
+        address: u64,
+        /// Bytes an element takes.
+        size: usize,
+    },
+    /// An output shares memory with another tensor other than element for element.
+    #[error(
+        "{output} overlaps {other}; an output may lie exactly over x or residual (same address and \
+         stride), or apart from every other tensor"
+    )]
+    Overlap {
+        /// The output.
+        output: Role,
+        /// What it overlaps.
+        other: Role,
+    },
+}
+
+/// A device on which a call cannot run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PlanError {
+    /// More rows than a grid can have.
+    #[error("{rows} rows take {ctas} thread blocks, and {device} launches at most {limit}")]
+    Grid {
+        /// Rows asked for.
+        rows: u64,
+        /// Thread blocks they take.
+        ctas: u64,
+        /// What the device allows.
+        limit: u32,
+        /// The device.
+        device: String,
+    },
+    /// The device cannot run a team of this size.
+    #[error("a row takes {threads} threads, and {device} runs at most {limit} in a thread block")]
+    Threads {
+        /// Threads the row takes.
+        threads: u32,
+        /// What the device allows.
+        limit: u32,
+        /// The device.
+        device: String,
+    },
+    /// No PTX in this build runs on the device.
+    #[error(
+        "no PTX in this build runs on compute capability {}.{} (it has {targets})",
+        capability.0, capability.1
+    )]
+    Capability {
+        /// The device's compute capability.
+        capability: (u32, u32),
+        /// The targets that the build has.
+        targets: String,
+    },
+    /// The driver is too old for the PTX in this build.
+    #[error(
+        "the PTX in this build is of ISA {}.{}, and the driver (CUDA {}.{}) takes at most ISA {}.{}; \
+         update the driver or build with an older compiler",
+        ptx.0, ptx.1, driver.0, driver.1, driver_isa.0, driver_isa.1
+    )]
+    Isa {
+        /// The ISA of the PTX that fits the device.
+        ptx: (u32, u32),
+        /// The CUDA version that the driver states.
+        driver: (u32, u32),
+        /// The newest ISA that such a driver takes.
+        driver_isa: (u32, u32),
+    },
+}
+
+/// Any failure of this crate.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The call cannot be made.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The call cannot run on this device.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The CUDA driver is missing, or refused something.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaError),
+    /// The problem's bytes do not fit its shapes, or memory around an output changed.
+    #[error(transparent)]
+    Host(#[from] crate::host::HostError),
+    /// The executor found a fault.
+    #[cfg(feature = "emulator")]
+    #[error(transparent)]
+    Emulated(#[from] crate::emulated::EmulatedError),
+}

@@ -1,0 +1,262 @@
+//! Norms of host memory, on any device: what the tool, the parity verdicts and the tests run.
+//!
+//! Everything here copies; servers use [`cuda`](crate::cuda) on memory that is already there.
+
+use crate::call::extent;
+use crate::{Call, CallError, DType, Error, Norm, RawRows, RawVector, Role};
+use thiserror::Error as ThisError;
+
+/// A weight or bias on the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Vector<'a> {
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its elements, in the machine's byte order.
+    pub bytes: &'a [u8],
+}
+
+/// A norm of contiguous rows on the host. Elements are in the machine's byte order.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'a> {
+    /// What is to be computed.
+    pub norm: Norm,
+    /// The type of x and residual.
+    pub dtype: DType,
+    /// Number of rows.
+    pub rows: usize,
+    /// Elements of a row.
+    pub hidden: usize,
+    /// `rows × hidden` elements.
+    pub x: &'a [u8],
+    /// `rows × hidden` elements, where the norm adds a residual.
+    pub residual: Option<&'a [u8]>,
+    /// `hidden` elements.
+    pub weight: Option<Vector<'a>>,
+    /// `hidden` elements.
+    pub bias: Option<Vector<'a>>,
+    /// What is wanted beside y.
+    pub outputs: Outputs,
+}
+
+/// What is wanted beside y.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outputs {
+    /// The new residual stream.
+    pub residual: bool,
+    /// The mean of every row; LayerNorm only.
+    pub mean: bool,
+    /// The reciprocal standard deviation or reciprocal RMS of every row.
+    pub rstd: bool,
+}
+
+/// The results of a [`Problem`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// `rows × hidden` elements of the activation type.
+    pub y: Vec<u8>,
+    /// `rows × hidden` elements of the activation type, if asked for.
+    pub residual: Option<Vec<u8>>,
+    /// `rows` values, if asked for.
+    pub mean: Option<Vec<f32>>,
+    /// `rows` values, if asked for.
+    pub rstd: Option<Vec<f32>>,
+}
+
+/// How the tensors of a problem lie in device memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Elements between the end of a row and the start of the next.
+    pub padding: usize,
+    /// Elements by which every tensor starts past a multiple of 256 bytes.
+    pub offset: usize,
+    /// Whether y lies over x, and the residual that goes out over the one that comes in.
+    pub in_place: bool,
+}
+
+/// A fault that only a look at the memory around the outputs shows.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+pub enum HostError {
+    /// Bytes between the rows of an output changed.
+    #[error("{role}: the padding after row {row} was written")]
+    PaddingWritten {
+        /// The output.
+        role: Role,
+        /// The row.
+        row: usize,
+    },
+    /// Bytes do not make up the tensor.
+    #[error("{role} has {given} bytes, wanted {wanted}")]
+    Bytes {
+        /// The tensor.
+        role: Role,
+        /// Its bytes.
+        given: usize,
+        /// The bytes of its shape and type.
+        wanted: usize,
+    },
+}
+
+/// Something that computes norms of host memory.
+pub trait Device {
+    /// The device for tables: its kind and model.
+    fn name(&self) -> String;
+
+    /// Computes a problem, its tensors laid out in the device's memory as `placement` says.
+    ///
+    /// # Errors
+    /// The problem is invalid, or the device failed.
+    fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error>;
+}
+
+/// Memory of a device, for one launch on copies of host tensors.
+pub(crate) trait DeviceMemory {
+    /// Allocates a copy of `contents` whose address is `misalignment` past a multiple of 256.
+    fn allocate(&mut self, role: Role, contents: &[u8], misalignment: usize, read_only: bool) -> Result<u64, Error>;
+
+    /// Reads back from an allocation.
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Error>;
+
+    /// Plans and launches a call, and waits for it.
+    fn launch(&mut self, call: &Call) -> Result<(), Error>;
+}
+
+/// What padding and outputs hold before a launch: NaN in every element type, so that reading it shows.
+const POISON: u8 = 0xff;
+
+impl Problem<'_> {
+    /// Checks the sizes of the byte slices.
+    ///
+    /// # Errors
+    /// A slice is longer or shorter than its shape and type say, or the shape overflows.
+    pub fn validate_bytes(&self) -> Result<(), Error> {
+        let matrix = extent(self.rows, self.hidden, self.hidden)
+            .and_then(|elements| elements.checked_mul(self.dtype.size()))
+            .ok_or(CallError::TooLarge { rows: self.rows, stride: self.hidden })?;
+        let check = |role, bytes: &[u8], wanted| {
+            if bytes.len() == wanted { Ok(()) } else { Err(HostError::Bytes { role, given: bytes.len(), wanted }) }
+        };
+        check(Role::X, self.x, matrix)?;
+        if let Some(residual) = self.residual {
+            check(Role::Residual, residual, matrix)?;
+        }
+        for (role, vector) in [(Role::Weight, self.weight), (Role::Bias, self.bias)] {
+            if let Some(vector) = vector {
+                let size = vector.dtype.size();
+                if vector.bytes.len() % size != 0 || vector.bytes.len() / size != self.hidden {
+                    return Err(CallError::Length { role, given: vector.bytes.len() / size, wanted: self.hidden }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lays a problem out in device memory, launches it and reads the results back.
+pub(crate) fn run_on(
+    memory: &mut impl DeviceMemory,
+    problem: &Problem<'_>,
+    placement: Placement,
+) -> Result<Output, Error> {
+    problem.validate_bytes()?;
+    let layout = Layout::new(problem, placement)?;
+    let offset_of = |dtype: DType| placement.offset * dtype.size();
+    let misalignment = offset_of(problem.dtype);
+    let blank = vec![POISON; layout.bytes];
+    let rows = |address| RawRows { address, stride: layout.stride };
+
+    let mut input = |memory: &mut _, role, bytes| -> Result<RawRows, Error> {
+        let read_only = !placement.in_place;
+        DeviceMemory::allocate(memory, role, &layout.spread(bytes), misalignment, read_only).map(rows)
+    };
+    let x = input(memory, Role::X, problem.x)?;
+    let residual = problem.residual.map(|bytes| input(memory, Role::Residual, bytes)).transpose()?;
+    let mut vector = |memory: &mut _, role, vector: Option<Vector<'_>>| -> Result<Option<RawVector>, Error> {
+        let Some(Vector { dtype, bytes }) = vector else { return Ok(None) };
+        let address = DeviceMemory::allocate(memory, role, bytes, offset_of(dtype), true)?;
+        Ok(Some(RawVector { address, dtype }))
+    };
+    let weight = vector(memory, Role::Weight, problem.weight)?;
+    let bias = vector(memory, Role::Bias, problem.bias)?;
+
+    let y = if placement.in_place { x } else { rows(memory.allocate(Role::Y, &blank, misalignment, false)?) };
+    let residual_out = match (problem.outputs.residual, placement.in_place) {
+        (false, _) => None,
+        (true, true) => residual,
+        (true, false) => Some(rows(memory.allocate(Role::ResidualOut, &blank, misalignment, false)?)),
+    };
+    let statistic = vec![POISON; problem.rows * size_of::<f32>()];
+    let mut statistics = |memory: &mut _, role, wanted: bool| -> Result<Option<u64>, Error> {
+        wanted.then(|| DeviceMemory::allocate(memory, role, &statistic, 0, false)).transpose()
+    };
+    let mean = statistics(memory, Role::Mean, problem.outputs.mean)?;
+    let rstd = statistics(memory, Role::Rstd, problem.outputs.rstd)?;
+
+    let mut call = Call::new(problem.norm, problem.dtype, problem.rows, problem.hidden, x, y);
+    call.residual = residual;
+    call.weight = weight;
+    call.bias = bias;
+    call.residual_out = residual_out;
+    call.mean = mean;
+    call.rstd = rstd;
+    memory.launch(&call)?;
+
+    let matrix = |role, rows: RawRows| -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; layout.bytes];
+        memory.read(rows.address, &mut bytes)?;
+        Ok(layout.gather(role, &bytes)?)
+    };
+    let values = |address: Option<u64>| -> Result<Option<Vec<f32>>, Error> {
+        let Some(address) = address else { return Ok(None) };
+        let mut values = vec![0.0f32; problem.rows];
+        memory.read(address, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(Some(values))
+    };
+    Ok(Output {
+        y: matrix(Role::Y, y)?,
+        residual: residual_out.map(|rows| matrix(Role::ResidualOut, rows)).transpose()?,
+        mean: values(mean)?,
+        rstd: values(rstd)?,
+    })
+}
+
+/// Row-strided placement of a matrix, in bytes.
+struct Layout {
+    rows: usize,
+    row: usize,
+    /// In elements.
+    stride: usize,
+    stride_bytes: usize,
+    bytes: usize,
+}
+
+impl Layout {
+    fn new(problem: &Problem<'_>, placement: Placement) -> Result<Self, CallError> {
+        let size = problem.dtype.size();
+        let too_large = CallError::TooLarge { rows: problem.rows, stride: problem.hidden };
+        let stride = problem.hidden.checked_add(placement.padding).ok_or(too_large.clone())?;
+        let bytes = extent(problem.rows, problem.hidden, stride).and_then(|n| n.checked_mul(size)).ok_or(too_large)?;
+        Ok(Self { rows: problem.rows, row: problem.hidden * size, stride, stride_bytes: stride * size, bytes })
+    }
+
+    fn spread(&self, contiguous: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![POISON; self.bytes];
+        for row in 0..self.rows {
+            let from = &contiguous[row * self.row..(row + 1) * self.row];
+            bytes[row * self.stride_bytes..][..self.row].copy_from_slice(from);
+        }
+        bytes
+    }
+
+    fn gather(&self, role: Role, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
+        let mut contiguous = Vec::with_capacity(self.rows * self.row);
+        for row in 0..self.rows {
+            let start = row * self.stride_bytes;
+            contiguous.extend_from_slice(&bytes[start..start + self.row]);
+            let padding = &bytes[start + self.row..self.bytes.min(start + self.stride_bytes)];
+            if padding.iter().any(|&byte| byte != POISON) {
+                return Err(HostError::PaddingWritten { role, row });
+            }
+        }
+        Ok(contiguous)
+    }
+}

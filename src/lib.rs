@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod call;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+mod device;
+mod element;
+#[cfg(feature = "emulator")]
+pub mod emulated;
+mod error;
+pub mod host;
+mod norm;
+pub mod parity;
+pub mod plan;
+pub mod ptx;
+pub mod reference;
+
+pub use call::{Call, RawRows, RawVector};
+pub use device::DeviceFacts;
+pub use element::{DType, Element, ParameterOf};
+pub use error::{CallError, Error, NormError, PlanError, Role};
+pub use norm::{Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+
+/// The largest hidden size, in elements: 2³¹.
+pub const MAX_HIDDEN: usize = 1 << 31;

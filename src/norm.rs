@@ -1,0 +1,174 @@
+//! Op descriptions: what is to be computed, as plain values.
+
+use crate::error::NormError;
+use std::fmt;
+
+/// The statistic that a row is normalised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// Mean and standard deviation, after Ba, Kiros and Hinton, *Layer Normalization* (2016). The
+    /// variance is the population variance.
+    LayerNorm,
+    /// Root mean square, after Zhang and Sennrich, *Root Mean Square Layer Normalization* (2019).
+    RmsNorm,
+}
+
+impl Family {
+    /// Both families, in the order of [`index`](Self::index).
+    pub const ALL: [Family; 2] = [Family::LayerNorm, Family::RmsNorm];
+
+    /// The name that kernels and messages use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::LayerNorm => "layer_norm",
+            Family::RmsNorm => "rms_norm",
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where the product with the weight is rounded to the activation type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WeightRounding {
+    /// y = R(v·w + b): one rounding. FlashInfer, TensorRT-LLM, OLMo 2, Gemma.
+    #[default]
+    Single,
+    /// y = R(R(v)·w + b): the normalised value is rounded first. Hugging Face Llama, Mistral, Qwen, T5.
+    BeforeWeight,
+}
+
+/// What of the sum h = α·r + x is rounded before it is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ResidualRounding {
+    /// Statistic and output from R(h), the stored value. Hugging Face, vLLM's fused add, Liger.
+    #[default]
+    Stored,
+    /// Statistic and output from h in f32. FlashInfer, quack, FlashAttention.
+    Wide,
+    /// Statistic from h in f32, output from R(h). SGLang's fused add.
+    Split,
+}
+
+/// The residual add in front of a norm: h = α·r + x, computed in f32 with one rounding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ResidualAdd {
+    /// α: 1 for most networks; DeepNorm scales the residual up (Wang et al., *DeepNet*, 2022).
+    pub scale: f32,
+    /// What of h is rounded before use.
+    pub rounding: ResidualRounding,
+}
+
+impl Default for ResidualAdd {
+    fn default() -> Self {
+        Self { scale: 1.0, rounding: ResidualRounding::default() }
+    }
+}
+
+/// A normalisation over the last dimension, with all that surrounds it in the same pass:
+///
+/// ```text
+/// h = α·r + x                     where a residual add is asked for, else h = x
+/// v = (h − mean)·rstd             layer norm, rstd = 1/√(variance + eps)
+/// v = h·rstd                      RMS norm,   rstd = 1/√(mean square + eps)
+/// y = R(v·(weight + weight_offset) + bias)
+/// ```
+///
+/// R rounds to the activation type, to nearest, ties to even. All else is f32. Weight and bias are
+/// arguments of the call and may each be absent.
+///
+/// ```
+/// use warpnorm::{Norm, ResidualAdd, ResidualRounding, WeightRounding};
+///
+/// // Hugging Face Llama: add and norm, rounded before the weight.
+/// let llama = Norm::rms_norm(1e-6)
+///     .with_residual_add(ResidualAdd::default())
+///     .with_weight_rounding(WeightRounding::BeforeWeight);
+/// // Gemma: weights are stored minus one.
+/// let gemma = Norm::rms_norm(1e-6).with_weight_offset(1.0);
+/// # assert!(llama.validate().is_ok() && gemma.validate().is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Norm {
+    /// The statistic.
+    pub family: Family,
+    /// Added to the variance or the mean square, inside the root. At least 0.
+    pub eps: f32,
+    /// Added to every weight, in f32; 1 for Gemma.
+    pub weight_offset: f32,
+    /// Where the product with the weight is rounded.
+    pub weight_rounding: WeightRounding,
+    /// The residual add in front, if any.
+    pub residual: Option<ResidualAdd>,
+}
+
+impl Norm {
+    /// A norm of this family and nothing around it.
+    pub const fn new(family: Family, eps: f32) -> Self {
+        Self {
+            family,
+            eps,
+            weight_offset: 0.0,
+            weight_rounding: WeightRounding::Single,
+            residual: None,
+        }
+    }
+
+    /// LayerNorm. GPT-2 uses eps 1e-5, BERT 1e-12.
+    pub const fn layer_norm(eps: f32) -> Self {
+        Self::new(Family::LayerNorm, eps)
+    }
+
+    /// RMSNorm. Most networks use eps 1e-6 or 1e-5.
+    pub const fn rms_norm(eps: f32) -> Self {
+        Self::new(Family::RmsNorm, eps)
+    }
+
+    /// With a constant added to every weight.
+    #[must_use]
+    pub const fn with_weight_offset(mut self, offset: f32) -> Self {
+        self.weight_offset = offset;
+        self
+    }
+
+    /// With this order of weight product and rounding.
+    #[must_use]
+    pub const fn with_weight_rounding(mut self, rounding: WeightRounding) -> Self {
+        self.weight_rounding = rounding;
+        self
+    }
+
+    /// With a residual add in front.
+    #[must_use]
+    pub const fn with_residual_add(mut self, add: ResidualAdd) -> Self {
+        self.residual = Some(add);
+        self
+    }
+
+    /// Checks the values that no shape can make valid.
+    ///
+    /// # Errors
+    /// eps is negative or not finite, or the weight offset or residual scale is not finite.
+    pub fn validate(&self) -> Result<(), NormError> {
+        if !(self.eps >= 0.0 && self.eps.is_finite()) {
+            return Err(NormError::Eps { given: self.eps });
+        }
+        if !self.weight_offset.is_finite() {
+            return Err(NormError::WeightOffset { given: self.weight_offset });
+        }
+        if let Some(add) = self.residual
+            && !add.scale.is_finite()
+        {
+            return Err(NormError::ResidualScale { given: add.scale });
+        }
+        Ok(())
+    }
+}

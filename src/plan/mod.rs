@@ -1,0 +1,225 @@
+//! Plans: how a call runs on a device. Pure, total, and free of allocations on success.
+//!
+//! A row is reduced by a [`Team`]. The team follows from the hidden size and the activation type
+//! alone, never from the number of rows, alignment, strides or the device; so do the bits of the
+//! result. The device decides where the team lives and what is kept between the passes over a row.
+
+mod args;
+mod team;
+
+pub use args::{RowArgs, flags};
+pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
+
+use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, ResidualRounding, WeightRounding};
+
+/// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
+/// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
+const SHARED_CTA_THREADS: u32 = 128;
+
+/// Bytes of shared memory that a kernel takes for the exchange between its warps: one f32 quadruple
+/// a warp.
+pub const EXCHANGE_BYTES: u32 = 32 * 16;
+
+/// Where the values of a row come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// h = x.
+    Plain,
+    /// h = α·r + x.
+    ResidualAdd,
+}
+
+/// Where a row stays between its statistic and its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Regime {
+    /// In the team's registers: the row is read once.
+    Registers,
+    /// In shared memory: the row is read once.
+    Staged,
+    /// Nowhere: the row is read a second time.
+    Reread,
+}
+
+impl Regime {
+    /// The name that messages use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Regime::Registers => "registers",
+            Regime::Staged => "staged",
+            Regime::Reread => "reread",
+        }
+    }
+}
+
+/// A kernel of the crate: what its exported name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kernel {
+    /// The statistic.
+    pub family: Family,
+    /// The activation type.
+    pub dtype: DType,
+    /// The source.
+    pub source: Source,
+    /// Whether the row is one slab that stays in registers, or is walked in slabs.
+    pub looped: bool,
+}
+
+macro_rules! kernel_names {
+    ($($family:literal),*) => {
+        [$(kernel_names!(@dtype $family, "f32", "f16", "bf16")),*]
+    };
+    (@dtype $family:literal, $($dtype:literal),*) => {
+        [$([
+            [concat!($family, "_", $dtype, "_plain_registers"), concat!($family, "_", $dtype, "_plain_looped")],
+            [concat!($family, "_", $dtype, "_add_registers"), concat!($family, "_", $dtype, "_add_looped")],
+        ]),*]
+    };
+}
+
+/// By family, type, source and loop.
+static KERNEL_NAMES: [[[[&str; 2]; 2]; 3]; 2] = kernel_names!("layer_norm", "rms_norm");
+
+impl Kernel {
+    /// The exported name, such as `rms_norm_bf16_add_registers`.
+    pub fn name(self) -> &'static str {
+        KERNEL_NAMES[self.family.index()][self.dtype.index()][self.source as usize][usize::from(self.looped)]
+    }
+
+    /// The kernels of one module.
+    pub fn of_module(family: Family, dtype: DType) -> [Kernel; 4] {
+        let kernel = |source, looped| Kernel { family, dtype, source, looped };
+        [
+            kernel(Source::Plain, false),
+            kernel(Source::Plain, true),
+            kernel(Source::ResidualAdd, false),
+            kernel(Source::ResidualAdd, true),
+        ]
+    }
+
+    /// Its place among the kernels of its module.
+    pub(crate) fn index_in_module(self) -> usize {
+        self.source as usize * 2 + usize::from(self.looped)
+    }
+}
+
+/// A launch, ready for the driver or the executor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// The kernel; its module is that of its family and type.
+    pub kernel: Kernel,
+    /// Where rows stay between statistic and output.
+    pub regime: Regime,
+    /// The threads that share a row.
+    pub team: Team,
+    /// Thread blocks.
+    pub grid: u32,
+    /// Threads in a thread block.
+    pub block: u32,
+    /// Thread blocks of a cluster that share a row.
+    pub cluster: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+    /// The kernel's one parameter.
+    pub args: RowArgs,
+}
+
+/// Plans a call for a device. `None` where there are no rows and so nothing to launch.
+///
+/// # Errors
+/// [`Error::Call`] where the call is invalid on any device, [`Error::Plan`] where this device cannot
+/// run it.
+pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
+    call.validate()?;
+    if call.rows == 0 {
+        return Ok(None);
+    }
+    let hidden = u32::try_from(call.hidden).map_err(|_| CallError::Hidden { given: call.hidden })?;
+    let team = Team::of_row(call.dtype, call.hidden);
+    if team.threads > device.max_threads_per_block {
+        return Err(PlanError::Threads {
+            threads: team.threads,
+            limit: device.max_threads_per_block,
+            device: device.name.clone(),
+        }
+        .into());
+    }
+
+    let rows = call.rows as u64;
+    let rows_per_cta = team.per_cta(SHARED_CTA_THREADS, rows);
+    let ctas = rows.div_ceil(u64::from(rows_per_cta));
+    let grid = u32::try_from(ctas).ok().filter(|&ctas| ctas <= device.max_grid_x).ok_or_else(|| PlanError::Grid {
+        rows,
+        ctas,
+        limit: device.max_grid_x,
+        device: device.name.clone(),
+    })?;
+
+    // Whole warps: shuffles name all lanes of a warp.
+    let block = (rows_per_cta * team.threads).next_multiple_of(32);
+    let source = if call.residual.is_some() { Source::ResidualAdd } else { Source::Plain };
+    let stage_bytes = stage_bytes(call.dtype, source, hidden);
+    let (regime, shared_bytes) = if team.slabs(call.hidden) == 1 {
+        (Regime::Registers, 0)
+    } else if stage_bytes + u64::from(EXCHANGE_BYTES) <= u64::from(device.max_shared_bytes_per_block) {
+        (Regime::Staged, stage_bytes as u32)
+    } else {
+        (Regime::Reread, 0)
+    };
+
+    Ok(Some(Plan {
+        kernel: Kernel {
+            family: call.norm.family,
+            dtype: call.dtype,
+            source,
+            looped: regime != Regime::Registers,
+        },
+        regime,
+        team,
+        grid,
+        block,
+        cluster: 1,
+        shared_bytes,
+        args: RowArgs::new(call, hidden, team, block / team.threads, launch_flags(call, regime)),
+    }))
+}
+
+/// Shared memory that a staged row takes: the row as it is, or its sum with the residual in f32.
+fn stage_bytes(dtype: DType, source: Source, hidden: u32) -> u64 {
+    let elements = (CHUNK_BYTES / dtype.size()) as u64;
+    let chunk_bytes = match source {
+        Source::Plain => CHUNK_BYTES as u64,
+        Source::ResidualAdd => 4 * elements,
+    };
+    u64::from(hidden).div_ceil(elements) * chunk_bytes
+}
+
+fn launch_flags(call: &Call, regime: Regime) -> u32 {
+    let mut set = 0;
+    let mut add = |flag, condition| set |= if condition { flag } else { 0 };
+
+    let size = call.dtype.size();
+    let wide_rows = |rows: Option<crate::RawRows>| {
+        rows.is_some_and(|rows| {
+            rows.address.is_multiple_of(CHUNK_BYTES as u64)
+                && (call.rows == 1 || (rows.stride * size).is_multiple_of(CHUNK_BYTES))
+        })
+    };
+    let wide_vector = |vector: Option<crate::RawVector>| {
+        vector.is_some_and(|vector| vector.address.is_multiple_of(CHUNK_BYTES as u64))
+    };
+    add(flags::WIDE_X, wide_rows(Some(call.x)));
+    add(flags::WIDE_RESIDUAL, wide_rows(call.residual));
+    add(flags::WIDE_WEIGHT, wide_vector(call.weight));
+    add(flags::WIDE_BIAS, wide_vector(call.bias));
+    add(flags::WIDE_Y, wide_rows(Some(call.y)));
+    add(flags::WIDE_RESIDUAL_OUT, wide_rows(call.residual_out));
+    let parameters = call.weight.or(call.bias);
+    add(flags::PARAMETERS_F32, parameters.is_some_and(|vector| vector.dtype == DType::F32));
+
+    add(flags::ROUND_BEFORE_WEIGHT, call.norm.weight_rounding == WeightRounding::BeforeWeight);
+    let rounding = call.norm.residual.map(|add| add.rounding);
+    add(flags::ROUND_STATISTIC, rounding == Some(ResidualRounding::Stored));
+    add(flags::ROUND_OUTPUT, rounding == Some(ResidualRounding::Split));
+    add(flags::STAGED, regime == Regime::Staged);
+    set
+}

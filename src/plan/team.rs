@@ -1,0 +1,73 @@
+//! Teams: the threads that reduce one row together, and which elements each of them owns.
+
+use crate::DType;
+
+/// Bytes of a chunk, the unit of memory that a thread owns.
+pub const CHUNK_BYTES: usize = 16;
+
+/// Elements that a thread holds in registers at a time. Sixteen f32 values and their weights fit the
+/// 64 registers that a thread of a 1024-thread CTA has (see the ptxas check), and 1024 threads then
+/// keep rows of up to 16384 elements in registers.
+pub const GROUP_ELEMENTS: usize = 16;
+
+const WARP: u32 = 32;
+
+/// Threads of the largest team: the largest CTA of every GPU.
+const MAX_THREADS: u32 = 1024;
+
+/// The threads that share a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Team {
+    /// 1, 2, 4, 8, 16 or a multiple of 32 up to 1024.
+    pub threads: u32,
+    /// Elements of a chunk.
+    chunk: usize,
+}
+
+/// Which thread owns an element, and where among its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The step of the team's walk over the row.
+    pub slab: usize,
+    /// The thread, by its rank in the team.
+    pub rank: usize,
+    /// The place among the thread's [`GROUP_ELEMENTS`] elements of the slab.
+    pub element: usize,
+}
+
+impl Team {
+    /// The team of rows of this size and type.
+    ///
+    /// As few threads as hold the row in registers: a power of two inside a warp, whole warps above.
+    /// Fewer threads mean fewer steps of the reduction, and more rows side by side.
+    pub fn of_row(dtype: DType, hidden: usize) -> Team {
+        let groups = hidden.div_ceil(GROUP_ELEMENTS).clamp(1, MAX_THREADS as usize) as u32;
+        let threads = if groups <= WARP { groups.next_power_of_two() } else { groups.next_multiple_of(WARP) };
+        Team { threads, chunk: CHUNK_BYTES / dtype.size() }
+    }
+
+    /// Steps in which the team walks over a row.
+    pub fn slabs(self, hidden: usize) -> usize {
+        hidden.div_ceil(GROUP_ELEMENTS * self.threads as usize)
+    }
+
+    /// Where the team keeps the element of this column: the thread of rank t owns, in slab s, the
+    /// chunks (s·C + i)·threads + t for i in 0..C, C chunks making up a group.
+    pub fn place(self, column: usize) -> Place {
+        let chunk = column / self.chunk;
+        let line = chunk / self.threads as usize;
+        let lines_per_slab = GROUP_ELEMENTS / self.chunk;
+        Place {
+            slab: line / lines_per_slab,
+            rank: chunk % self.threads as usize,
+            element: line % lines_per_slab * self.chunk + column % self.chunk,
+        }
+    }
+
+    /// Teams that a CTA of about `threads` threads holds, no more than there are rows.
+    pub(crate) fn per_cta(self, threads: u32, rows: u64) -> u32 {
+        let most = (threads / self.threads).max(1);
+        // Teams larger than a warp exchange through the CTA's barrier, so they have the CTA alone.
+        if self.threads > WARP { 1 } else { most.min(u32::try_from(rows).unwrap_or(u32::MAX)) }
+    }
+}

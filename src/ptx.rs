@@ -1,0 +1,90 @@
+//! The PTX that this build carries, and which of it a device runs.
+
+use crate::{DType, Family, PlanError};
+
+/// Where the PTX of this build came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Shipped with the crate.
+    Prebuilt,
+    /// Compiled by the build with nvcc.
+    Nvcc,
+}
+
+/// How the PTX of this build was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The compiler and its version.
+    pub compiler: &'static str,
+    /// Hash of the kernel sources it was compiled from.
+    pub source_hash: &'static str,
+}
+
+/// The PTX of one family and activation type for one target.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddedModule {
+    /// The family's name.
+    pub family: &'static str,
+    /// The activation type's name.
+    pub dtype: &'static str,
+    /// The target, compute capability × 10. Runs on this capability and all later ones.
+    pub target: u32,
+    /// The PTX ISA version, major and minor.
+    pub isa: (u32, u32),
+    /// The text.
+    pub ptx: &'static str,
+}
+
+include!(concat!(env!("OUT_DIR"), "/ptx_modules.rs"));
+
+/// How the PTX of this build was made.
+pub fn provenance() -> &'static Provenance {
+    &PROVENANCE
+}
+
+/// Every module of this build.
+pub fn modules() -> &'static [EmbeddedModule] {
+    MODULES
+}
+
+/// The module that a device runs: of those that its compute capability and its driver take, the one
+/// for the latest target. `driver` is the CUDA version that the driver states, None for a device
+/// that takes any PTX.
+///
+/// # Errors
+/// The build has no PTX for the capability, or only such that the driver is too old for.
+pub fn select(
+    family: Family,
+    dtype: DType,
+    capability: (u32, u32),
+    driver: Option<(u32, u32)>,
+) -> Result<&'static EmbeddedModule, PlanError> {
+    let mine = || MODULES.iter().filter(move |module| module.family == family.name() && module.dtype == dtype.name());
+    let runs = || mine().filter(move |module| module.target <= capability.0 * 10 + capability.1);
+    let Some(best) = runs().max_by_key(|module| module.target) else {
+        let targets = mine().map(|module| format!("sm_{}", module.target)).collect::<Vec<_>>().join(", ");
+        return Err(PlanError::Capability { capability, targets });
+    };
+    let Some(driver) = driver else { return Ok(best) };
+    let driver_isa = driver_isa(driver);
+    runs().filter(|module| module.isa <= driver_isa).max_by_key(|module| module.target).ok_or(PlanError::Isa {
+        ptx: best.isa,
+        driver,
+        driver_isa,
+    })
+}
+
+/// The newest PTX ISA that a driver takes, by the CUDA version it states (PTX ISA manual, release
+/// notes). Since CUDA 13.0 the two versions run in step, four ISA majors apart.
+pub fn driver_isa((major, minor): (u32, u32)) -> (u32, u32) {
+    match (major, minor) {
+        (..11, _) => (6, 5),
+        (11, minor) => (7, minor.min(8)),
+        (12, minor @ 0..=5) => (8, minor),
+        (12, 6) => (8, 5),
+        (12, minor) => (8, minor - 1),
+        (major, minor) => (major - 4, minor),
+    }
+}

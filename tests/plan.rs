@@ -1,0 +1,184 @@
+//! Properties of plans, for the facts of every documented GPU.
+
+use proptest::prelude::*;
+use std::collections::HashSet;
+use warpnorm::plan::{EXCHANGE_BYTES, GROUP_ELEMENTS, Plan, Regime, Team, flags, plan};
+use warpnorm::{Call, DType, DeviceFacts, Error, Family, Norm, PlanError, RawRows, RawVector, ResidualAdd};
+
+const BASE: u64 = 1 << 45;
+
+/// A call whose tensors lie terabytes apart, each `offset` elements past a multiple of 256 bytes.
+fn call(family: Family, dtype: DType, add: bool, rows: usize, hidden: usize, stride: usize, offset: usize) -> Call {
+    let mut norm = Norm::new(family, 1e-5);
+    if add {
+        norm = norm.with_residual_add(ResidualAdd::default());
+    }
+    let at = |place: u64| RawRows { address: BASE * place + (offset * dtype.size()) as u64, stride };
+    let mut call = Call::new(norm, dtype, rows, hidden, at(1), at(2));
+    if add {
+        call.residual = Some(at(3));
+        call.residual_out = Some(at(4));
+    }
+    call.weight = Some(RawVector { address: BASE * 5, dtype });
+    call
+}
+
+fn planned(call: &Call, device: &DeviceFacts) -> Plan {
+    plan(call, device).expect("a valid call").expect("rows to launch")
+}
+
+fn dtypes() -> impl Strategy<Value = DType> {
+    prop::sample::select(&DType::ALL[..])
+}
+
+fn families() -> impl Strategy<Value = Family> {
+    prop::sample::select(&Family::ALL[..])
+}
+
+fn devices() -> impl Strategy<Value = DeviceFacts> {
+    prop::sample::select(DeviceFacts::documented_gpus())
+}
+
+/// Hidden sizes over all regimes, small ones as often as large ones.
+fn hidden_sizes() -> impl Strategy<Value = usize> {
+    prop_oneof![1usize..=64, 1usize..=1024, 1usize..=20_000, 1usize..=300_000]
+}
+
+proptest! {
+    #[test]
+    fn every_element_has_one_owner(hidden in hidden_sizes(), dtype in dtypes()) {
+        let team = Team::of_row(dtype, hidden);
+        let slabs = team.slabs(hidden);
+        let mut taken = HashSet::with_capacity(hidden);
+        for column in 0..hidden {
+            let place = team.place(column);
+            prop_assert!(place.slab < slabs, "{place:?}");
+            prop_assert!(place.rank < team.threads as usize, "{place:?}");
+            prop_assert!(place.element < GROUP_ELEMENTS, "{place:?}");
+            prop_assert!(taken.insert(place), "{place:?} is owned twice");
+        }
+    }
+
+    #[test]
+    fn neighbouring_threads_own_neighbouring_chunks(hidden in hidden_sizes(), dtype in dtypes()) {
+        let team = Team::of_row(dtype, hidden);
+        let chunk = 16 / dtype.size();
+        for start in (0..hidden.saturating_sub(chunk)).step_by(chunk) {
+            let (here, next) = (team.place(start), team.place(start + chunk));
+            let wraps = here.rank + 1 == team.threads as usize;
+            prop_assert_eq!(next.rank, if wraps { 0 } else { here.rank + 1 });
+        }
+    }
+
+    #[test]
+    fn plans_keep_within_the_device(
+        family in families(), dtype in dtypes(), add: bool, rows in 1usize..1_000_000,
+        hidden in hidden_sizes(), padding in 0usize..9, offset in 0usize..9, device in devices(),
+    ) {
+        let plan = planned(&call(family, dtype, add, rows, hidden, hidden + padding, offset), &device);
+        prop_assert!(plan.block <= device.max_threads_per_block && plan.block % 32 == 0);
+        prop_assert!(plan.block >= plan.team.threads);
+        prop_assert!(plan.shared_bytes + EXCHANGE_BYTES <= device.max_shared_bytes_per_block);
+        prop_assert!(plan.grid <= device.max_grid_x);
+        prop_assert_eq!(plan.args.team_threads, plan.team.threads);
+        // Every row has a team, and no CTA is without a row.
+        let per_cta = u64::from(plan.block / plan.team.threads);
+        prop_assert!(u64::from(plan.grid) * per_cta >= rows as u64);
+        prop_assert!(u64::from(plan.grid - 1) * per_cta < rows as u64);
+        // The registers regime is one slab; a team that walks in slabs is a whole CTA.
+        prop_assert_eq!(plan.regime == Regime::Registers, plan.team.slabs(hidden) == 1);
+        prop_assert!(plan.regime == Regime::Registers || plan.block == plan.team.threads);
+    }
+
+    #[test]
+    fn the_team_depends_on_hidden_and_type_alone(
+        dtype in dtypes(), hidden in hidden_sizes(), add: bool,
+        rows in 1usize..100_000, padding in 0usize..9, offset in 0usize..9, device in devices(),
+    ) {
+        let one = planned(&call(Family::RmsNorm, dtype, add, 1, hidden, hidden, 0), &DeviceFacts::h200());
+        let other = planned(&call(Family::RmsNorm, dtype, add, rows, hidden, hidden + padding, offset), &device);
+        prop_assert_eq!(one.team, other.team);
+        prop_assert_eq!(one.kernel, other.kernel);
+    }
+
+    #[test]
+    fn wide_accesses_are_planned_only_where_every_row_is_aligned(
+        dtype in dtypes(), rows in 1usize..100, hidden in 1usize..100, padding in 0usize..40, offset in 0usize..40,
+    ) {
+        let call = call(Family::LayerNorm, dtype, true, rows, hidden, hidden + padding, offset);
+        let plan = planned(&call, &DeviceFacts::a100());
+        let aligned = (0..rows as u64).all(|row| {
+            (call.x.address + row * (call.x.stride * dtype.size()) as u64).is_multiple_of(16)
+        });
+        for flag in [flags::WIDE_X, flags::WIDE_RESIDUAL, flags::WIDE_Y, flags::WIDE_RESIDUAL_OUT] {
+            prop_assert_eq!(plan.args.flags & flag != 0, aligned);
+        }
+    }
+}
+
+#[test]
+fn no_rows_is_no_launch() {
+    let call = call(Family::LayerNorm, DType::F16, true, 0, 100, 100, 0);
+    for device in DeviceFacts::documented_gpus() {
+        assert_eq!(plan(&call, &device).expect("valid"), None);
+    }
+}
+
+#[test]
+fn more_rows_than_a_grid_holds_are_refused() {
+    let rows = 1usize << 33;
+    let call = call(Family::RmsNorm, DType::F16, false, rows, 1024, 1024, 0);
+    let error = plan(&call, &DeviceFacts::h200()).expect_err("too many thread blocks");
+    assert!(
+        matches!(error, Error::Plan(PlanError::Grid { rows: given, limit, .. })
+            if given == rows as u64 && limit == i32::MAX as u32),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_device_with_small_thread_blocks_is_refused() {
+    let mut device = DeviceFacts::t4();
+    device.max_threads_per_block = 512;
+    let call = call(Family::RmsNorm, DType::F16, false, 1, 16384, 16384, 0);
+    let error = plan(&call, &device).expect_err("1024 threads");
+    assert!(matches!(error, Error::Plan(PlanError::Threads { threads: 1024, limit: 512, .. })), "{error}");
+}
+
+#[test]
+fn rows_stay_in_registers_up_to_16384_elements_and_are_staged_as_far_as_shared_memory_goes() {
+    // Capacity of a CTA in elements: (opt-in bytes − exchange) / bytes that an element is staged in.
+    let capacity = |device: &DeviceFacts, bytes: u32| (device.max_shared_bytes_per_block - EXCHANGE_BYTES) / bytes;
+    for device in DeviceFacts::documented_gpus() {
+        for (dtype, add, staged_bytes) in
+            [(DType::F32, false, 4), (DType::BF16, false, 2), (DType::F32, true, 4), (DType::BF16, true, 4)]
+        {
+            let regime =
+                |hidden| planned(&call(Family::LayerNorm, dtype, add, 3, hidden, hidden, 0), &device).regime;
+            assert_eq!(regime(16384), Regime::Registers);
+            let limit = capacity(&device, staged_bytes) as usize / 8 * 8;
+            if limit > 16384 {
+                assert_eq!(regime(16385), Regime::Staged);
+                assert_eq!(regime(limit), Regime::Staged);
+            }
+            assert_eq!(regime(limit.max(16384) + 8), Regime::Reread);
+        }
+    }
+}
+
+#[test]
+fn kernel_names_say_family_type_source_and_regime() {
+    let device = DeviceFacts::h200();
+    let name = |family, dtype, add, hidden| planned(&call(family, dtype, add, 1, hidden, hidden, 0), &device).kernel.name();
+    assert_eq!(name(Family::LayerNorm, DType::F32, false, 64), "layer_norm_f32_plain_registers");
+    assert_eq!(name(Family::RmsNorm, DType::BF16, true, 8192), "rms_norm_bf16_add_registers");
+    assert_eq!(name(Family::LayerNorm, DType::F16, true, 20000), "layer_norm_f16_add_looped");
+    assert_eq!(name(Family::RmsNorm, DType::F32, false, 20000), "rms_norm_f32_plain_looped");
+}
+
+#[test]
+fn documented_gpus_are_found_by_their_short_names() {
+    assert_eq!(DeviceFacts::named("H200"), Some(DeviceFacts::h200()));
+    assert_eq!(DeviceFacts::named("t4"), Some(DeviceFacts::t4()));
+    assert_eq!(DeviceFacts::named("h"), None);
+}
