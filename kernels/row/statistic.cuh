@@ -10,9 +10,24 @@
 
 namespace warpnorm {
 
-/// The correctly rounded 1/√(variance + eps); zero where the variance overflowed.
-__device__ __forceinline__ float reciprocal_root(float variance, float eps) {
-    return __frcp_rn(__fsqrt_rn(variance + eps));
+/// 1/√v for v = mean_square + eps, within a hair of half an ULP; zero where the mean square overflowed.
+__device__ __forceinline__ float reciprocal_root(float v) {
+    const float root = __fsqrt_rn(v);
+    const float estimate = __frcp_rn(root);
+    // Both residuals are exact: v − root² of the root, 1 − root·estimate of the reciprocal.
+    const float root_residual = __fmaf_rn(-root, root, v);
+    const float reciprocal_residual = __fmaf_rn(-root, estimate, 1.0f);
+    const float correction = __fmaf_rn(-0.5f * root_residual * estimate, estimate, reciprocal_residual);
+    const float refined = __fmaf_rn(estimate, correction, estimate);
+    // At 0 and infinity the residuals are NaN and the estimate is exact.
+    return correction == correction ? refined : estimate;
+}
+
+/// Running sums that a thread keeps of its group: short chains, hence small errors and short waits.
+constexpr unsigned int SUMS = 4;
+
+__device__ __forceinline__ float total(const float (&sums)[SUMS]) {
+    return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
 /// a + b = sum + error exactly (Knuth's TwoSum), whichever of the two is larger.
@@ -28,26 +43,43 @@ __device__ __forceinline__ float two_sum(float a, float b, float& error) {
 ///
 /// The mean is carried as the sum of the values in two floats, sum_hi + sum_lo: merging sums is exact
 /// up to 2^-48, so that means of 1e4 with deviations of 1e-2 lose nothing. Counts and sums are scaled
-/// by RowArgs::count_scale.
+/// by RowArgs::count_scale. COMPENSATED keeps the rounding errors of m2 too: f32 outputs would show
+/// them in rows whose m2 is mostly one outlier's, 16-bit outputs do not.
+template <bool COMPENSATED>
 struct Moments {
     float count;
     float sum_hi;
     float sum_lo;
-    float m2;            // Σ (h − mean)², unscaled
-    float reciprocal;    // 1 / count; follows from count and is never exchanged
-    float count_unscale; // constant of the launch
+    float m2_hi;          // Σ (h − mean)², unscaled
+    float m2_lo;          // zero unless COMPENSATED
+    float reciprocal;     // 1 / count; follows from count and is never exchanged
+    float count_unscale;  // constant of the launch
 
-    using Slot = float4;
+    struct Slot {
+        float count, sum_hi, sum_lo, m2_hi, m2_lo;
+    };
 
-    __device__ __forceinline__ Slot to_slot() const { return make_float4(count, sum_hi, sum_lo, m2); }
+    __device__ __forceinline__ Slot to_slot() const { return {count, sum_hi, sum_lo, m2_hi, m2_lo}; }
     __device__ __forceinline__ Moments with(const Slot& slot) const {
-        return {slot.x, slot.y, slot.z, slot.w, __frcp_rn(slot.x), count_unscale};
+        return {slot.count, slot.sum_hi, slot.sum_lo, slot.m2_hi, slot.m2_lo, __frcp_rn(slot.count), count_unscale};
     }
-    __device__ __forceinline__ Moments empty() const { return {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, count_unscale}; }
+    __device__ __forceinline__ Moments empty() const { return {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, count_unscale}; }
 
     __device__ __forceinline__ Moments shuffled_down(unsigned int distance, unsigned int width) const {
-        return {shuffle_down(count, distance, width), shuffle_down(sum_hi, distance, width),
-                shuffle_down(sum_lo, distance, width), shuffle_down(m2, distance, width), 0.0f, count_unscale};
+        return {shuffle_down(count, distance, width),
+                shuffle_down(sum_hi, distance, width),
+                shuffle_down(sum_lo, distance, width),
+                shuffle_down(m2_hi, distance, width),
+                COMPENSATED ? shuffle_down(m2_lo, distance, width) : 0.0f,
+                0.0f,
+                count_unscale};
+    }
+
+    __device__ __forceinline__ float m2() const {
+        if constexpr (!COMPENSATED) return m2_hi;
+        // Past f32's range m2_hi is infinite and its error no number.
+        const float sum = m2_hi + m2_lo;
+        return sum == sum ? sum : m2_hi;
     }
 
     /// Adds the moments of elements that come after these. Only the right operand may be empty: of two
@@ -78,19 +110,26 @@ struct Moments {
         float error;
         sum_hi = two_sum(sum_hi, right.sum_hi, error);
         sum_lo = (sum_lo + right.sum_lo) + error;
-        m2 = (m2 + right.m2) + between;
+        if constexpr (COMPENSATED) {
+            float between_error;
+            m2_hi = two_sum(two_sum(m2_hi, right.m2_hi, error), between, between_error);
+            m2_lo = (m2_lo + right.m2_lo) + (error + between_error);
+        } else {
+            m2_hi = m2_hi + (right.m2_hi + between);
+        }
     }
 };
 
 /// Mean and reciprocal standard deviation: y = (h − mean)·rstd.
 template <class Element>
 struct LayerNorm {
-    using State = Moments;
+    using State = Moments<Element::IS_F32>;
 
     struct Result {
         float mean_hi;
         float mean_lo;
         float rstd;
+        float offset;  // −mean_lo·rstd
     };
 
     /// The moments of one group: deviations from a pivot, which is the group's mean rounded to f32,
@@ -114,57 +153,64 @@ struct LayerNorm {
             }
         } else {
             // Sixteen values of 16-bit types add up in f32 with an error far below their own spacing.
-            float sums[2] = {0.0f, 0.0f};
+            float sums[SUMS] = {};
 #pragma unroll
             for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-                sums[e % 2] = __fmaf_rn(h.at[e], args.count_scale, sums[e % 2]);
+                sums[e % SUMS] = __fmaf_rn(h.at[e], args.count_scale, sums[e % SUMS]);
             }
-            state.sum_hi = two_sum(sums[0], sums[1], state.sum_lo);
+            state.sum_hi = two_sum(sums[0] + sums[2], sums[1] + sums[3], state.sum_lo);
         }
         state.reciprocal = full ? args.count_unscale * (1.0f / GROUP_ELEMENTS) : __frcp_rn(state.count);
         const float pivot = elements == 0 ? 0.0f : state.sum_hi * state.reciprocal;
-        float squares[2] = {0.0f, 0.0f};
+        float squares[SUMS] = {};
         if (full) {
 #pragma unroll
             for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
                 const float deviation = h.at[e] - pivot;
-                squares[e % 2] = __fmaf_rn(deviation, deviation, squares[e % 2]);
+                squares[e % SUMS] = __fmaf_rn(deviation, deviation, squares[e % SUMS]);
             }
         } else {
 #pragma unroll
             for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
                 const float deviation = group.contains(e) ? h.at[e] - pivot : 0.0f;
-                squares[e % 2] = __fmaf_rn(deviation, deviation, squares[e % 2]);
+                squares[e % SUMS] = __fmaf_rn(deviation, deviation, squares[e % SUMS]);
             }
         }
         // (mean − pivot)·count, scaled; the squares count it once too often.
         const float offset = __fmaf_rn(-pivot, state.count, state.sum_hi) + state.sum_lo;
         const float excess = elements == 0 ? 0.0f : offset * (offset * (state.reciprocal * args.count_unscale));
-        state.m2 = (squares[0] + squares[1]) - excess;
+        state.m2_hi = total(squares) - excess;
+        state.m2_lo = 0.0f;
         return state;
     }
 
     /// Called by all lanes; the first of each segment of `width` lanes holds the row's state.
     static __device__ __forceinline__ Result result(const State& state, unsigned int width, const RowArgs& args) {
-        Result result;
         // Two quotients by Markstein's scheme, correctly rounded for the reciprocal given.
         const float inverse = args.scaled_hidden_reciprocal;
         const float estimate = state.sum_hi * inverse;
-        result.mean_hi = __fmaf_rn(__fmaf_rn(-estimate, args.scaled_hidden, state.sum_hi), inverse, estimate);
-        const float rest = __fmaf_rn(-result.mean_hi, args.scaled_hidden, state.sum_hi) + state.sum_lo;
-        const float low = rest * inverse;
-        result.mean_lo = __fmaf_rn(__fmaf_rn(-low, args.scaled_hidden, rest), inverse, low);
+        const float high = __fmaf_rn(__fmaf_rn(-estimate, args.scaled_hidden, state.sum_hi), inverse, estimate);
+        const float rest = __fmaf_rn(-high, args.scaled_hidden, state.sum_hi) + state.sum_lo;
+        const float low_estimate = rest * inverse;
+        const float low =
+            __fmaf_rn(__fmaf_rn(-low_estimate, args.scaled_hidden, rest), inverse, low_estimate);
+        Result result;
+        // The high part becomes the mean rounded to f32: of a constant row, the constant itself.
+        result.mean_hi = high + low;
+        result.mean_lo = low - (result.mean_hi - high);
         // Rounding can leave a constant row a little below zero; written so that NaN stays NaN.
-        const float m2 = state.m2 < 0.0f ? 0.0f : state.m2;
-        result.rstd = reciprocal_root(m2 * args.hidden_reciprocal, args.eps);
+        const float m2 = state.m2() < 0.0f ? 0.0f : state.m2();
+        result.rstd = reciprocal_root(__fmaf_rn(m2, args.hidden_reciprocal, args.eps));
         result.mean_hi = from_first_lane(result.mean_hi, width);
         result.mean_lo = from_first_lane(result.mean_lo, width);
         result.rstd = from_first_lane(result.rstd, width);
+        result.offset = -result.mean_lo * result.rstd;
         return result;
     }
 
+    /// ((h − hi) − lo)·rstd with one rounding less. h − hi is exact where it cancels.
     static __device__ __forceinline__ float normalise(float h, const Result& result) {
-        return ((h - result.mean_hi) - result.mean_lo) * result.rstd;
+        return __fmaf_rn(h - result.mean_hi, result.rstd, result.offset);
     }
 
     static __device__ __forceinline__ float mean(const Result& result) { return result.mean_hi + result.mean_lo; }
@@ -196,14 +242,14 @@ struct RmsNorm {
 
     static __device__ __forceinline__ State of_group(const Values& h, const Group<Element>&, const RowArgs&) {
         // Places outside the row hold zero and add nothing.
-        float sums[2] = {0.0f, 0.0f};
+        float sums[SUMS] = {};
 #pragma unroll
-        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) sums[e % 2] = __fmaf_rn(h.at[e], h.at[e], sums[e % 2]);
-        return {sums[0] + sums[1]};
+        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) sums[e % SUMS] = __fmaf_rn(h.at[e], h.at[e], sums[e % SUMS]);
+        return {total(sums)};
     }
 
     static __device__ __forceinline__ Result result(const State& state, unsigned int width, const RowArgs& args) {
-        const float rstd = reciprocal_root(state.sum * args.hidden_reciprocal, args.eps);
+        const float rstd = reciprocal_root(__fmaf_rn(state.sum, args.hidden_reciprocal, args.eps));
         return {from_first_lane(rstd, width)};
     }
 
