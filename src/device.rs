@@ -81,9 +81,4 @@ impl DeviceFacts {
             .into_iter()
             .find(|facts| facts.name.rsplit(' ').next().is_some_and(|short| short.eq_ignore_ascii_case(name)))
     }
-
-    /// Compute capability × 10, as PTX targets write it.
-    pub(crate) fn target(&self) -> u32 {
-        self.compute_capability.0 * 10 + self.compute_capability.1
-    }
 }

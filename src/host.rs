@@ -164,13 +164,13 @@ pub(crate) fn run_on(
     let blank = vec![POISON; layout.bytes];
     let rows = |address| RawRows { address, stride: layout.stride };
 
-    let mut input = |memory: &mut _, role, bytes| -> Result<RawRows, Error> {
+    let input = |memory: &mut _, role, bytes| -> Result<RawRows, Error> {
         let read_only = !placement.in_place;
         DeviceMemory::allocate(memory, role, &layout.spread(bytes), misalignment, read_only).map(rows)
     };
     let x = input(memory, Role::X, problem.x)?;
     let residual = problem.residual.map(|bytes| input(memory, Role::Residual, bytes)).transpose()?;
-    let mut vector = |memory: &mut _, role, vector: Option<Vector<'_>>| -> Result<Option<RawVector>, Error> {
+    let vector = |memory: &mut _, role, vector: Option<Vector<'_>>| -> Result<Option<RawVector>, Error> {
         let Some(Vector { dtype, bytes }) = vector else { return Ok(None) };
         let address = DeviceMemory::allocate(memory, role, bytes, offset_of(dtype), true)?;
         Ok(Some(RawVector { address, dtype }))
@@ -185,7 +185,7 @@ pub(crate) fn run_on(
         (true, false) => Some(rows(memory.allocate(Role::ResidualOut, &blank, misalignment, false)?)),
     };
     let statistic = vec![POISON; problem.rows * size_of::<f32>()];
-    let mut statistics = |memory: &mut _, role, wanted: bool| -> Result<Option<u64>, Error> {
+    let statistics = |memory: &mut _, role, wanted: bool| -> Result<Option<u64>, Error> {
         wanted.then(|| DeviceMemory::allocate(memory, role, &statistic, 0, false)).transpose()
     };
     let mean = statistics(memory, Role::Mean, problem.outputs.mean)?;

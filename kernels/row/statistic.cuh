@@ -179,7 +179,9 @@ struct LayerNorm {
         // (mean − pivot)·count, scaled; the squares count it once too often.
         const float offset = __fmaf_rn(-pivot, state.count, state.sum_hi) + state.sum_lo;
         const float excess = elements == 0 ? 0.0f : offset * (offset * (state.reciprocal * args.count_unscale));
-        state.m2_hi = total(squares) - excess;
+        const float squared = total(squares);
+        // Past f32's range both may be infinite.
+        state.m2_hi = isinf(squared) ? squared : squared - excess;
         state.m2_lo = 0.0f;
         return state;
     }

@@ -1,0 +1,148 @@
+//! `cargo bench --bench norm`: the CPU reference by the wall clock, the kernels by CUDA events.
+//!
+//! Throughput of the kernels is in bytes of the op's floor: what is read and written once, weights left
+//! out. Every launch of a measurement takes the next of several sets of tensors, together four times the
+//! size of the L2 cache where memory allows it, so that a set has left the cache when its turn comes again.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use cudarc::driver::sys::{CUdevice_attribute, CUevent_flags};
+use cudarc::driver::{CudaSlice, CudaStream, DriverError};
+use half::bf16;
+use std::sync::Arc;
+use std::time::Duration;
+use warpnorm::cuda::{Cuda, Kernels, Rows, RowsMut};
+use warpnorm::parity::{Case, Values};
+use warpnorm::{DType, Error, Norm, ResidualAdd, reference};
+
+fn reference(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("reference");
+    group.sample_size(10);
+    for (rows, hidden) in [(64, 768), (16, 4096)] {
+        for (name, norm) in ops() {
+            let case = Case::new(norm, DType::BF16, rows, hidden, Values::Unit, 1).expect("a possible size");
+            let case = case.with_weight(DType::BF16);
+            group.throughput(Throughput::Elements((rows * hidden) as u64));
+            group.bench_function(BenchmarkId::new(name, format!("{rows}x{hidden}")), |bencher| {
+                bencher.iter(|| reference::norm(&case.as_problem()).expect("a valid problem"));
+            });
+        }
+    }
+    group.finish();
+}
+
+fn ops() -> [(&'static str, Norm); 3] {
+    [
+        ("layer_norm", Norm::layer_norm(1e-5)),
+        ("rms_norm", Norm::rms_norm(1e-6)),
+        ("add_rms_norm", Norm::rms_norm(1e-6).with_residual_add(ResidualAdd::default())),
+    ]
+}
+
+/// bf16 tensors of one call. The new residual lies over the old one, as servers have it.
+struct Tensors {
+    x: CudaSlice<bf16>,
+    residual: Option<CudaSlice<bf16>>,
+    y: CudaSlice<bf16>,
+}
+
+impl Tensors {
+    fn new(stream: &Arc<CudaStream>, values: &[bf16], adds: bool) -> Result<Self, DriverError> {
+        Ok(Self {
+            x: stream.clone_htod(values)?,
+            residual: adds.then(|| stream.clone_htod(values)).transpose()?,
+            y: stream.alloc_zeros(values.len())?,
+        })
+    }
+
+    fn run(
+        &mut self,
+        (kernels, stream): (&Kernels, &CudaStream),
+        norm: &Norm,
+        weight: &CudaSlice<bf16>,
+        hidden: usize,
+    ) -> Result<(), Error> {
+        let x = Rows::contiguous(&self.x, hidden)?;
+        let mut y = RowsMut::contiguous(&mut self.y, hidden)?;
+        let call = kernels.norm(norm).weight(weight);
+        match &mut self.residual {
+            Some(residual) => {
+                let mut residual = RowsMut::contiguous(residual, hidden)?;
+                call.residual_in_place(&mut residual).run(stream, &x, &mut y)
+            }
+            None => call.run(stream, &x, &mut y),
+        }
+    }
+}
+
+/// The time of `launches` launches on the device.
+fn timed(
+    cuda: &Cuda,
+    launches: u64,
+    mut launch: impl FnMut() -> Result<(), Error>,
+) -> Result<Duration, Box<dyn std::error::Error>> {
+    let stream = cuda.stream();
+    let timing = Some(CUevent_flags::CU_EVENT_DEFAULT);
+    let start = stream.record_event(timing)?;
+    for _ in 0..launches {
+        launch()?;
+    }
+    let end = stream.record_event(timing)?;
+    Ok(Duration::from_secs_f64(f64::from(start.elapsed_ms(&end)?) / 1e3))
+}
+
+fn kernels(criterion: &mut Criterion) {
+    let cuda = match Cuda::new(0) {
+        Ok(cuda) => cuda,
+        Err(error) => {
+            println!("kernels: skipped: {error}");
+            return;
+        }
+    };
+    if let Err(error) = on(&cuda, criterion) {
+        panic!("kernels: {error}");
+    }
+}
+
+fn on(cuda: &Cuda, criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
+    let (kernels, stream) = (cuda.kernels(), cuda.stream());
+    let context = kernels.context();
+    // Everything is on one stream: its order is all that is needed, and events would be timed too.
+    // SAFETY: no slice is used on another stream.
+    unsafe { context.disable_event_tracking() };
+    let cache = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?.unsigned_abs() as usize;
+    println!("kernels: on {}, driver {:?}, L2 cache of {cache} bytes", kernels.facts().name, kernels.driver_version());
+
+    let mut group = criterion.benchmark_group("kernels");
+    for (rows, hidden) in
+        [(1, 7168), (64, 4096), (65_536, 128), (16_384, 1024), (8192, 4096), (2048, 16_384), (512, 65_536)]
+    {
+        let case = Case::new(Norm::rms_norm(1e-6), DType::BF16, rows, hidden, Values::Unit, 1)?;
+        let values: Vec<bf16> = case.x.chunks_exact(size_of::<bf16>()).map(bytemuck::pod_read_unaligned).collect();
+        let weight = stream.clone_htod(&values[..hidden])?;
+        for (name, norm) in ops() {
+            let adds = norm.residual.is_some();
+            // x and y, and twice the residual.
+            let bytes = rows * hidden * size_of::<bf16>() * if adds { 4 } else { 2 };
+            let tensors = rows * hidden * size_of::<bf16>() * if adds { 3 } else { 2 };
+            let (free, _) = context.mem_get_info()?;
+            let count = (4 * cache).div_ceil(tensors).min(free / 2 / tensors).clamp(1, 1024);
+            let mut sets = (0..count).map(|_| Tensors::new(stream, &values, adds)).collect::<Result<Vec<_>, _>>()?;
+            let mut turn = 0;
+            let mut launch = || {
+                turn = (turn + 1) % count;
+                sets[turn].run((kernels, stream), &norm, &weight, hidden)
+            };
+            launch()?;
+            stream.synchronize()?;
+            group.throughput(Throughput::Bytes(bytes as u64));
+            group.bench_function(BenchmarkId::new(name, format!("{rows}x{hidden}")), |bencher| {
+                bencher.iter_custom(|launches| timed(cuda, launches, &mut launch).expect("the launches run"));
+            });
+        }
+    }
+    group.finish();
+    Ok(())
+}
+
+criterion_group!(benches, reference, kernels);
+criterion_main!(benches);

@@ -1,0 +1,203 @@
+//! The kernels of a context, and the raw face.
+
+use super::error::During;
+use super::module::Module;
+use super::{CudaError, NormCall, driver};
+use crate::plan::{Plan, plan};
+use crate::{Call, DType, DeviceFacts, Element, Error, Family, Norm};
+use cudarc::driver::sys::{self, CUstreamCaptureStatus};
+use cudarc::driver::{CudaContext, CudaStream, result};
+use std::ffi::c_void;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The kernels of this crate in one CUDA context. Make one per context and share it between threads.
+///
+/// There is a module for every family and activation type. Each is loaded when it is first needed,
+/// which compiles PTX for the device and can take a tenth of a second or more; [`warm_up`](Self::warm_up)
+/// does that ahead of time. Dropping the kernels waits for the context's work, then unloads the modules.
+pub struct Kernels {
+    context: Arc<CudaContext>,
+    facts: DeviceFacts,
+    driver: (u32, u32),
+    /// By family and activation type.
+    modules: [[OnceLock<Module>; 3]; 2],
+    /// Held while a module is loaded, so that none is loaded twice.
+    loading: Mutex<()>,
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loaded: Vec<_> = all_modules().filter(|&(family, dtype)| self.is_loaded(family, dtype)).collect();
+        f.debug_struct("Kernels")
+            .field("ordinal", &self.context.ordinal())
+            .field("facts", &self.facts)
+            .field("driver", &self.driver)
+            .field("loaded", &loaded)
+            .finish()
+    }
+}
+
+fn all_modules() -> impl Iterator<Item = (Family, DType)> {
+    Family::ALL.into_iter().flat_map(|family| DType::ALL.into_iter().map(move |dtype| (family, dtype)))
+}
+
+impl Kernels {
+    /// Kernels for this context. Asks the driver about the device; loads nothing yet.
+    ///
+    /// # Errors
+    /// [`CudaError::Driver`] where the driver fails.
+    pub fn new(context: &Arc<CudaContext>) -> Result<Self, Error> {
+        Ok(Self {
+            context: Arc::clone(context),
+            facts: driver::facts(context.cu_device())?,
+            driver: driver::version()?,
+            modules: Default::default(),
+            loading: Mutex::new(()),
+        })
+    }
+
+    /// The context that the kernels are for.
+    pub fn context(&self) -> &Arc<CudaContext> {
+        &self.context
+    }
+
+    /// What plans for this device depend on.
+    pub fn facts(&self) -> &DeviceFacts {
+        &self.facts
+    }
+
+    /// The CUDA version that the driver states, major and minor.
+    pub fn driver_version(&self) -> (u32, u32) {
+        self.driver
+    }
+
+    /// Whether the module of this family and activation type is loaded.
+    pub fn is_loaded(&self, family: Family, dtype: DType) -> bool {
+        self.slot(family, dtype).get().is_some()
+    }
+
+    /// Loads the modules of these families and activation types, where they are not loaded yet. Call
+    /// it before a stream's work is captured into a graph, and before the first request of a server.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where no PTX of this build runs on the device or driver, [`Error::Cuda`] where
+    /// the driver refuses a module.
+    pub fn warm_up(&self, modules: &[(Family, DType)]) -> Result<(), Error> {
+        modules.iter().try_for_each(|&(family, dtype)| self.load(family, dtype).map(|_| ()))
+    }
+
+    /// Loads every module.
+    ///
+    /// # Errors
+    /// As [`warm_up`](Self::warm_up).
+    pub fn warm_up_all(&self) -> Result<(), Error> {
+        all_modules().try_for_each(|(family, dtype)| self.load(family, dtype).map(|_| ()))
+    }
+
+    /// Begins a norm of tensors that cudarc holds; see [`NormCall`].
+    pub fn norm<E: Element>(&self, norm: &Norm) -> NormCall<'_, E> {
+        NormCall::new(self, *norm)
+    }
+
+    /// Launches a call on memory named by address. Returns as soon as the launch is queued.
+    ///
+    /// # Safety
+    /// 1. Every tensor of the call is in memory that the kernels' device can access, of at least the
+    ///    extent that the call's rows, hidden size and stride span (weight and bias: `hidden` elements;
+    ///    mean and rstd: `rows` elements).
+    /// 2. That memory stays allocated until the launch has completed, also in every replay of a graph
+    ///    that captures it.
+    /// 3. From the launch's start to its completion, nothing else writes what the call reads, and
+    ///    nothing else reads or writes what it writes. Other streams are to be ordered by the caller.
+    /// 4. What the call reads has been written before, in the stream's order.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where the call is invalid, [`Error::Plan`] where this device cannot run it,
+    /// [`CudaError::WrongContext`] for a stream of another context, [`CudaError::NotLoaded`] where the
+    /// stream is capturing and the module is not loaded, [`CudaError::Driver`] where the driver refuses
+    /// the launch or reports a failure of earlier work.
+    pub unsafe fn launch_raw(&self, stream: &CudaStream, call: &Call) -> Result<(), Error> {
+        self.check_context(stream)?;
+        // SAFETY: the stream is of the kernels' context and borrowed, so alive; the rest is the
+        // caller's to keep.
+        unsafe { self.launch_raw_on(stream.cu_stream(), call) }
+    }
+
+    /// [`launch_raw`](Self::launch_raw) on a stream that another library owns.
+    ///
+    /// # Safety
+    /// Points 1 to 4 of [`launch_raw`](Self::launch_raw), and:
+    ///
+    /// 5. `stream` is a live stream of the kernels' context, or null for that context's default stream.
+    ///
+    /// # Errors
+    /// As [`launch_raw`](Self::launch_raw), but for the stream's context, which is not checked.
+    pub unsafe fn launch_raw_on(&self, stream: sys::CUstream, call: &Call) -> Result<(), Error> {
+        let Some(plan) = plan(call, &self.facts)? else { return Ok(()) };
+        self.context.bind_to_thread().during("bind the context")?;
+        // SAFETY: the context is current and the stream is live by point 5.
+        let module = unsafe { self.module_on(stream, &plan) }?;
+        let mut args = plan.args;
+        let mut parameters = [(&raw mut args).cast::<c_void>()];
+        // SAFETY: the function is of a module that `self` keeps loaded; its one parameter is a
+        // `RowArgs`, which the driver copies before it returns; grid, block and shared memory are those
+        // that the plan made for this device. The plan's accesses stay within the extents of point 1,
+        // and points 2 to 4 make them sound for as long as they last.
+        unsafe {
+            result::launch_kernel(
+                module.function(plan.kernel),
+                (plan.grid, 1, 1),
+                (plan.block, 1, 1),
+                plan.shared_bytes,
+                stream,
+                &mut parameters,
+            )
+        }
+        .during("launch a norm")?;
+        Ok(())
+    }
+
+    pub(super) fn check_context(&self, stream: &CudaStream) -> Result<(), CudaError> {
+        // By the driver's handle: two cudarc contexts of one device share the primary context.
+        if **stream.context() == *self.context {
+            return Ok(());
+        }
+        Err(CudaError::WrongContext { kernels: self.context.ordinal(), stream: stream.context().ordinal() })
+    }
+
+    fn slot(&self, family: Family, dtype: DType) -> &OnceLock<Module> {
+        &self.modules[family.index()][dtype.index()]
+    }
+
+    /// The plan's module, loaded now if need be and if the stream allows it.
+    ///
+    /// # Safety
+    /// The kernels' context is current, and the stream is a live one of it.
+    unsafe fn module_on(&self, stream: sys::CUstream, plan: &Plan) -> Result<&Module, Error> {
+        let (family, dtype) = (plan.kernel.family, plan.kernel.dtype);
+        if let Some(module) = self.slot(family, dtype).get() {
+            return Ok(module);
+        }
+        // SAFETY: as the caller promises.
+        let status = unsafe { result::stream::is_capturing(stream) }.during("ask whether the stream is capturing")?;
+        if status != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE {
+            return Err(CudaError::NotLoaded { family, dtype }.into());
+        }
+        self.load(family, dtype)
+    }
+
+    fn load(&self, family: Family, dtype: DType) -> Result<&Module, Error> {
+        let slot = self.slot(family, dtype);
+        if let Some(module) = slot.get() {
+            return Ok(module);
+        }
+        // The lock guards no data, so a panic under it spoils nothing.
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = slot.get() {
+            return Ok(module);
+        }
+        let module = Module::load(&self.context, &self.facts, self.driver, family, dtype)?;
+        Ok(slot.get_or_init(|| module))
+    }
+}

@@ -1,0 +1,58 @@
+//! The CUDA face: norms of tensors that are already in the memory of an NVIDIA GPU.
+//!
+//! [`Kernels`] is made once per context. The safe face takes cudarc's slices and views and borrows
+//! them, so that outputs cannot alias what is read; the raw face, [`Kernels::launch_raw`], takes
+//! addresses. Both run on the caller's stream and return as soon as the launch is queued: they
+//! allocate nothing, synchronise nothing, and load nothing but a module's first use.
+//!
+//! ```no_run
+//! use cudarc::driver::{CudaContext, CudaSlice};
+//! use half::bf16;
+//! use warpnorm::cuda::{Kernels, Rows, RowsMut};
+//! use warpnorm::{Norm, ResidualAdd};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let context = CudaContext::new(0)?;
+//! let stream = context.default_stream();
+//! let kernels = Kernels::new(&context)?;
+//!
+//! let (rows, hidden) = (512, 4096);
+//! let x: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden)?;
+//! let mut residual: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden)?;
+//! let weight: CudaSlice<f32> = stream.alloc_zeros(hidden)?;
+//! let mut y: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden)?;
+//!
+//! // residual ← residual + x, y ← rms_norm(residual)·weight, in one pass.
+//! let norm = Norm::rms_norm(1e-6).with_residual_add(ResidualAdd::default());
+//! kernels
+//!     .norm(&norm)
+//!     .weight(&weight)
+//!     .residual_in_place(&mut RowsMut::contiguous(&mut residual, hidden)?)
+//!     .run(&stream, &Rows::contiguous(&x, hidden)?, &mut RowsMut::contiguous(&mut y, hidden)?)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # CUDA graphs
+//! A launch can be captured once its module is loaded: call [`Kernels::warm_up`] before the capture
+//! begins. As cudarc's own operations do, the safe face orders streams by events that the slices
+//! carry, and a captured stream cannot wait for an event recorded outside its capture: call
+//! [`CudaContext::disable_event_tracking`](cudarc::driver::CudaContext::disable_event_tracking)
+//! before the slices are allocated. A graph uses the modules of the [`Kernels`] that it captured, which
+//! must outlive it.
+
+mod call;
+mod device;
+mod driver;
+mod error;
+mod kernels;
+mod module;
+mod rows;
+
+pub use call::NormCall;
+pub use cudarc;
+pub use device::Cuda;
+pub use driver::{DeviceInfo, devices};
+pub use error::CudaError;
+pub use kernels::Kernels;
+pub use rows::{IntoView, IntoViewMut, Rows, RowsMut};

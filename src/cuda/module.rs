@@ -1,0 +1,126 @@
+//! Modules: the kernels of one family and activation type, loaded into a context.
+
+use super::CudaError;
+use super::error::{During, describe};
+use crate::plan::{EXCHANGE_BYTES, Kernel};
+use crate::{DType, DeviceFacts, Error, Family, ptx};
+use cudarc::driver::sys::{self, CUfunction_attribute as Attribute, CUjit_option};
+use cudarc::driver::{CudaContext, DriverError, result};
+use std::ffi::{CString, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+/// Bytes kept of what the driver's compiler says of PTX that it refuses.
+const LOG_BYTES: usize = 4096;
+
+/// A loaded module and its kernels.
+pub(super) struct Module {
+    /// Keeps the context alive for as long as the module is in it.
+    context: Arc<CudaContext>,
+    module: sys::CUmodule,
+    /// By [`Kernel::index_in_module`].
+    functions: [sys::CUfunction; 4],
+}
+
+// SAFETY: the handles are names that any thread may pass to the driver, which synchronises itself;
+// nothing here changes them after loading.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
+impl Module {
+    /// Loads the module that the device and the driver take.
+    ///
+    /// # Errors
+    /// No PTX of this build runs there, or the driver refused it.
+    pub(super) fn load(
+        context: &Arc<CudaContext>,
+        facts: &DeviceFacts,
+        driver: (u32, u32),
+        family: Family,
+        dtype: DType,
+    ) -> Result<Self, Error> {
+        let embedded = ptx::select(family, dtype, facts.compute_capability, Some(driver))?;
+        context.bind_to_thread().during("bind the context")?;
+        let module = load_ptx(embedded.ptx).map_err(|(error, log)| {
+            let (code, name) = describe(error);
+            CudaError::Module { family, dtype, target: embedded.target, code, name, log }
+        })?;
+        // From here on, a failure unloads the module by dropping it.
+        let mut loaded = Self { context: Arc::clone(context), module, functions: [ptr::null_mut(); 4] };
+        for kernel in Kernel::of_module(family, dtype) {
+            loaded.functions[kernel.index_in_module()] = prepare(module, kernel, facts)?;
+        }
+        Ok(loaded)
+    }
+
+    /// The handle of one of the module's kernels.
+    pub(super) fn function(&self, kernel: Kernel) -> sys::CUfunction {
+        self.functions[kernel.index_in_module()]
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // Launches may still run. Where they cannot be waited for (a broken context, a capture under
+        // way), the module stays until its context goes.
+        if self.context.synchronize().is_ok() {
+            // SAFETY: the module was loaded into this context, which is current and alive, is unloaded
+            // nowhere else, and no launch of it runs any more.
+            self.context.record_err(unsafe { result::module::unload(self.module) });
+        }
+    }
+}
+
+/// Loads PTX into the current context; on failure, with the compiler's log.
+fn load_ptx(text: &str) -> Result<sys::CUmodule, (DriverError, String)> {
+    let mut image = Vec::with_capacity(text.len() + 1);
+    image.extend_from_slice(text.as_bytes());
+    image.push(0);
+    let mut log = [0u8; LOG_BYTES];
+    let mut options = [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    // The size is passed in the place of a pointer.
+    let mut values = [log.as_mut_ptr().cast::<c_void>(), ptr::without_provenance_mut(LOG_BYTES)];
+    let mut module = ptr::null_mut();
+    // SAFETY: the image is text that ends in NUL; the two options have a value each, the log's pointer
+    // and its size; all of them outlive the call.
+    let status = unsafe {
+        sys::cuModuleLoadDataEx(
+            &raw mut module,
+            image.as_ptr().cast(),
+            options.len() as u32,
+            options.as_mut_ptr(),
+            values.as_mut_ptr(),
+        )
+    };
+    status.result().map(|()| module).map_err(|error| {
+        let end = log.iter().position(|&byte| byte == 0).unwrap_or(LOG_BYTES);
+        (error, String::from_utf8_lossy(&log[..end]).trim().to_owned())
+    })
+}
+
+/// Finds a kernel, lets it have the shared memory that plans count on, and makes the driver load its
+/// code now.
+fn prepare(module: sys::CUmodule, kernel: Kernel, facts: &DeviceFacts) -> Result<sys::CUfunction, CudaError> {
+    let name = CString::new(kernel.name()).expect("kernel names are constants without NUL");
+    // SAFETY: the module was just loaded into the current context.
+    let function = unsafe { result::module::get_function(module, name) }.during("find a kernel in its module")?;
+    if kernel.looped {
+        let dynamic = facts.max_shared_bytes_per_block.saturating_sub(EXCHANGE_BYTES) as i32;
+        // SAFETY: the function is of a loaded module.
+        unsafe {
+            result::function::set_function_attribute(
+                function,
+                Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                dynamic,
+            )
+        }
+        .during("allow a kernel its shared memory")?;
+    }
+    // With lazy loading, the driver's default since CUDA 12.2, code is loaded when it is first looked
+    // at, and that must not fall into a graph capture.
+    // SAFETY: the function is of a loaded module.
+    unsafe { result::function::get_function_attribute(function, Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS) }
+        .during("load a kernel's code")?;
+    Ok(function)
+}

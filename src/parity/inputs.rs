@@ -1,0 +1,377 @@
+//! Inputs for parity checks: the same for the same seed, on every machine.
+
+use crate::call::extent;
+use crate::host::{Outputs, Problem, Vector};
+use crate::reference::{encode, largest, smallest, smallest_normal};
+use crate::{CallError, DType, Family, MAX_HIDDEN, Norm};
+
+/// What the rows of x and residual are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Values {
+    /// Mean 0, deviation 1.
+    Unit,
+    /// A mean that is large beside the deviation, as far as the type can tell them apart: f32 10 000
+    /// with deviation 0.01, f16 1000 with 1, bf16 64 with 1. The sign changes from row to row.
+    LargeMean,
+    /// Unit, and one channel a thousand times larger, as in trained transformers.
+    OutlierChannel,
+    /// One value all along a row, another in the next row.
+    Constant,
+    /// Zeros of both signs.
+    Zeros,
+    /// Denormals of the type.
+    Denormals,
+    /// Unit, with one infinity in the row, two of opposite signs, or none, row by row.
+    Infinities,
+    /// Unit, with a NaN in the row, a NaN and an infinity, or none, row by row.
+    Nans,
+    /// The largest finite values of both signs, the smallest normal ones, or a mix with ±1 and
+    /// denormals, row by row.
+    Extremes,
+}
+
+impl Values {
+    /// Every kind.
+    pub const ALL: [Values; 9] = [
+        Values::Unit,
+        Values::LargeMean,
+        Values::OutlierChannel,
+        Values::Constant,
+        Values::Zeros,
+        Values::Denormals,
+        Values::Infinities,
+        Values::Nans,
+        Values::Extremes,
+    ];
+
+    /// The name for tables and options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Values::Unit => "unit",
+            Values::LargeMean => "large-mean",
+            Values::OutlierChannel => "outlier-channel",
+            Values::Constant => "constant",
+            Values::Zeros => "zeros",
+            Values::Denormals => "denormals",
+            Values::Infinities => "infinities",
+            Values::Nans => "nans",
+            Values::Extremes => "extremes",
+        }
+    }
+
+    /// One row.
+    fn row(self, dtype: DType, row: usize, hidden: usize, random: &mut Random) -> Vec<f64> {
+        let mut values: Vec<f64> = (0..hidden).map(|_| self.element(dtype, row, random)).collect();
+        // Two columns, far apart where there are two.
+        let first = random.below(hidden);
+        let second = (first + hidden / 2) % hidden;
+        match self {
+            Values::OutlierChannel => values[hidden / 3] *= 1000.0,
+            Values::Infinities if row.is_multiple_of(3) => values[first] = f64::INFINITY.copysign(random.sign()),
+            Values::Infinities if row % 3 == 1 => {
+                values[first] = f64::INFINITY;
+                values[second] = f64::NEG_INFINITY;
+            }
+            Values::Nans if row.is_multiple_of(3) => values[first] = f64::NAN,
+            Values::Nans if row % 3 == 1 => {
+                values[first] = f64::INFINITY;
+                values[second] = f64::NAN;
+            }
+            _ => {}
+        }
+        values
+    }
+
+    fn element(self, dtype: DType, row: usize, random: &mut Random) -> f64 {
+        match self {
+            Values::Unit | Values::OutlierChannel | Values::Infinities | Values::Nans => random.unit(),
+            Values::LargeMean => {
+                let (mean, deviation) = match dtype {
+                    DType::F32 => (1e4, 1e-2),
+                    DType::F16 => (1000.0, 1.0),
+                    DType::BF16 => (64.0, 1.0),
+                };
+                let value = mean + deviation * random.unit();
+                if row.is_multiple_of(2) { value } else { -value }
+            }
+            Values::Constant => [1.0, -0.5, 3.7, 1000.0, 0.1][row % 5],
+            Values::Zeros => 0.0 * random.sign(),
+            Values::Denormals => {
+                let below_normal = (1usize << (dtype.significand_bits() - 1)) - 1;
+                random.sign() * smallest(dtype) * (1 + random.below(below_normal)) as f64
+            }
+            Values::Extremes => {
+                let magnitude = match row % 3 {
+                    0 => largest(dtype),
+                    1 => smallest_normal(dtype),
+                    _ => [largest(dtype), smallest_normal(dtype), smallest(dtype), 1.0][random.below(4)],
+                };
+                random.sign() * magnitude
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Values {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A problem that owns its tensors.
+///
+/// Beside y it asks for everything that the op has: the new residual stream with a residual add, mean
+/// with LayerNorm, and rstd.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// What is to be computed.
+    pub norm: Norm,
+    /// The type of x and residual.
+    pub dtype: DType,
+    /// Number of rows.
+    pub rows: usize,
+    /// Elements of a row.
+    pub hidden: usize,
+    /// `rows × hidden` elements.
+    pub x: Vec<u8>,
+    /// `rows × hidden` elements, where the norm adds a residual.
+    pub residual: Option<Vec<u8>>,
+    /// The type and the `hidden` elements of the weight.
+    pub weight: Option<(DType, Vec<u8>)>,
+    /// The type and the `hidden` elements of the bias.
+    pub bias: Option<(DType, Vec<u8>)>,
+    /// What is wanted beside y.
+    pub outputs: Outputs,
+    seed: u64,
+}
+
+impl Case {
+    /// x, and residual where the norm adds one, with no weight and no bias.
+    ///
+    /// # Errors
+    /// The hidden size is 0 or larger than [`MAX_HIDDEN`], or the tensors exceed the address space.
+    pub fn new(
+        norm: Norm,
+        dtype: DType,
+        rows: usize,
+        hidden: usize,
+        values: Values,
+        seed: u64,
+    ) -> Result<Case, CallError> {
+        if hidden == 0 || hidden > MAX_HIDDEN {
+            return Err(CallError::Hidden { given: hidden });
+        }
+        // In the f64 that the values are made in.
+        extent(rows, hidden, hidden)
+            .and_then(|elements| elements.checked_mul(size_of::<f64>()))
+            .filter(|&bytes| isize::try_from(bytes).is_ok())
+            .ok_or(CallError::TooLarge { rows, stride: hidden })?;
+        let matrix = |stream| {
+            let mut random = Random::new(seed, stream);
+            let mut bytes = Vec::with_capacity(rows * hidden * dtype.size());
+            for row in 0..rows {
+                bytes.extend(encode(dtype, values.row(dtype, row, hidden, &mut random)));
+            }
+            bytes
+        };
+        Ok(Case {
+            norm,
+            dtype,
+            rows,
+            hidden,
+            x: matrix(Stream::X),
+            residual: norm.residual.map(|_| matrix(Stream::Residual)),
+            weight: None,
+            bias: None,
+            outputs: Outputs { residual: norm.residual.is_some(), mean: norm.family == Family::LayerNorm, rstd: true },
+            seed,
+        })
+    }
+
+    /// With a weight of this type; weight + offset is between 0.5 and 1.5.
+    #[must_use]
+    pub fn with_weight(mut self, dtype: DType) -> Case {
+        let mut random = Random::new(self.seed, Stream::Weight);
+        let centre = 0.5 - f64::from(self.norm.weight_offset);
+        self.weight = Some((dtype, encode(dtype, (0..self.hidden).map(|_| centre + random.uniform()))));
+        self
+    }
+
+    /// With a bias of this type: mean 0, deviation 0.1.
+    #[must_use]
+    pub fn with_bias(mut self, dtype: DType) -> Case {
+        let mut random = Random::new(self.seed, Stream::Bias);
+        self.bias = Some((dtype, encode(dtype, (0..self.hidden).map(|_| 0.1 * random.unit()))));
+        self
+    }
+
+    /// With other outputs beside y.
+    #[must_use]
+    pub fn with_outputs(mut self, outputs: Outputs) -> Case {
+        self.outputs = outputs;
+        self
+    }
+
+    /// The problem, on the case's memory.
+    pub fn as_problem(&self) -> Problem<'_> {
+        fn vector(parameter: &Option<(DType, Vec<u8>)>) -> Option<Vector<'_>> {
+            parameter.as_ref().map(|(dtype, bytes)| Vector { dtype: *dtype, bytes })
+        }
+        Problem {
+            norm: self.norm,
+            dtype: self.dtype,
+            rows: self.rows,
+            hidden: self.hidden,
+            x: &self.x,
+            residual: self.residual.as_deref(),
+            weight: vector(&self.weight),
+            bias: vector(&self.bias),
+            outputs: self.outputs,
+        }
+    }
+}
+
+/// Tensors draw from streams of their own, so that one more tensor changes no other.
+#[derive(Clone, Copy)]
+enum Stream {
+    X,
+    Residual,
+    Weight,
+    Bias,
+}
+
+/// SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, 2014).
+struct Random {
+    state: u64,
+}
+
+impl Random {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    fn new(seed: u64, stream: Stream) -> Self {
+        let mut random = Self { state: seed };
+        random.state = random.bits() ^ (stream as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
+        random
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(Self::STEP);
+        let mut z = self.state;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// In [0, 1).
+    fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// In 0..bound, or 0 where that is empty.
+    fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.bits()) * bound as u128) >> 64) as usize
+    }
+
+    fn sign(&mut self) -> f64 {
+        if self.bits() >> 63 == 0 { 1.0 } else { -1.0 }
+    }
+
+    /// Mean 0, deviation 1, bell-shaped within ±2√3: the sum of four uniforms, which needs no function
+    /// that a mathematics library could round differently.
+    fn unit(&mut self) -> f64 {
+        let sum: f64 = (0..4).map(|_| self.uniform()).sum();
+        (sum - 2.0) * 1.732_050_807_568_877_2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::decode;
+
+    fn x(dtype: DType, rows: usize, hidden: usize, values: Values) -> Vec<f64> {
+        let case = Case::new(Norm::rms_norm(1e-6), dtype, rows, hidden, values, 11).unwrap();
+        decode(dtype, &case.x)
+    }
+
+    fn moments(values: &[f64]) -> (f64, f64) {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        (mean, variance.sqrt())
+    }
+
+    #[test]
+    fn the_generator_is_splitmix64() {
+        // First output of the published generator for seed 1234567.
+        assert_eq!(Random { state: 1_234_567 }.bits(), 6_457_827_717_110_365_317);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_case_and_another_another() {
+        let case = |seed| Case::new(Norm::rms_norm(1e-6), DType::F16, 2, 100, Values::Unit, seed).unwrap();
+        assert_eq!(case(3), case(3));
+        assert_ne!(case(3).x, case(4).x);
+        let with = case(3).with_weight(DType::F32).with_bias(DType::F32);
+        assert_eq!(with.x, case(3).x);
+        assert_ne!(with.weight, with.bias);
+    }
+
+    #[test]
+    fn means_and_deviations_are_as_described() {
+        for dtype in DType::ALL {
+            let (mean, deviation) = moments(&x(dtype, 1, 100_000, Values::Unit));
+            assert!(mean.abs() < 0.02 && (deviation - 1.0).abs() < 0.02, "{dtype}: {mean} {deviation}");
+        }
+        for (dtype, wanted, spread) in [(DType::F32, 1e4, 1e-2), (DType::F16, 1e3, 1.0), (DType::BF16, 64.0, 1.0)] {
+            let (mean, deviation) = moments(&x(dtype, 1, 100_000, Values::LargeMean));
+            assert!((mean - wanted).abs() < 0.1 * spread, "{dtype}: {mean}");
+            // bf16 has a spacing of half a deviation there, which adds a little.
+            assert!((deviation / spread - 1.0).abs() < 0.05, "{dtype}: {deviation}");
+        }
+    }
+
+    #[test]
+    fn special_values_are_where_they_are_said_to_be() {
+        for dtype in DType::ALL {
+            let rows = |values| x(dtype, 3, 64, values).chunks(64).map(<[f64]>::to_vec).collect::<Vec<_>>();
+            let count = |row: &[f64], test: fn(f64) -> bool| row.iter().filter(|&&value| test(value)).count();
+            let infinities = rows(Values::Infinities);
+            assert_eq!([0, 1, 2].map(|row| count(&infinities[row], f64::is_infinite)), [1, 2, 0]);
+            let nans = rows(Values::Nans);
+            assert_eq!([0, 1, 2].map(|row| count(&nans[row], f64::is_nan)), [1, 1, 0]);
+            assert_eq!([0, 1, 2].map(|row| count(&nans[row], f64::is_infinite)), [0, 1, 0]);
+            let denormals = rows(Values::Denormals);
+            assert!(denormals.iter().flatten().all(|v| v.abs() < smallest_normal(dtype) && *v != 0.0));
+            let extremes = rows(Values::Extremes);
+            assert!(extremes[0].iter().all(|v| v.abs() == largest(dtype)));
+            assert!(extremes[1].iter().all(|v| v.abs() == smallest_normal(dtype)));
+            let zeros = rows(Values::Zeros).concat();
+            assert!(zeros.iter().all(|v| *v == 0.0));
+            assert!(zeros.iter().any(|v| v.is_sign_negative()) && zeros.iter().any(|v| v.is_sign_positive()));
+            let outliers = rows(Values::OutlierChannel);
+            assert!(outliers.iter().all(|row| count(row, |v| v.abs() > 4.0) <= 1));
+            assert!(rows(Values::Constant).iter().all(|row| row.iter().all(|v| v == &row[0])));
+        }
+    }
+
+    #[test]
+    fn weights_are_near_one_after_the_offset() {
+        for offset in [0.0, 1.0] {
+            let norm = Norm::rms_norm(1e-6).with_weight_offset(offset);
+            let case = Case::new(norm, DType::BF16, 1, 1000, Values::Unit, 2).unwrap().with_weight(DType::F32);
+            let (dtype, bytes) = case.weight.unwrap();
+            let gains = decode(dtype, &bytes).into_iter().map(|weight| weight + f64::from(offset));
+            assert!(gains.clone().all(|gain| (0.49..=1.51).contains(&gain)));
+            assert!(gains.clone().any(|gain| gain < 0.6) && gains.clone().any(|gain| gain > 1.4));
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        let new = |rows, hidden| Case::new(Norm::rms_norm(1e-6), DType::F16, rows, hidden, Values::Unit, 0);
+        assert_eq!(new(1, 0), Err(CallError::Hidden { given: 0 }));
+        assert_eq!(new(1, MAX_HIDDEN + 1), Err(CallError::Hidden { given: MAX_HIDDEN + 1 }));
+        assert!(matches!(new(usize::MAX, 2), Err(CallError::TooLarge { .. })));
+        assert!(matches!(new(usize::MAX / 8, 2), Err(CallError::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,290 @@
+//! Verdicts: results held against the reference, element by element.
+
+use super::Tolerance;
+use crate::host::{HostError, Output, Problem};
+use crate::reference::{Row, Rows, Value, decode, from_bits, overflow, raw_bits, round, ulp};
+use crate::{DType, Error, Role};
+
+/// The element furthest from the reference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Worst {
+    /// Its row.
+    pub row: usize,
+    /// Its column.
+    pub column: usize,
+    /// What the device gave.
+    pub got: f64,
+    /// The exact value, before rounding to the activation type.
+    pub wanted: f64,
+    /// Its error in units; infinite where one of the two is NaN or infinite and the other is not.
+    pub ulp: f64,
+}
+
+/// How far a result is from the reference. What a unit of error is, [`Tolerance`] says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// Elements of y.
+    pub elements: usize,
+    /// The largest error in y, in units, over the elements where both sides are finite.
+    pub max_ulp: f64,
+    /// The mean error in y, in units, over the same elements.
+    pub mean_ulp: f64,
+    /// The share of elements of y that are the correctly rounded exact value; 1 where there are none.
+    pub correctly_rounded: f64,
+    /// How many of the others are the second nearest value, where the exact value lies so close to the
+    /// middle of the two (half an f32 ULP of the terms) that the last f32 operation may round onto it.
+    /// 16-bit types only.
+    pub undecided: usize,
+    /// The element of y with the largest error, if any has one.
+    pub worst: Option<Worst>,
+    /// Values of y, mean and rstd that are NaN or infinite where the reference is not, or the other
+    /// way round, or infinite with the wrong sign.
+    pub nonfinite_mismatches: usize,
+    /// Elements of the new residual stream whose bits differ (any NaN stands for any other).
+    pub residual_mismatches: usize,
+    /// The largest error of a mean in units, if means were asked for.
+    pub mean_max_ulp: Option<f64>,
+    /// The largest error of an rstd in f32 ULPs, if they were asked for.
+    pub rstd_max_ulp: Option<f64>,
+    /// ‖got − exact‖ / ‖exact‖ over the elements of y where both are finite.
+    pub relative_l2: f64,
+    /// Whether all of it is within the tolerance.
+    pub passed: bool,
+    /// The tolerance.
+    pub tolerance: Tolerance,
+}
+
+/// Holds a result against the reference.
+///
+/// # Errors
+/// The problem is invalid ([`reference::norm`](crate::reference::norm)), or the output's sizes do not
+/// fit it. A wrong result is no error but a [`Verdict`].
+pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
+    let rows = Rows::new(problem)?;
+    check_sizes(problem, output)?;
+    let mut tally = Tally::new(problem.dtype);
+    let row_bytes = problem.hidden * problem.dtype.size();
+    let wanted = problem.outputs;
+    for (index, row) in rows.iter().enumerate() {
+        let bytes = index * row_bytes..(index + 1) * row_bytes;
+        tally.y(index, &decode(problem.dtype, &output.y[bytes.clone()]), &row);
+        if let (true, Some(residual)) = (wanted.residual, &output.residual) {
+            tally.residual(&residual[bytes], &row);
+        }
+        if let (true, Some(mean)) = (wanted.mean, &output.mean) {
+            tally.mean.add(mean[index], row.mean, row.mean_error);
+        }
+        if let (true, Some(rstd)) = (wanted.rstd, &output.rstd) {
+            tally.rstd.add(rstd[index], row.rstd, 0.0);
+        }
+    }
+    Ok(tally.verdict(problem))
+}
+
+fn check_sizes(problem: &Problem<'_>, output: &Output) -> Result<(), HostError> {
+    let check = |role, given, wanted| {
+        if given == wanted { Ok(()) } else { Err(HostError::Bytes { role, given, wanted }) }
+    };
+    let matrix = problem.x.len();
+    let vector = problem.rows * size_of::<f32>();
+    let values = |values: &Option<Vec<f32>>| values.as_ref().map_or(0, |values| values.len() * size_of::<f32>());
+    check(Role::Y, output.y.len(), matrix)?;
+    if problem.outputs.residual {
+        check(Role::ResidualOut, output.residual.as_ref().map_or(0, Vec::len), matrix)?;
+    }
+    if problem.outputs.mean {
+        check(Role::Mean, values(&output.mean), vector)?;
+    }
+    if problem.outputs.rstd {
+        check(Role::Rstd, values(&output.rstd), vector)?;
+    }
+    Ok(())
+}
+
+/// What an element is found to be.
+#[derive(Clone, Copy)]
+struct Finding {
+    /// In units; infinite for a mismatch of NaN or infinity.
+    error: f64,
+    correctly_rounded: bool,
+    undecided: bool,
+    /// got − exact where both are finite.
+    difference: Option<f64>,
+    exact: f64,
+}
+
+/// Judges one element against one exact value.
+fn compare(dtype: DType, tolerance: &Tolerance, got: f64, exact: f64, value: &Value) -> Finding {
+    let right = round(dtype, exact);
+    let finding =
+        |error, difference| Finding { error, correctly_rounded: got == right, undecided: false, difference, exact };
+    if got.is_nan() || exact.is_nan() {
+        let both = got.is_nan() && exact.is_nan();
+        let error = if both { 0.0 } else { f64::INFINITY };
+        return Finding { correctly_rounded: both, ..finding(error, None) };
+    }
+    if exact.is_infinite() {
+        return finding(if got == exact { 0.0 } else { f64::INFINITY }, None);
+    }
+    if got == right && got.is_infinite() {
+        return finding(0.0, None);
+    }
+    let overflowed = got.is_infinite() || right.is_infinite();
+    // At the very edge of the range an infinity is one rounding away from the largest value. It stands
+    // for the next value that the type would have.
+    let got_value = got.clamp(-overflow(dtype), overflow(dtype));
+    let (distance, spacing) = if dtype == DType::F32 || overflowed {
+        ((got_value - exact).abs(), ulp(dtype, exact))
+    } else {
+        // The spacing at the smaller of the two: beside a power of two, one step is one step on either
+        // side.
+        ((got - right).abs(), ulp(dtype, got.abs().min(right.abs())))
+    };
+    let product = tolerance.product_ulps * ulp(DType::F32, value.scale);
+    let error = distance / spacing.max(product).max(value.mean_error);
+    if overflowed && error > tolerance.max_ulp {
+        return finding(f64::INFINITY, None);
+    }
+    let middle = right + (got - right) / 2.0;
+    let resolution = ulp(DType::F32, exact.abs().max(value.scale)) / 2.0;
+    let undecided = dtype != DType::F32 && got != right && (exact - middle).abs() <= resolution;
+    Finding { undecided, ..finding(error, got.is_finite().then_some(got - exact)) }
+}
+
+/// The errors of the rows' statistics.
+#[derive(Default)]
+struct Statistics {
+    max_ulp: f64,
+    nonfinite_mismatches: usize,
+}
+
+impl Statistics {
+    fn add(&mut self, got: f32, exact: f64, least_unit: f64) {
+        let got = f64::from(got);
+        let same = got == exact || (got.is_nan() && exact.is_nan());
+        if !got.is_finite() || !exact.is_finite() {
+            self.nonfinite_mismatches += usize::from(!same);
+        } else {
+            let unit = ulp(DType::F32, exact).max(least_unit);
+            self.max_ulp = self.max_ulp.max((got - exact).abs() / unit);
+        }
+    }
+}
+
+struct Tally {
+    dtype: DType,
+    tolerance: Tolerance,
+    elements: usize,
+    finite: usize,
+    misrounded: usize,
+    undecided: usize,
+    max_ulp: f64,
+    sum_ulp: f64,
+    squared_difference: f64,
+    squared_exact: f64,
+    nonfinite_mismatches: usize,
+    residual_mismatches: usize,
+    worst: Option<Worst>,
+    mean: Statistics,
+    rstd: Statistics,
+}
+
+impl Tally {
+    fn new(dtype: DType) -> Self {
+        Self {
+            dtype,
+            tolerance: Tolerance::of(dtype),
+            elements: 0,
+            finite: 0,
+            misrounded: 0,
+            undecided: 0,
+            max_ulp: 0.0,
+            sum_ulp: 0.0,
+            squared_difference: 0.0,
+            squared_exact: 0.0,
+            nonfinite_mismatches: 0,
+            residual_mismatches: 0,
+            worst: None,
+            mean: Statistics::default(),
+            rstd: Statistics::default(),
+        }
+    }
+
+    fn y(&mut self, index: usize, got: &[f64], row: &Row) {
+        for (column, (&got, value)) in got.iter().zip(&row.y).enumerate() {
+            let against = |exact| compare(self.dtype, &self.tolerance, got, exact, value);
+            let mut finding = against(value.exact);
+            if let Some(other) = value.alternative.map(against)
+                && other.error < finding.error
+            {
+                finding = other;
+            }
+            self.element(finding);
+            if finding.error > self.worst.map_or(0.0, |worst| worst.ulp) {
+                self.worst = Some(Worst { row: index, column, got, wanted: finding.exact, ulp: finding.error });
+            }
+        }
+    }
+
+    fn element(&mut self, finding: Finding) {
+        self.elements += 1;
+        self.misrounded += usize::from(!finding.correctly_rounded);
+        self.undecided += usize::from(finding.undecided);
+        if finding.error.is_infinite() {
+            self.nonfinite_mismatches += 1;
+            return;
+        }
+        if let Some(difference) = finding.difference {
+            self.finite += 1;
+            self.sum_ulp += finding.error;
+            self.squared_difference += difference * difference;
+            self.squared_exact += finding.exact * finding.exact;
+        }
+        self.max_ulp = self.max_ulp.max(finding.error);
+    }
+
+    fn residual(&mut self, bytes: &[u8], row: &Row) {
+        for (bits, &wanted) in raw_bits(self.dtype, bytes).zip(&row.residual) {
+            let got = from_bits(self.dtype, bits);
+            let same = got.to_bits() == wanted.to_bits() || (got.is_nan() && wanted.is_nan());
+            self.residual_mismatches += usize::from(!same);
+        }
+    }
+
+    fn verdict(self, problem: &Problem<'_>) -> Verdict {
+        let tolerance = self.tolerance;
+        let asked = |wanted: bool, statistics: &Statistics| wanted.then_some(statistics.max_ulp);
+        let share = |part: f64, whole: usize| if whole == 0 { 0.0 } else { part / whole as f64 };
+        let nonfinite_mismatches =
+            self.nonfinite_mismatches + self.mean.nonfinite_mismatches + self.rstd.nonfinite_mismatches;
+        Verdict {
+            elements: self.elements,
+            max_ulp: self.max_ulp,
+            mean_ulp: share(self.sum_ulp, self.finite),
+            correctly_rounded: 1.0 - share(self.misrounded as f64, self.elements),
+            undecided: self.undecided,
+            worst: self.worst,
+            nonfinite_mismatches,
+            residual_mismatches: self.residual_mismatches,
+            mean_max_ulp: asked(problem.outputs.mean, &self.mean),
+            rstd_max_ulp: asked(problem.outputs.rstd, &self.rstd),
+            relative_l2: relative(self.squared_difference, self.squared_exact),
+            passed: nonfinite_mismatches == 0
+                && self.residual_mismatches == 0
+                && self.max_ulp <= tolerance.max_ulp
+                && (tolerance.correctly_rounded == 0.0
+                    || self.misrounded - self.undecided <= tolerance.misrounded_allowed(self.elements))
+                && self.mean.max_ulp <= tolerance.statistic_ulp
+                && self.rstd.max_ulp <= tolerance.statistic_ulp,
+            tolerance,
+        }
+    }
+}
+
+/// √(squared difference / squared exact), where 0 of 0 is 0.
+fn relative(squared_difference: f64, squared_exact: f64) -> f64 {
+    if squared_difference == 0.0 { 0.0 } else { (squared_difference / squared_exact).sqrt() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! A verdict is worth what it finds: results of the reference, with errors planted.
+
+use super::*;
+use crate::host::{Device, Placement};
+use crate::parity::{Case, Values};
+use crate::reference::{Cpu, encode, largest, to_bits};
+use crate::{CallError, Norm, ResidualAdd, WeightRounding};
+
+const HIDDEN: usize = 500;
+
+fn case(norm: Norm, dtype: DType) -> Case {
+    Case::new(norm, dtype, 4, HIDDEN, Values::Unit, 1).unwrap().with_weight(dtype).with_bias(dtype)
+}
+
+fn layer_norm(dtype: DType) -> Case {
+    case(Norm::layer_norm(1e-5).with_residual_add(ResidualAdd::default()), dtype)
+}
+
+/// The right result of a case.
+fn right(case: &Case) -> Output {
+    Cpu.run(&case.as_problem(), Placement::default()).unwrap()
+}
+
+/// Replaces the bits of one element.
+fn replace(dtype: DType, bytes: &mut [u8], element: usize, change: impl Fn(u32) -> u32) {
+    let size = dtype.size();
+    let bytes = &mut bytes[element * size..][..size];
+    let bits = change(raw_bits(dtype, bytes).next().unwrap());
+    match dtype {
+        DType::F32 => bytes.copy_from_slice(&bits.to_ne_bytes()),
+        _ => bytes.copy_from_slice(&(bits as u16).to_ne_bytes()),
+    }
+}
+
+/// The verdict on the right result after a change.
+fn verdict_after(case: &Case, change: impl FnOnce(&mut Output)) -> Verdict {
+    let mut output = right(case);
+    change(&mut output);
+    judge(&case.as_problem(), &output).unwrap()
+}
+
+#[test]
+fn the_reference_itself_passes() {
+    for dtype in DType::ALL {
+        for values in Values::ALL {
+            for norm in [
+                Norm::layer_norm(1e-5).with_residual_add(ResidualAdd::default()),
+                Norm::rms_norm(1e-6).with_weight_rounding(WeightRounding::BeforeWeight),
+            ] {
+                let case = Case::new(norm, dtype, 6, 65, values, 3).unwrap().with_weight(DType::F32);
+                let verdict = verdict_after(&case, |_| {});
+                assert!(verdict.passed, "{norm:?} {dtype} {values}: {verdict:?}");
+                assert_eq!(verdict.elements, 6 * 65);
+                assert_eq!(verdict.correctly_rounded, 1.0, "{norm:?} {dtype} {values}: {verdict:?}");
+                assert!(verdict.max_ulp <= 0.5, "{norm:?} {dtype} {values}: {verdict:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_element_two_steps_off_fails_and_is_named() {
+    for dtype in [DType::F16, DType::BF16] {
+        let case = layer_norm(dtype);
+        let verdict = verdict_after(&case, |output| replace(dtype, &mut output.y, HIDDEN + 7, |bits| bits + 2));
+        assert!(!verdict.passed, "{dtype}: {verdict:?}");
+        assert_eq!(verdict.max_ulp, 2.0);
+        let worst = verdict.worst.unwrap();
+        assert_eq!((worst.row, worst.column, worst.ulp), (1, 7, 2.0));
+        let unharmed = decode(dtype, &right(&case).y)[HIDDEN + 7];
+        assert_eq!(round(dtype, worst.wanted), unharmed);
+        assert!((worst.got - unharmed).abs() >= ulp(dtype, unharmed));
+    }
+}
+
+#[test]
+fn one_step_off_passes_in_16_bits() {
+    for dtype in [DType::F16, DType::BF16] {
+        let verdict = verdict_after(&layer_norm(dtype), |output| replace(dtype, &mut output.y, 9, |bits| bits - 1));
+        assert!(verdict.passed, "{dtype}: {verdict:?}");
+        assert_eq!(verdict.max_ulp, 1.0);
+        assert_eq!(verdict.correctly_rounded, 1.0 - 1.0 / 2000.0);
+    }
+}
+
+#[test]
+fn f32_may_be_off_by_four_ulp_and_no_more() {
+    // Without a bias no term is larger than y.
+    let case = Case::new(Norm::rms_norm(1e-6), DType::F32, 2, HIDDEN, Values::Unit, 1).unwrap();
+    let off = |ulps| verdict_after(&case, |output| replace(DType::F32, &mut output.y, 3, |bits| bits + ulps));
+    assert!(off(3).passed);
+    assert!(off(3).max_ulp > 2.5);
+    assert!(!off(5).passed);
+    assert!(off(5).max_ulp > 4.0);
+}
+
+#[test]
+fn one_in_a_hundred_off_by_one_step_fails() {
+    for dtype in [DType::F16, DType::BF16] {
+        let every = |nth: usize| {
+            verdict_after(&layer_norm(dtype), |output| {
+                for element in (0..4 * HIDDEN).step_by(nth) {
+                    replace(dtype, &mut output.y, element, |bits| bits ^ 1);
+                }
+            })
+        };
+        let hundredth = every(100);
+        assert!(!hundredth.passed, "{dtype}: {hundredth:?}");
+        assert_eq!(hundredth.max_ulp, 1.0);
+        assert!((hundredth.correctly_rounded - 0.99).abs() < 1e-12);
+        assert!((hundredth.mean_ulp - 0.01).abs() < 1e-12);
+        assert!(every(250).passed);
+    }
+}
+
+#[test]
+fn a_wrong_nan_or_infinity_fails() {
+    for dtype in DType::ALL {
+        for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let case = layer_norm(dtype);
+            let verdict = verdict_after(&case, |output| replace(dtype, &mut output.y, 2, |_| to_bits(dtype, wrong)));
+            assert!(!verdict.passed);
+            assert_eq!(verdict.nonfinite_mismatches, 1);
+            assert_eq!(verdict.worst.unwrap().ulp, f64::INFINITY);
+            assert!(verdict.max_ulp <= 0.5 && verdict.relative_l2.is_finite());
+        }
+    }
+}
+
+#[test]
+fn a_number_where_nan_is_right_fails() {
+    let case = Case::new(Norm::layer_norm(1e-5), DType::F16, 1, 8, Values::Nans, 1).unwrap();
+    assert!(verdict_after(&case, |_| {}).passed);
+    let verdict = verdict_after(&case, |output| replace(DType::F16, &mut output.y, 5, |_| 0));
+    assert_eq!(verdict.nonfinite_mismatches, 1);
+    assert!(!verdict.passed);
+    let verdict = verdict_after(&case, |output| output.rstd = Some(vec![0.0]));
+    assert_eq!(verdict.nonfinite_mismatches, 1);
+    assert!(!verdict.passed);
+}
+
+#[test]
+fn a_saturated_overflow_fails() {
+    // h = 60000 twice, RMS 60000, so v = 1; y = v·weight = 10^5, past the largest f16.
+    let x = encode(DType::F16, [60000.0, 60000.0]);
+    let weight = encode(DType::F32, [1e5, 1.0]);
+    let problem = Problem {
+        norm: Norm::rms_norm(0.0),
+        dtype: DType::F16,
+        rows: 1,
+        hidden: 2,
+        x: &x,
+        residual: None,
+        weight: Some(crate::host::Vector { dtype: DType::F32, bytes: &weight }),
+        bias: None,
+        outputs: crate::host::Outputs::default(),
+    };
+    let judged = |first| judge(&problem, &Output { y: encode(DType::F16, [first, 1.0]), ..Output::default() }).unwrap();
+    assert!(judged(f64::INFINITY).passed);
+    for wrong in [largest(DType::F16), f64::NEG_INFINITY, 1.0] {
+        assert_eq!(judged(wrong).nonfinite_mismatches, 1, "{wrong}");
+        assert!(!judged(wrong).passed, "{wrong}");
+    }
+}
+
+#[test]
+fn one_wrong_bit_of_the_residual_fails() {
+    for dtype in DType::ALL {
+        let verdict = verdict_after(&layer_norm(dtype), |output| {
+            replace(dtype, output.residual.as_mut().unwrap(), 77, |bits| bits ^ 1);
+        });
+        assert_eq!(verdict.residual_mismatches, 1);
+        assert!(!verdict.passed);
+        assert_eq!(verdict.correctly_rounded, 1.0);
+    }
+}
+
+#[test]
+fn wrong_statistics_fail() {
+    for dtype in DType::ALL {
+        let case = layer_norm(dtype);
+        let scaled = |values: &mut Option<Vec<f32>>, by: f32| values.as_mut().unwrap()[2] *= by;
+        let clean = verdict_after(&case, |_| {});
+        assert!(clean.mean_max_ulp.unwrap() <= 0.5 && clean.rstd_max_ulp.unwrap() <= 0.5);
+        let rstd = verdict_after(&case, |output| scaled(&mut output.rstd, 1.0 + 9.0 * f32::EPSILON));
+        assert!(!rstd.passed && rstd.rstd_max_ulp.unwrap() > 4.0);
+        let mean = verdict_after(&case, |output| scaled(&mut output.mean, 1.001));
+        assert!(!mean.passed && mean.mean_max_ulp.unwrap() > 4.0);
+    }
+}
+
+#[test]
+fn a_whole_row_swapped_for_another_fails() {
+    let case = layer_norm(DType::BF16);
+    let verdict = verdict_after(&case, |output| {
+        let row = HIDDEN * 2;
+        let (first, rest) = output.y.split_at_mut(row);
+        first.swap_with_slice(&mut rest[..row]);
+    });
+    assert!(!verdict.passed && verdict.relative_l2 > 0.5);
+}
+
+#[test]
+fn cancellation_against_the_bias_is_judged_by_the_terms() {
+    // v = ±1 and bias −1 + 2^-20: y is 2^-20, and f32 arithmetic knows v to about 2^-24.
+    let x = encode(DType::F16, [1.0, -1.0]);
+    let bias = encode(DType::F32, [-1.0 + 2f64.powi(-20), 0.0]);
+    let problem = Problem {
+        norm: Norm::layer_norm(0.0),
+        dtype: DType::F16,
+        rows: 1,
+        hidden: 2,
+        x: &x,
+        residual: None,
+        weight: None,
+        bias: Some(crate::host::Vector { dtype: DType::F32, bytes: &bias }),
+        outputs: crate::host::Outputs::default(),
+    };
+    let judged =
+        |first| judge(&problem, &Output { y: encode(DType::F16, [first, -1.0]), ..Output::default() }).unwrap();
+    let exact = 2f64.powi(-20);
+    // f32 results one and two ULP of v away: several steps of f16, and right for f32 arithmetic.
+    assert!(judged(exact + 2f64.powi(-23)).passed);
+    assert!(judged(exact + 2f64.powi(-22)).passed);
+    assert!(!judged(exact + 2f64.powi(-20)).passed);
+}
+
+#[test]
+fn the_middle_of_two_values_is_undecided_and_all_else_is_not() {
+    // v = 1 − 2^-31 in every column, and 1 + 2^-8 + bias is the middle of 1 and 1 + 2^-7 in bf16.
+    let h = 1000.0;
+    let eps = (h * h * 0.5f64.powi(30)) as f32;
+    let x = encode(DType::BF16, [h; 100]);
+    let bias = encode(DType::BF16, [0.5f64.powi(8); 100]);
+    let problem = Problem {
+        norm: Norm::rms_norm(eps),
+        dtype: DType::BF16,
+        rows: 1,
+        hidden: 100,
+        x: &x,
+        residual: None,
+        weight: None,
+        bias: Some(crate::host::Vector { dtype: DType::BF16, bytes: &bias }),
+        outputs: crate::host::Outputs::default(),
+    };
+    let judged = |y| judge(&problem, &Output { y: encode(DType::BF16, [y; 100]), ..Output::default() }).unwrap();
+    assert_eq!((judged(1.0).correctly_rounded, judged(1.0).undecided), (1.0, 0));
+    let above = judged(1.0 + 0.5f64.powi(7));
+    assert_eq!((above.correctly_rounded, above.undecided, above.passed), (0.0, 100, true));
+    // The value below 1 is as far from correct rounding in steps, and nowhere near a middle.
+    let below = judged(1.0 - 0.5f64.powi(8));
+    assert_eq!((below.max_ulp, below.undecided, below.passed), (1.0, 0, false));
+}
+
+#[test]
+fn outputs_of_the_wrong_size_are_refused() {
+    let case = layer_norm(DType::F16);
+    let refused = |change: fn(&mut Output)| {
+        let mut output = right(&case);
+        change(&mut output);
+        match judge(&case.as_problem(), &output) {
+            Err(Error::Host(HostError::Bytes { role, given, wanted })) => (role, given, wanted),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused(|output| output.y.truncate(10)), (Role::Y, 10, 4000));
+    assert_eq!(refused(|output| output.residual = None), (Role::ResidualOut, 0, 4000));
+    assert_eq!(refused(|output| output.mean = Some(vec![0.0; 3])), (Role::Mean, 12, 16));
+    assert_eq!(refused(|output| output.rstd = None), (Role::Rstd, 0, 16));
+}
+
+#[test]
+fn invalid_problems_are_refused() {
+    let case = layer_norm(DType::F16);
+    let mut problem = case.as_problem();
+    problem.norm.residual = None;
+    let refusal = judge(&problem, &right(&case));
+    assert!(matches!(refusal, Err(Error::Call(CallError::Residual { wanted: false }))), "{refusal:?}");
+}

@@ -1,0 +1,144 @@
+//! The CPU reference: what is right, in f64, with the same rounding points as the kernels.
+//!
+//! For every row, with h in f32 as the op defines it and all that follows in f64:
+//!
+//! ```text
+//! h = fma(α, r, x)                             one f32 rounding; h = x without a residual
+//! residual = R(h)
+//! LayerNorm   mean = Σh / N                    Ba, Kiros and Hinton, Layer Normalization (2016)
+//!             rstd = 1/√(Σ(h − mean)² / N + eps)
+//!             v    = (h − mean)·rstd
+//! RMSNorm     rstd = 1/√(Σh² / N + eps)        Zhang and Sennrich, Root Mean Square Layer
+//!             v    = h·rstd                    Normalization (2019)
+//! y = R(v·(weight + weight_offset) + bias)     R(v) in place of v with WeightRounding::BeforeWeight
+//! ```
+//!
+//! R rounds to the activation type, to nearest, ties to even. Which of h and R(h) the statistic and v
+//! see is [`ResidualRounding`](crate::ResidualRounding).
+//!
+//! # The range of f32
+//! The kernels, like PyTorch, hold statistics and values in f32, and where f32 ends is part of the
+//! semantics, although its precision is not:
+//! - a sum of squares (LayerNorm: of squared deviations) past the largest f32 is infinite, so rstd is 0
+//!   and v is 0 where h is finite; a deviation past the largest f32 is infinite, and its v NaN;
+//! - a square below half the smallest f32 is 0 and vanishes beside eps; with eps 0 and nothing but such
+//!   squares rstd is infinite, v infinite, and NaN where h (LayerNorm: the deviation) is 0.
+//!
+//! # NaN and infinities
+//! - LayerNorm: a NaN or an infinity anywhere in a row makes mean, rstd and all of y NaN.
+//! - RMSNorm: a NaN makes rstd and all of y NaN; an infinity makes rstd 0, v NaN where h is infinite and
+//!   0 elsewhere.
+
+mod round;
+mod row;
+mod sum;
+
+pub(crate) use round::raw_bits;
+pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
+pub use row::{Row, Value};
+
+use crate::host::{Device, Output, Placement, Problem, Vector};
+use crate::{Call, Error, RawRows, RawVector};
+use row::{Parameters, in_f32_range, norm_row};
+
+/// The result of a norm before its last rounding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
+    /// Row after row. An element takes five times the memory of an f64; [`Rows`] goes row by row where
+    /// that is too much.
+    pub rows: Vec<Row>,
+}
+
+/// Computes a problem in f64.
+///
+/// # Errors
+/// [`Error::Host`] where the bytes do not fit the shapes, [`Error::Call`] where no device could be
+/// asked for this: the same refusals as [`Call::validate`].
+pub fn norm(problem: &Problem<'_>) -> Result<Reference, Error> {
+    Ok(Reference { rows: Rows::new(problem)?.iter().collect() })
+}
+
+/// The rows of a result, each computed when it is asked for.
+pub struct Rows<'a> {
+    problem: Problem<'a>,
+    parameters: Parameters,
+}
+
+impl<'a> Rows<'a> {
+    /// Checks the problem and widens its parameters.
+    ///
+    /// # Errors
+    /// As [`norm`].
+    pub fn new(problem: &Problem<'a>) -> Result<Self, Error> {
+        validate(problem)?;
+        let widen = |vector: Vector<'_>| decode(vector.dtype, vector.bytes);
+        let offset = f64::from(problem.norm.weight_offset);
+        let gain = |weight| widen(weight).into_iter().map(|weight| in_f32_range(weight + offset)).collect();
+        Ok(Self {
+            problem: *problem,
+            parameters: Parameters { gain: problem.weight.map(gain), bias: problem.bias.map(widen) },
+        })
+    }
+
+    /// The rows in order.
+    pub fn iter(&self) -> impl Iterator<Item = Row> {
+        let Problem { norm, dtype, hidden, rows, .. } = self.problem;
+        let row_bytes = hidden * dtype.size();
+        (0..rows).map(move |row| {
+            let values = |bytes: &[u8]| decode(dtype, &bytes[row * row_bytes..][..row_bytes]);
+            let residual = self.problem.residual.map(values);
+            norm_row(&norm, dtype, &values(self.problem.x), residual.as_deref(), &self.parameters)
+        })
+    }
+}
+
+/// Refuses what [`Call::validate`] refuses.
+pub(crate) fn validate(problem: &Problem<'_>) -> Result<(), Error> {
+    problem.validate_bytes()?;
+    // Host tensors have no addresses on a device. These are non-null, aligned, and so far apart that
+    // nothing overlaps: no slice in memory reaches 2^60 bytes.
+    let address = |tensor: u64| (tensor + 1) << 60;
+    let rows = |tensor| RawRows { address: address(tensor), stride: problem.hidden };
+    let vector = |tensor, vector: Vector<'_>| RawVector { address: address(tensor), dtype: vector.dtype };
+    let mut call = Call::new(problem.norm, problem.dtype, problem.rows, problem.hidden, rows(0), rows(1));
+    call.residual = problem.residual.map(|_| rows(2));
+    call.weight = problem.weight.map(|weight| vector(3, weight));
+    call.bias = problem.bias.map(|bias| vector(4, bias));
+    call.residual_out = problem.outputs.residual.then(|| rows(5));
+    call.mean = problem.outputs.mean.then(|| address(6));
+    call.rstd = problem.outputs.rstd.then(|| address(7));
+    Ok(call.validate()?)
+}
+
+/// The reference as a device: host memory in, correctly rounded results out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu;
+
+impl Device for Cpu {
+    fn name(&self) -> String {
+        "cpu reference (f64)".to_owned()
+    }
+
+    /// Placement makes no difference to the reference.
+    fn run(&self, problem: &Problem<'_>, _placement: Placement) -> Result<Output, Error> {
+        let mut output = Output {
+            y: Vec::with_capacity(problem.x.len()),
+            residual: problem.outputs.residual.then(Vec::new),
+            mean: problem.outputs.mean.then(Vec::new),
+            rstd: problem.outputs.rstd.then(Vec::new),
+        };
+        for row in Rows::new(problem)?.iter() {
+            output.y.extend(encode(problem.dtype, row.y.iter().map(|value| value.exact)));
+            if let Some(residual) = &mut output.residual {
+                residual.extend(encode(problem.dtype, row.residual));
+            }
+            if let Some(mean) = &mut output.mean {
+                mean.push(row.mean as f32);
+            }
+            if let Some(rstd) = &mut output.rstd {
+                rstd.push(row.rstd as f32);
+            }
+        }
+        Ok(output)
+    }
+}

@@ -1,0 +1,178 @@
+//! One row, step by step, in f64.
+
+use super::round::{quantum, round};
+use super::sum::{quotient, sum};
+use crate::parity::Tolerance;
+use crate::{DType, Family, Norm, ResidualRounding, WeightRounding};
+
+/// One element of the result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Value {
+    /// y before its rounding to the activation type.
+    pub exact: f64,
+    /// Another value that is as right: with [`WeightRounding::BeforeWeight`], the result from the
+    /// other neighbour of v, where v is so close to the middle of two values of the type that f32
+    /// arithmetic may decide for either.
+    pub alternative: Option<f64>,
+    /// |v·(weight + weight_offset)|, the term before the bias: y may be far smaller than this, and f32
+    /// arithmetic is as exact as this term's last bits.
+    pub scale: f64,
+    /// How far y may move because the mean is not exact: |weight + weight_offset|·rstd times the error
+    /// of the mean that the [tolerance](Tolerance::error_of_mean) allows. 0 for RMSNorm.
+    pub mean_error: f64,
+}
+
+/// One row of the result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The `hidden` elements of y.
+    pub y: Vec<Value>,
+    /// The new residual stream R(h), `hidden` values of the activation type; empty where the norm adds
+    /// no residual.
+    pub residual: Vec<f64>,
+    /// The mean; 0 for RMSNorm.
+    pub mean: f64,
+    /// The error of the mean that the [tolerance](Tolerance::error_of_mean) takes for exact.
+    pub mean_error: f64,
+    /// The reciprocal standard deviation, or the reciprocal root mean square.
+    pub rstd: f64,
+}
+
+/// The parameters of the norm for every row, widened.
+pub(super) struct Parameters {
+    /// γ + γ₀.
+    pub gain: Option<Vec<f64>>,
+    pub bias: Option<Vec<f64>>,
+}
+
+/// What a row is normalised by: v = (h − mean)·rstd.
+struct Statistic {
+    /// The mean and the remainder that its f64 lacks.
+    mean: (f64, f64),
+    mean_error: f64,
+    rstd: f64,
+}
+
+/// Computes a row from x and residual, both exact values of the activation type.
+pub(super) fn norm_row(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[f64]>, parameters: &Parameters) -> Row {
+    let (wide, stored) = residual_add(norm, dtype, x, residual);
+    let rounding = norm.residual.map(|add| add.rounding);
+    let (statistic_input, output_input) = match rounding {
+        None | Some(ResidualRounding::Wide) => (&wide, &wide),
+        Some(ResidualRounding::Stored) => (&stored, &stored),
+        Some(ResidualRounding::Split) => (&wide, &stored),
+    };
+    let statistic = match norm.family {
+        Family::LayerNorm => layer_norm_statistic(statistic_input, norm.eps, dtype),
+        Family::RmsNorm => rms_norm_statistic(statistic_input, norm.eps),
+    };
+    let y = output_input.iter().enumerate().map(|(column, &h)| {
+        let gain = parameters.gain.as_ref().map(|gain| gain[column]);
+        let bias = parameters.bias.as_ref().map(|bias| bias[column]);
+        output(norm.weight_rounding, dtype, normalise(h, &statistic), gain, bias, &statistic)
+    });
+    Row {
+        y: y.collect(),
+        residual: stored,
+        mean: statistic.mean.0,
+        mean_error: statistic.mean_error,
+        rstd: statistic.rstd,
+    }
+}
+
+/// h = α·r + x, in f32 with one rounding, and R(h), the stored residual stream. Without a residual
+/// h = x, and nothing is stored.
+fn residual_add(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[f64]>) -> (Vec<f64>, Vec<f64>) {
+    let (Some(add), Some(residual)) = (norm.residual, residual) else { return (x.to_vec(), Vec::new()) };
+    // Values of the element types are f32 values, so these casts are exact.
+    let wide: Vec<f64> =
+        x.iter().zip(residual).map(|(&x, &r)| f64::from(add.scale.mul_add(r as f32, x as f32))).collect();
+    let stored = wide.iter().map(|&h| round(dtype, h)).collect();
+    (wide, stored)
+}
+
+/// mean = Σh / N, variance = Σ(h − mean)² / N, rstd = 1/√(variance + eps).
+fn layer_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
+    if h.iter().any(|h| !h.is_finite()) {
+        return Statistic { mean: (f64::NAN, 0.0), mean_error: f64::NAN, rstd: f64::NAN };
+    }
+    let count = h.len() as f64;
+    let mean = quotient(sum(h.iter().copied()), count);
+    let squares = sum(h.iter().map(|&h| square(deviation(h, mean)))).0;
+    let root_mean_square = (sum(h.iter().map(|&h| h * h)).0 / count).sqrt();
+    let mean_error = Tolerance::of(dtype).error_of_mean(root_mean_square, h.len());
+    Statistic { mean, mean_error, rstd: rstd(squares, count, eps) }
+}
+
+/// rstd = 1/√(Σh² / N + eps).
+fn rms_norm_statistic(h: &[f64], eps: f32) -> Statistic {
+    let squares = sum(h.iter().map(|&h| square(h))).0;
+    Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd: rstd(squares, h.len() as f64, eps) }
+}
+
+/// 1/√(squares / count + eps): 0 where the sum of squares is past the range of f32, infinite where the
+/// root is of zero.
+fn rstd(squares: f64, count: f64, eps: f32) -> f64 {
+    let mean_square = in_f32_range(in_f32_range(squares) / count);
+    1.0 / (mean_square + f64::from(eps)).sqrt()
+}
+
+fn deviation(h: f64, (mean, remainder): (f64, f64)) -> f64 {
+    in_f32_range((h - mean) - remainder)
+}
+
+fn square(value: f64) -> f64 {
+    in_f32_range(value * value)
+}
+
+/// v = (h − mean)·rstd.
+fn normalise(h: f64, statistic: &Statistic) -> f64 {
+    in_f32_range(deviation(h, statistic.mean) * statistic.rstd)
+}
+
+/// y = v·gain + bias, v rounded first where the op says so.
+fn output(
+    rounding: WeightRounding,
+    dtype: DType,
+    v: f64,
+    gain: Option<f64>,
+    bias: Option<f64>,
+    statistic: &Statistic,
+) -> Value {
+    let y = |v: f64| match (gain, bias) {
+        (None, None) => v,
+        (Some(gain), None) => v * gain,
+        (None, Some(bias)) => v + bias,
+        (Some(gain), Some(bias)) => v.mul_add(gain, bias),
+    };
+    let v_error = statistic.mean_error * statistic.rstd;
+    let (v, other) = match rounding {
+        WeightRounding::Single => (v, None),
+        WeightRounding::BeforeWeight => (round(dtype, v), other_neighbour(dtype, v, v_error)),
+    };
+    let gain = gain.unwrap_or(1.0).abs();
+    Value { exact: y(v), alternative: other.map(y), scale: v.abs() * gain, mean_error: v_error * gain }
+}
+
+/// The neighbour of v in `dtype` that rounding does not choose, where v is so close to the middle
+/// between the two that f32 arithmetic, with an error of `mean_error` in the mean, may choose it.
+fn other_neighbour(dtype: DType, v: f64, mean_error: f64) -> Option<f64> {
+    if !v.is_finite() {
+        return None;
+    }
+    let quantum = quantum(dtype, v);
+    let lower = (v / quantum).floor() * quantum;
+    let middle = lower + 0.5 * quantum;
+    let doubt = Tolerance::INNER_ROUNDING_DOUBT * v.abs() + mean_error;
+    ((v - middle).abs() <= doubt).then(|| {
+        let (lower, upper) = (round(dtype, lower), round(dtype, lower + quantum));
+        if round(dtype, v) == lower { upper } else { lower }
+    })
+}
+
+/// A value as f32 arithmetic could hold it, precision aside: infinite past the largest f32, zero
+/// below half the smallest. Within that range the value itself, unrounded.
+pub(super) fn in_f32_range(value: f64) -> f64 {
+    let narrow = value as f32;
+    if narrow.is_infinite() || narrow == 0.0 { f64::from(narrow) } else { value }
+}

@@ -1,0 +1,97 @@
+//! A launch allocates nothing, neither on the device nor on the heap of this process.
+
+use crate::gpu_alone;
+use cudarc::driver::CudaSlice;
+use half::bf16;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use warpnorm::cuda::{Rows, RowsMut};
+use warpnorm::{DType, Family, Norm, ResidualAdd};
+
+/// The system's allocator, which counts what each thread asks of it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // At the end of a thread its counter may be gone; nothing is measured there.
+    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator as it came; the counter allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(Box::new(1u64)));
+    assert_eq!(ALLOCATIONS.get(), before + 1);
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn launches_allocate_nothing() {
+    let cuda = gpu_alone();
+    let (kernels, stream) = (cuda.kernels(), cuda.stream());
+    // One of each kind of kernel: registers and looped, plain and with a residual.
+    for (rows, hidden) in [(64, 4096), (4, 20_000), (2, 300_000)] {
+        let x: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden).expect("allocates");
+        let mut residual: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden).expect("allocates");
+        let mut y: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden).expect("allocates");
+        let mut rstd: CudaSlice<f32> = stream.alloc_zeros(rows).expect("allocates");
+        let weight: CudaSlice<f32> = stream.alloc_zeros(hidden).expect("allocates");
+        let plain = Norm::rms_norm(1e-6);
+        let add = plain.with_residual_add(ResidualAdd::default());
+        let mut launch = || {
+            let x = Rows::contiguous(&x, hidden).expect("whole rows");
+            let mut y = RowsMut::contiguous(&mut y, hidden).expect("whole rows");
+            kernels.norm(&plain).weight(&weight).rstd(&mut rstd).run(stream, &x, &mut y).expect("launches");
+            let mut residual = RowsMut::contiguous(&mut residual, hidden).expect("whole rows");
+            let call = kernels.norm(&add).weight(&weight).residual_in_place(&mut residual);
+            call.run(stream, &x, &mut y).expect("launches");
+        };
+        kernels.warm_up(&[(Family::RmsNorm, DType::BF16)]).expect("loads");
+        for _ in 0..10 {
+            launch();
+        }
+        stream.synchronize().expect("runs");
+
+        let free = || kernels.context().mem_get_info().expect("memory info").0;
+        let free_before = free();
+        let allocations = ALLOCATIONS.get();
+        for _ in 0..500 {
+            launch();
+        }
+        assert_eq!(ALLOCATIONS.get(), allocations, "launches of {hidden} allocate on the heap");
+        stream.synchronize().expect("runs");
+        assert_eq!(free(), free_before, "launches of {hidden} allocate on the device");
+    }
+}

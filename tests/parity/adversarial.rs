@@ -1,0 +1,80 @@
+//! Values that break careless kernels: large means, outliers, constants, zeros, denormals, infinities,
+//! NaN and the ends of the range.
+
+use crate::judge;
+use crate::support::{Failures, case, emulated_devices};
+use warpnorm::host::Placement;
+use warpnorm::parity::Values;
+use warpnorm::{DType, Family, Norm, ResidualAdd, ResidualRounding};
+
+/// One size for each way a row is reduced: one thread, part of a warp, several warps, and slabs.
+const SIZES: [(usize, usize); 5] = [(9, 3), (9, 100), (6, 769), (6, 4096), (3, 16500)];
+
+fn hold(values: Values) {
+    let mut failures = Failures::default();
+    for (index, device) in emulated_devices().iter().enumerate() {
+        for family in Family::ALL {
+            for dtype in DType::ALL {
+                for residual in [None, Some(ResidualRounding::Stored), Some(ResidualRounding::Wide)] {
+                    let mut norm = Norm::new(family, 1e-6);
+                    norm.residual = residual.map(|rounding| ResidualAdd { scale: 1.0, rounding });
+                    for (rows, hidden) in SIZES {
+                        let seed = (index + hidden) as u64;
+                        // In f32: of a constant row, v is 1 but for eps, and a 16-bit weight and bias would
+                        // add up to exact ties, of which f32 arithmetic cannot know the side.
+                        let parameter = Some(DType::F32);
+                        let with_both = case((norm, parameter, parameter), dtype, rows, hidden, values, seed);
+                        let bare = case((norm, None, None), dtype, rows, hidden, values, seed);
+                        judge(&mut failures, device, &with_both, Placement::default());
+                        judge(&mut failures, device, &bare, Placement::default());
+                    }
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+macro_rules! kinds {
+    ($($name:ident: $values:ident;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                hold(Values::$values);
+            }
+        )*
+
+        #[test]
+        fn every_kind_is_tested() {
+            // The unit kind is what the grid is made of.
+            assert_eq!(Values::ALL.len(), 1 + [$(Values::$values),*].len());
+        }
+    };
+}
+
+kinds! {
+    large_mean: LargeMean;
+    outlier_channel: OutlierChannel;
+    constant: Constant;
+    zeros: Zeros;
+    denormals: Denormals;
+    infinities: Infinities;
+    nans: Nans;
+    extremes: Extremes;
+}
+
+#[test]
+fn eps_zero_follows_ieee() {
+    let mut failures = Failures::default();
+    for device in &emulated_devices() {
+        for family in Family::ALL {
+            for dtype in DType::ALL {
+                for values in [Values::Unit, Values::Zeros, Values::Constant] {
+                    let case = case((Norm::new(family, 0.0), Some(dtype), None), dtype, 5, 384, values, 4);
+                    judge(&mut failures, device, &case, Placement::default());
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}

@@ -1,0 +1,97 @@
+//! The longest rows: one past each regime's limit, a million elements, and tensors past 2³¹ elements.
+
+use crate::judge;
+use crate::support::{Failures, case};
+use ptx_emu::Memory;
+use warpnorm::emulated::Emulated;
+use warpnorm::host::{Placement, Problem};
+use warpnorm::parity::{Values, judge as judge_output};
+use warpnorm::plan::{EXCHANGE_BYTES, Regime};
+use warpnorm::{Call, DType, DeviceFacts, Family, Norm, RawRows, ResidualAdd, ResidualRounding};
+
+#[test]
+fn one_past_each_regimes_limit() {
+    let mut failures = Failures::default();
+    let device = DeviceFacts::h200();
+    let shared = (device.max_shared_bytes_per_block - EXCHANGE_BYTES) as usize;
+    for family in Family::ALL {
+        for dtype in DType::ALL {
+            for add in [false, true] {
+                let mut norm = Norm::new(family, 1e-5);
+                norm.residual = add.then_some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide });
+                let staged_bytes = if add { 4 } else { dtype.size() };
+                let limit = shared / staged_bytes / 8 * 8;
+                for (hidden, regime) in [(limit, Regime::Staged), (limit + 1, Regime::Reread)] {
+                    let case = case((norm, Some(DType::F32), None), dtype, 1, hidden, Values::Unit, 5);
+                    let emulated = Emulated::new(device.clone());
+                    let (_, counted) = emulated.run_counted(&case.as_problem(), Placement::default()).expect("runs");
+                    let (plan, _) = counted.expect("launched");
+                    // A chunk that is not whole takes the room of one that is.
+                    if hidden == limit || staged_bytes * (hidden + 7) / 8 * 8 > shared {
+                        assert_eq!(plan.regime, regime, "{family} {dtype} {hidden}");
+                    }
+                    judge(&mut failures, &device, &case, Placement::default());
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+#[test]
+fn a_million_elements() {
+    let mut failures = Failures::default();
+    for (family, dtype) in [(Family::LayerNorm, DType::F32), (Family::LayerNorm, DType::BF16), (Family::RmsNorm, DType::F16)] {
+        for hidden in [1 << 20, (1 << 20) + 3] {
+            let case = case((Norm::new(family, 1e-5), Some(dtype), None), dtype, 1, hidden, Values::Unit, 6);
+            judge(&mut failures, &DeviceFacts::h200(), &case, Placement::default());
+        }
+    }
+    failures.assert_none();
+}
+
+/// The second row starts past 2³¹ elements and 2³² bytes: an offset held in 32 bits would fall on the
+/// first row or outside. The memory in between is never touched, so it need not exist.
+#[test]
+fn rows_past_two_to_the_31_elements() {
+    const HIDDEN: usize = 96;
+    const STRIDE: usize = (1 << 31) + 64;
+    let norm = Norm::layer_norm(1e-5).with_residual_add(ResidualAdd::default());
+    let case = case((norm, None, None), DType::BF16, 2, HIDDEN, Values::Unit, 8);
+    let row_bytes = HIDDEN * 2;
+    let row = |bytes: &[u8], index: usize| bytes[index * row_bytes..][..row_bytes].to_vec();
+
+    let mut memory = Memory::new();
+    let bytes = (STRIDE + HIDDEN) * 2;
+    let mut tensor = |name: &str, contents: Option<&[u8]>| {
+        let address = memory.allocate(name, bytes);
+        if let Some(contents) = contents {
+            memory.write(address, &row(contents, 0)).expect("in bounds");
+            memory.write(address + (STRIDE * 2) as u64, &row(contents, 1)).expect("in bounds");
+        }
+        RawRows { address, stride: STRIDE }
+    };
+    let x = tensor("x", Some(&case.x));
+    let residual = tensor("residual", case.residual.as_deref());
+    let y = tensor("y", None);
+    let mut call = Call::new(norm, DType::BF16, 2, HIDDEN, x, y);
+    call.residual = Some(residual);
+    call.residual_out = Some(residual);
+    Emulated::new(DeviceFacts::h200()).launch(&call, &mut memory).expect("runs");
+
+    let gather = |rows: RawRows| {
+        let mut bytes = vec![0; 2 * row_bytes];
+        let (first, second) = bytes.split_at_mut(row_bytes);
+        memory.read(rows.address, first).expect("in bounds");
+        memory.read(rows.address + (STRIDE * 2) as u64, second).expect("in bounds");
+        bytes
+    };
+    let output = warpnorm::host::Output {
+        y: gather(y),
+        residual: Some(gather(residual)),
+        ..warpnorm::host::Output::default()
+    };
+    let wanted = warpnorm::host::Outputs { residual: true, ..warpnorm::host::Outputs::default() };
+    let verdict = judge_output(&Problem { outputs: wanted, ..case.as_problem() }, &output).expect("sizes fit");
+    assert!(verdict.passed, "{verdict:?}");
+}

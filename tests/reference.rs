@@ -1,0 +1,337 @@
+//! The CPU reference against rows worked out by other means, and against a real model.
+//!
+//! Expected decimals were computed with exact fractions and 50-digit square roots.
+
+use safetensors::SafeTensors;
+use warpnorm::host::{Device, Output, Outputs, Placement, Problem, Vector};
+use warpnorm::parity::judge;
+use warpnorm::reference::{self, Cpu, Row, decode, encode};
+use warpnorm::{CallError, DType, Error, Norm, NormError, ResidualAdd, ResidualRounding, WeightRounding};
+
+fn problem<'a>(norm: Norm, dtype: DType, hidden: usize, x: &'a [u8]) -> Problem<'a> {
+    let rows = x.len() / (hidden * dtype.size());
+    Problem { norm, dtype, rows, hidden, x, residual: None, weight: None, bias: None, outputs: Outputs::default() }
+}
+
+fn one_row(problem: &Problem<'_>) -> Row {
+    let mut rows = reference::norm(problem).unwrap().rows;
+    assert_eq!(rows.len(), 1);
+    rows.remove(0)
+}
+
+fn row_of(norm: Norm, dtype: DType, x: &[f64]) -> Row {
+    one_row(&problem(norm, dtype, x.len(), &encode(dtype, x.iter().copied())))
+}
+
+fn exact(row: &Row) -> Vec<f64> {
+    row.y.iter().map(|value| value.exact).collect()
+}
+
+#[track_caller]
+fn close(got: &[f64], wanted: &[f64]) {
+    assert_eq!(got.len(), wanted.len());
+    for (got, wanted) in got.iter().zip(wanted) {
+        assert!((got - wanted).abs() <= 1e-14 * wanted.abs(), "{got:?}, wanted {wanted:?}");
+    }
+}
+
+#[test]
+fn layer_norm_of_one_to_four() {
+    // Mean 5/2, variance 5/4.
+    let row = row_of(Norm::layer_norm(0.0), DType::F32, &[1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(row.mean, 2.5);
+    close(&[row.rstd], &[0.894_427_190_999_915_9]);
+    close(
+        &exact(&row),
+        &[-1.341_640_786_499_873_8, -0.447_213_595_499_957_9, 0.447_213_595_499_957_9, 1.341_640_786_499_873_8],
+    );
+}
+
+#[test]
+fn layer_norm_of_a_large_mean() {
+    let x = [10_000.0, 10_000.009_765_625, 9_999.990_234_375, 10_000.019_531_25, 9_999.985_351_562_5];
+    let row = row_of(Norm::layer_norm(1e-12), DType::F32, &x);
+    close(&[row.mean, row.rstd], &[10_000.000_976_562_5, 79.960_965_831_340_86]);
+    close(
+        &exact(&row),
+        &[
+            -0.078_086_880_694_668_8,
+            0.702_781_926_252_019_2,
+            -0.858_955_687_641_356_8,
+            1.483_650_733_198_707_2,
+            -1.249_390_091_114_701,
+        ],
+    );
+}
+
+#[test]
+fn rms_norm_of_three_values() {
+    // 0.1, −0.7 and 3.3 as f32.
+    let row = row_of(Norm::rms_norm(1e-6), DType::F32, &[0.1, -0.7, 3.3]);
+    close(&[row.rstd], &[0.513_214_259_298_721_9]);
+    close(&exact(&row), &[0.051_321_426_694_621_024, -0.359_249_975_391_114_7, 1.693_607_031_213_819_2]);
+}
+
+#[test]
+fn weight_offset_and_bias() {
+    // 3, 4: mean square 25/2. With eps 0.5 rstd = 1/√13.
+    let x = encode(DType::BF16, [3.0, 4.0]);
+    let weight = encode(DType::F32, [0.5, -3.0]);
+    let bias = encode(DType::F32, [10.0, 0.25]);
+    let norm = Norm::rms_norm(0.5).with_weight_offset(1.0);
+    let mut problem = problem(norm, DType::BF16, 2, &x);
+    problem.weight = Some(Vector { dtype: DType::F32, bytes: &weight });
+    problem.bias = Some(Vector { dtype: DType::F32, bytes: &bias });
+    let row = one_row(&problem);
+    let root = 13f64.sqrt();
+    close(&exact(&row), &[4.5 / root + 10.0, 0.25 - 8.0 / root]);
+    close(&[row.y[0].scale, row.y[1].scale], &[4.5 / root, 8.0 / root]);
+}
+
+#[test]
+fn rounding_before_the_weight_rounds_twice() {
+    // 1, 7: rstd = 1/5, so v = 0.2, 1.4. In bf16 those are 0.200195… (205/1024) and 1.3984375 (179/128).
+    let x = encode(DType::BF16, [1.0, 7.0]);
+    let weight = encode(DType::F32, [3.0, 3.0]);
+    let mut problem = problem(Norm::rms_norm(0.0), DType::BF16, 2, &x);
+    problem.weight = Some(Vector { dtype: DType::F32, bytes: &weight });
+    close(&exact(&one_row(&problem)), &[0.6, 4.2]);
+    problem.norm.weight_rounding = WeightRounding::BeforeWeight;
+    let row = one_row(&problem);
+    close(&exact(&row), &[3.0 * 205.0 / 1024.0, 3.0 * 179.0 / 128.0]);
+    assert!(row.y.iter().all(|value| value.alternative.is_none()));
+}
+
+#[test]
+fn an_inner_rounding_in_doubt_has_an_alternative() {
+    // h = 1 + 2^-8, and 1/2; eps = 3/8 − 2^-8 − 2^-17 makes rstd 1. So v = 1 + 2^-8 lies in the middle
+    // of the bf16 values 1 and 1 + 2^-7.
+    let x = encode(DType::BF16, [1.0, 0.5]);
+    let residual = encode(DType::BF16, [0.5f64.powi(8), 0.0]);
+    let weight = encode(DType::F32, [2.0, 2.0]);
+    let eps = 0.375 - 0.5f32.powi(8) - 0.5f32.powi(17);
+    let add = ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide };
+    let norm = Norm::rms_norm(eps).with_residual_add(add).with_weight_rounding(WeightRounding::BeforeWeight);
+    let mut problem = problem(norm, DType::BF16, 2, &x);
+    problem.residual = Some(&residual);
+    problem.weight = Some(Vector { dtype: DType::F32, bytes: &weight });
+    let row = one_row(&problem);
+    assert_eq!(row.rstd, 1.0);
+    assert_eq!((row.y[0].exact, row.y[0].alternative), (2.0, Some(2.0 + 0.5f64.powi(6))));
+    assert_eq!((row.y[1].exact, row.y[1].alternative), (1.0, None));
+
+    // Either is right; what lies between or beyond is not the correctly rounded result.
+    let judged = |first| {
+        let output = Output { y: encode(DType::BF16, [first, 1.0]), ..Output::default() };
+        judge(&problem, &output).unwrap()
+    };
+    for right in [2.0, 2.0 + 0.5f64.powi(6)] {
+        assert_eq!((judged(right).max_ulp, judged(right).correctly_rounded), (0.0, 1.0));
+    }
+    assert_eq!(judged(2.0 + 3.0 * 0.5f64.powi(6)).max_ulp, 2.0);
+}
+
+/// h = 1 + (1 + 2^-10) = 2 + 2^-10 lies in the middle of two f16 values, and R(h) = 2.
+fn residual_case(rounding: ResidualRounding) -> Row {
+    let x = encode(DType::F16, [1.0, -4.0]);
+    let residual = encode(DType::F16, [1.0 + 0.5f64.powi(10), 0.0]);
+    let norm = Norm::rms_norm(0.0).with_residual_add(ResidualAdd { scale: 1.0, rounding });
+    let mut problem = problem(norm, DType::F16, 2, &x);
+    problem.residual = Some(&residual);
+    one_row(&problem)
+}
+
+#[test]
+fn the_three_ways_to_round_the_sum() {
+    let wide_h = 2.0 + 0.5f64.powi(10);
+    let (stored_rms, wide_rms) = (10f64.sqrt(), ((wide_h * wide_h + 16.0) / 2.0).sqrt());
+    let stored = residual_case(ResidualRounding::Stored);
+    close(&exact(&stored), &[2.0 / stored_rms, -4.0 / stored_rms]);
+    let wide = residual_case(ResidualRounding::Wide);
+    close(&exact(&wide), &[wide_h / wide_rms, -4.0 / wide_rms]);
+    let split = residual_case(ResidualRounding::Split);
+    close(&exact(&split), &[2.0 / wide_rms, -4.0 / wide_rms]);
+    for row in [stored, wide, split] {
+        assert_eq!(row.residual, [2.0, -4.0]);
+    }
+}
+
+#[test]
+fn the_sum_is_one_fused_f32_operation() {
+    // α·r = (1 + 2^-12)² = 1 + 2^-11 + 2^-24, less 1 + 2^-11: only a fused operation keeps 2^-24.
+    let factor = 1.0 + 0.5f64.powi(12);
+    let x = encode(DType::F32, [-(1.0 + 0.5f64.powi(11))]);
+    let residual = encode(DType::F32, [factor]);
+    let add = ResidualAdd { scale: factor as f32, rounding: ResidualRounding::Stored };
+    let mut problem = problem(Norm::rms_norm(1.0).with_residual_add(add), DType::F32, 1, &x);
+    problem.residual = Some(&residual);
+    assert_eq!(one_row(&problem).residual, [0.5f64.powi(24)]);
+    // And one rounding to f32: 1 + 2^-25 is 1.
+    let x = encode(DType::F32, [1.0]);
+    let residual = encode(DType::F32, [0.5f64.powi(25)]);
+    problem.x = &x;
+    problem.residual = Some(&residual);
+    problem.norm = Norm::rms_norm(1.0).with_residual_add(ResidualAdd::default());
+    assert_eq!(one_row(&problem).residual, [1.0]);
+}
+
+#[test]
+fn zero_and_constant_rows() {
+    for dtype in DType::ALL {
+        let zero = row_of(Norm::rms_norm(0.25), dtype, &[0.0; 5]);
+        assert_eq!((zero.rstd, exact(&zero)), (2.0, vec![0.0; 5]));
+        // 0·∞, as IEEE 754 has it.
+        assert!(exact(&row_of(Norm::rms_norm(0.0), dtype, &[0.0; 5])).iter().all(|y| y.is_nan()));
+        for value in [0.1, -1000.0, 3e4] {
+            let constant = row_of(Norm::layer_norm(1e-12), dtype, &[value; 7]);
+            assert_eq!(exact(&constant), [0.0; 7], "{dtype} {value}");
+            close(&[constant.rstd, constant.mean], &[1.0 / f64::from(1e-12f32).sqrt(), reference::round(dtype, value)]);
+            assert!(exact(&row_of(Norm::layer_norm(0.0), dtype, &[value; 7])).iter().all(|y| y.is_nan()));
+        }
+        let single = row_of(Norm::layer_norm(1e-5), dtype, &[3.0]);
+        assert_eq!((single.mean, exact(&single)), (3.0, vec![0.0]));
+    }
+}
+
+#[test]
+fn the_range_of_f32_ends_where_pytorch_sees_it_end() {
+    // The square of 2^64 is past the largest f32.
+    let huge = 2f64.powi(64);
+    let row = row_of(Norm::rms_norm(1e-6), DType::F32, &[huge, -1.0]);
+    assert_eq!((row.rstd, exact(&row)), (0.0, vec![0.0, 0.0]));
+    let row = row_of(Norm::layer_norm(1e-6), DType::BF16, &[huge, -huge]);
+    assert_eq!((row.mean, row.rstd, exact(&row)), (0.0, 0.0, vec![0.0, 0.0]));
+    // f16 never gets there.
+    let row = row_of(Norm::rms_norm(0.0), DType::F16, &[65504.0, -65504.0]);
+    close(&exact(&row), &[1.0, -1.0]);
+    // A deviation past the largest f32: ∞·0.
+    let largest = f64::from(f32::MAX);
+    let row = row_of(Norm::layer_norm(1e-6), DType::F32, &[largest, -largest, -largest, -largest]);
+    assert!(row.y[0].exact.is_nan() && row.y[1..].iter().all(|value| value.exact == 0.0));
+    // The square of 2^-80 is zero in f32, that of 2^-70 is not.
+    let row = row_of(Norm::rms_norm(0.0), DType::F32, &[0.5f64.powi(80), 0.0]);
+    assert!(row.rstd.is_infinite() && row.y[0].exact == f64::INFINITY && row.y[1].exact.is_nan());
+    close(&exact(&row_of(Norm::rms_norm(0.0), DType::F32, &[0.5f64.powi(70), 0.5f64.powi(70)])), &[1.0, 1.0]);
+}
+
+#[test]
+fn nan_and_infinities() {
+    for dtype in DType::ALL {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let row = row_of(Norm::layer_norm(1e-5), dtype, &[1.0, bad, 2.0]);
+            assert!(row.mean.is_nan() && row.rstd.is_nan() && exact(&row).iter().all(|y| y.is_nan()));
+        }
+        let row = row_of(Norm::rms_norm(1e-5), dtype, &[1.0, f64::NAN, 2.0]);
+        assert!(row.rstd.is_nan() && exact(&row).iter().all(|y| y.is_nan()));
+        let row = row_of(Norm::rms_norm(1e-5), dtype, &[1.0, f64::NEG_INFINITY, 2.0]);
+        assert_eq!((row.rstd, row.y[0].exact, row.y[2].exact), (0.0, 0.0, 0.0));
+        assert!(row.y[1].exact.is_nan());
+    }
+}
+
+#[test]
+fn a_million_elements_lose_nothing() {
+    // k / 2^20 for k in 0..2^20 is exact in f32. Mean (N − 1)/(2N), variance (N² − 1)/(12N²).
+    let count = 1usize << 20;
+    let n = count as f64;
+    let row = row_of(Norm::layer_norm(0.0), DType::F32, &(0..count).map(|k| k as f64 / n).collect::<Vec<_>>());
+    assert_eq!(row.mean, (n - 1.0) / (2.0 * n));
+    let rstd = (12.0 * n * n / (n * n - 1.0)).sqrt();
+    close(&[row.rstd, row.y[0].exact], &[rstd, -(n - 1.0) / (2.0 * n) * rstd]);
+}
+
+#[test]
+fn the_device_rounds_and_honours_the_outputs() {
+    let x = encode(DType::F16, [1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 7.0]);
+    let mut problem = problem(Norm::layer_norm(0.0), DType::F16, 4, &x);
+    let run = |problem: &Problem<'_>| Cpu.run(problem, Placement::default()).unwrap();
+    let plain = run(&problem);
+    assert_eq!((&plain.residual, &plain.mean, &plain.rstd), (&None, &None, &None));
+    // −1.3416… and −0.4472… are nearest to −1374/1024 and −1832/4096.
+    assert_eq!(decode(DType::F16, &plain.y)[..2], [-1374.0 / 1024.0, -1832.0 / 4096.0]);
+    problem.outputs = Outputs { residual: false, mean: true, rstd: true };
+    let statistics = run(&problem);
+    assert_eq!(statistics.y, plain.y);
+    assert_eq!(statistics.mean, Some(vec![2.5, 5.5]));
+    assert_eq!(statistics.rstd, Some(vec![0.894_427_2, 1.154_700_5]));
+    assert_eq!(Cpu.name(), "cpu reference (f64)");
+
+    problem.norm.residual = Some(ResidualAdd { scale: 2.0, ..ResidualAdd::default() });
+    problem.residual = Some(&x);
+    problem.outputs = Outputs { residual: true, ..Outputs::default() };
+    let added = run(&problem);
+    assert_eq!(decode(DType::F16, &added.residual.unwrap()), [3.0, 6.0, 9.0, 12.0, 15.0, 15.0, 15.0, 21.0]);
+    assert_eq!(added.y, plain.y);
+}
+
+#[test]
+fn no_rows_are_no_work() {
+    let none = problem(Norm::rms_norm(1e-6), DType::F32, 3, &[]);
+    assert_eq!(reference::norm(&none).unwrap().rows, []);
+    assert_eq!(Cpu.run(&none, Placement::default()).unwrap(), Output::default());
+}
+
+#[test]
+fn what_calls_refuse_is_refused() {
+    let x = encode(DType::F16, [1.0, 2.0]);
+    let good = problem(Norm::rms_norm(1e-6), DType::F16, 2, &x);
+    let refusal = |change: &dyn Fn(&mut Problem<'_>)| {
+        let mut bad = good;
+        change(&mut bad);
+        match reference::norm(&bad) {
+            Err(Error::Call(refusal)) => refusal,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refusal(&|p| p.norm.eps = -1.0), CallError::Norm(NormError::Eps { given: -1.0 }));
+    assert_eq!(refusal(&|p| p.norm.weight_offset = 1.0), CallError::OffsetWithoutWeight { offset: 1.0 });
+    assert_eq!(refusal(&|p| p.norm.residual = Some(ResidualAdd::default())), CallError::Residual { wanted: true });
+    assert_eq!(refusal(&|p| p.outputs.residual = true), CallError::ResidualOut);
+    assert!(matches!(refusal(&|p| p.outputs.mean = true), CallError::Mean { .. }));
+    let bf16 = Vector { dtype: DType::BF16, bytes: &[0; 4] };
+    assert!(matches!(refusal(&|p| p.weight = Some(bf16)), CallError::ParameterType { .. }));
+    let short = Vector { dtype: DType::F16, bytes: &[0; 2] };
+    assert!(matches!(refusal(&|p| p.bias = Some(short)), CallError::Length { given: 1, wanted: 2, .. }));
+    assert_eq!(refusal(&|p| (p.x, p.hidden) = (&[], 0)), CallError::Hidden { given: 0 });
+    let mut bad = good;
+    bad.x = &x[..3];
+    assert!(matches!(reference::norm(&bad), Err(Error::Host(_))));
+}
+
+/// Every LayerNorm of a real encoder, whose saved results come from x + residual in f64: the f32 sum
+/// that the op defines moves them by up to 4e-7.
+#[test]
+fn minilm_layer_norms() {
+    let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/minilm-layer-norms.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let mut prefixes: Vec<&str> = tensors.names().into_iter().filter_map(|name| name.strip_suffix(".x")).collect();
+    prefixes.sort_unstable();
+    assert_eq!(prefixes.len(), 13);
+    for prefix in prefixes {
+        let tensor = |field: &str| tensors.tensor(&format!("{prefix}.{field}")).unwrap();
+        let (x, residual, weight, bias, y) =
+            (tensor("x"), tensor("residual"), tensor("weight"), tensor("bias"), tensor("y"));
+        let wanted = y.data().chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()));
+        let add = ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide };
+        let mut problem = problem(Norm::layer_norm(1e-12).with_residual_add(add), DType::F32, 384, x.data());
+        problem.residual = Some(residual.data());
+        problem.weight = Some(Vector { dtype: DType::F32, bytes: weight.data() });
+        problem.bias = Some(Vector { dtype: DType::F32, bytes: bias.data() });
+        let rows = reference::norm(&problem).unwrap().rows;
+        assert_eq!(rows.len(), 21);
+        let got = rows.iter().flat_map(exact);
+        let (mut largest, mut squares, mut total) = (0.0f64, 0.0, 0.0);
+        let mut count = 0;
+        for (got, wanted) in got.zip(wanted) {
+            largest = largest.max((got - wanted).abs());
+            squares += (got - wanted).powi(2);
+            total += wanted.powi(2);
+            count += 1;
+        }
+        assert_eq!(count, 21 * 384);
+        let relative = (squares / total).sqrt();
+        println!("{prefix}: at most {largest:.2e}, relative L2 {relative:.2e}");
+        assert!(largest < 5e-6, "{prefix}: {largest:e}");
+        assert!(relative < 1e-6, "{prefix}: {relative:e}");
+    }
+}
