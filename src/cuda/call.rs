@@ -36,6 +36,31 @@ use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut,
 /// kernels.norm(&Norm::rms_norm(1e-6)).run_in_place(stream, &mut x)
 /// # }
 /// ```
+///
+/// Nor does a weight of a type that does not go with the activations:
+///
+/// ```compile_fail,E0308
+/// # use cudarc::driver::{CudaSlice, CudaStream};
+/// # use half::{bf16, f16};
+/// # use warpnorm::{Norm, cuda::{Kernels, RowsMut}};
+/// # fn f(kernels: &Kernels, stream: &CudaStream, mut data: CudaSlice<bf16>, weight: CudaSlice<f16>) -> Result<(), warpnorm::Error> {
+/// let mut x = RowsMut::contiguous(&mut data, 768)?;
+/// kernels.norm(&Norm::rms_norm(1e-6)).weight(&weight).run_in_place(stream, &mut x)
+/// # }
+/// ```
+///
+/// Nor a residual that is at once the output:
+///
+/// ```compile_fail,E0499
+/// # use cudarc::driver::{CudaSlice, CudaStream};
+/// # use warpnorm::{Norm, ResidualAdd, cuda::{Kernels, Rows, RowsMut}};
+/// # fn f(kernels: &Kernels, stream: &CudaStream, data: CudaSlice<f32>, mut other: CudaSlice<f32>) -> Result<(), warpnorm::Error> {
+/// let norm = Norm::rms_norm(1e-6).with_residual_add(ResidualAdd::default());
+/// let x = Rows::contiguous(&data, 768)?;
+/// let mut y = RowsMut::contiguous(&mut other, 768)?;
+/// kernels.norm(&norm).residual_in_place(&mut y).run(stream, &x, &mut y)
+/// # }
+/// ```
 #[must_use = "nothing is launched until the call is run"]
 #[derive(Debug)]
 pub struct NormCall<'a, E> {

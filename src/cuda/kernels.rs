@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 ///
 /// There is a module for every family and activation type. Each is loaded when it is first needed,
 /// which compiles PTX for the device and can take a tenth of a second or more; [`warm_up`](Self::warm_up)
-/// does that ahead of time. Dropping the kernels waits for the context's work, then unloads the modules.
+/// does that ahead of time. Dropping the kernels waits for the context's work, which is not allowed while a
+/// stream captures, then unloads the modules.
 pub struct Kernels {
     context: Arc<CudaContext>,
     facts: DeviceFacts,

@@ -142,7 +142,8 @@ pub struct Case {
     pub bias: Option<(DType, Vec<u8>)>,
     /// What is wanted beside y.
     pub outputs: Outputs,
-    seed: u64,
+    /// What the values were made from.
+    pub seed: u64,
 }
 
 impl Case {

@@ -103,6 +103,7 @@ fn devices_are_listed_and_unknown_ones_refused() {
 #[test]
 #[ignore = "needs a GPU"]
 fn every_module_loads() {
+    let _shared = gpu();
     let context = CudaContext::new(0).expect("a GPU");
     let kernels = Kernels::new(&context).expect("kernels");
     assert!(!format!("{kernels:?}").contains("LayerNorm"), "nothing is loaded before it is needed");

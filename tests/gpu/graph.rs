@@ -2,7 +2,7 @@
 //! leaves the capture intact.
 
 use crate::support::case;
-use crate::{bits, elements};
+use crate::{bits, elements, gpu_alone};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream};
 use half::bf16;
@@ -62,6 +62,8 @@ impl Tensors {
 #[test]
 #[ignore = "needs a GPU"]
 fn a_captured_norm_replays() {
+    // While a stream captures, nobody may synchronise its context.
+    let _alone = gpu_alone();
     let context = CudaContext::new(0).expect("a GPU");
     // SAFETY: everything here is on one stream, and waited for before it is dropped.
     unsafe { context.disable_event_tracking() };

@@ -22,6 +22,7 @@ fn input(seed: u64) -> Vec<bf16> {
 #[test]
 #[ignore = "needs a GPU"]
 fn streams_wait_for_each_other() {
+    let _shared = gpu();
     let context = CudaContext::new(0).expect("a GPU");
     let (copies, norms) = (context.new_stream().expect("a stream"), context.new_stream().expect("a stream"));
     let kernels = Kernels::new(&context).expect("kernels");
@@ -58,6 +59,7 @@ fn streams_wait_for_each_other() {
 #[test]
 #[ignore = "needs a GPU"]
 fn threads_share_kernels() {
+    let _shared = gpu();
     let context = CudaContext::new(0).expect("a GPU");
     let kernels = Kernels::new(&context).expect("kernels");
     let norm = Norm::layer_norm(1e-5);

@@ -1,10 +1,10 @@
 //! A verdict is worth what it finds: results of the reference, with errors planted.
 
 use super::*;
-use crate::host::{Device, Placement};
+use crate::host::{Device, Outputs, Placement, Vector};
 use crate::parity::{Case, Values};
 use crate::reference::{Cpu, encode, largest, to_bits};
-use crate::{CallError, Norm, ResidualAdd, WeightRounding};
+use crate::{CallError, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 const HIDDEN: usize = 500;
 
@@ -151,9 +151,9 @@ fn a_saturated_overflow_fails() {
         hidden: 2,
         x: &x,
         residual: None,
-        weight: Some(crate::host::Vector { dtype: DType::F32, bytes: &weight }),
+        weight: Some(Vector { dtype: DType::F32, bytes: &weight }),
         bias: None,
-        outputs: crate::host::Outputs::default(),
+        outputs: Outputs::default(),
     };
     let judged = |first| judge(&problem, &Output { y: encode(DType::F16, [first, 1.0]), ..Output::default() }).unwrap();
     assert!(judged(f64::INFINITY).passed);
@@ -190,6 +190,33 @@ fn wrong_statistics_fail() {
 }
 
 #[test]
+fn the_result_of_another_op_fails() {
+    let add = |rounding| Norm::layer_norm(1e-5).with_residual_add(ResidualAdd { scale: 1.0, rounding });
+    let (stored, wide, split) =
+        (add(ResidualRounding::Stored), add(ResidualRounding::Wide), add(ResidualRounding::Split));
+    let before_weight = stored.with_weight_rounding(WeightRounding::BeforeWeight);
+    let pairs = [
+        (stored, wide),
+        (wide, split),
+        (split, stored),
+        (stored, before_weight),
+        (before_weight, stored),
+        (stored, Norm { eps: 1e-2, ..stored }),
+        (stored, Norm { family: Family::RmsNorm, ..stored }),
+        (stored, stored.with_weight_offset(1.0)),
+    ];
+    for dtype in [DType::F16, DType::BF16] {
+        for (asked, computed) in pairs {
+            let outputs = Outputs { residual: true, ..Outputs::default() };
+            let asked = case(asked, dtype).with_outputs(outputs);
+            let other = Case { norm: computed, ..asked.clone() };
+            let verdict = judge(&asked.as_problem(), &right(&other)).unwrap();
+            assert!(!verdict.passed, "{dtype} {computed:?} for {:?}: {verdict:?}", asked.norm);
+        }
+    }
+}
+
+#[test]
 fn a_whole_row_swapped_for_another_fails() {
     let case = layer_norm(DType::BF16);
     let verdict = verdict_after(&case, |output| {
@@ -213,8 +240,8 @@ fn cancellation_against_the_bias_is_judged_by_the_terms() {
         x: &x,
         residual: None,
         weight: None,
-        bias: Some(crate::host::Vector { dtype: DType::F32, bytes: &bias }),
-        outputs: crate::host::Outputs::default(),
+        bias: Some(Vector { dtype: DType::F32, bytes: &bias }),
+        outputs: Outputs::default(),
     };
     let judged =
         |first| judge(&problem, &Output { y: encode(DType::F16, [first, -1.0]), ..Output::default() }).unwrap();
@@ -240,8 +267,8 @@ fn the_middle_of_two_values_is_undecided_and_all_else_is_not() {
         x: &x,
         residual: None,
         weight: None,
-        bias: Some(crate::host::Vector { dtype: DType::BF16, bytes: &bias }),
-        outputs: crate::host::Outputs::default(),
+        bias: Some(Vector { dtype: DType::BF16, bytes: &bias }),
+        outputs: Outputs::default(),
     };
     let judged = |y| judge(&problem, &Output { y: encode(DType::BF16, [y; 100]), ..Output::default() }).unwrap();
     assert_eq!((judged(1.0).correctly_rounded, judged(1.0).undecided), (1.0, 0));
