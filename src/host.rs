@@ -3,7 +3,8 @@
 //! Everything here copies; servers use [`cuda`](crate::cuda) on memory that is already there.
 
 use crate::call::extent;
-use crate::{Call, CallError, DType, Error, Norm, RawRows, RawVector, Role};
+use crate::plan::{Plan, plan};
+use crate::{Call, CallError, DType, DeviceFacts, Error, Norm, RawRows, RawVector, Role};
 use thiserror::Error as ThisError;
 
 /// A weight or bias on the host.
@@ -124,11 +125,46 @@ pub(crate) trait DeviceMemory {
 const POISON: u8 = 0xff;
 
 impl Problem<'_> {
+    /// Checks the problem as [`Call::validate`] does, and the sizes of its byte slices.
+    ///
+    /// # Errors
+    /// [`Error::Call`] or [`Error::Host`], whichever is refused first.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.validate_bytes()?;
+        Ok(self.stand_in().validate()?)
+    }
+
+    /// The plan of the problem on a device, for tensors that are contiguous and aligned. `None` where
+    /// there is nothing to launch.
+    ///
+    /// # Errors
+    /// The problem is invalid, or the device cannot run it.
+    pub fn plan(&self, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
+        self.validate_bytes()?;
+        plan(&self.stand_in(), device)
+    }
+
+    /// The problem as a call. Host tensors have no addresses on a device; these are non-null, aligned,
+    /// and so far apart that nothing overlaps: no slice in memory reaches 2^60 bytes.
+    fn stand_in(&self) -> Call {
+        let address = |tensor: u64| (tensor + 1) << 60;
+        let rows = |tensor| RawRows { address: address(tensor), stride: self.hidden };
+        let vector = |tensor, vector: Vector<'_>| RawVector { address: address(tensor), dtype: vector.dtype };
+        let mut call = Call::new(self.norm, self.dtype, self.rows, self.hidden, rows(0), rows(1));
+        call.residual = self.residual.map(|_| rows(2));
+        call.weight = self.weight.map(|weight| vector(3, weight));
+        call.bias = self.bias.map(|bias| vector(4, bias));
+        call.residual_out = self.outputs.residual.then(|| rows(5));
+        call.mean = self.outputs.mean.then(|| address(6));
+        call.rstd = self.outputs.rstd.then(|| address(7));
+        call
+    }
+
     /// Checks the sizes of the byte slices.
     ///
     /// # Errors
     /// A slice is longer or shorter than its shape and type say, or the shape overflows.
-    pub fn validate_bytes(&self) -> Result<(), Error> {
+    fn validate_bytes(&self) -> Result<(), Error> {
         let matrix = extent(self.rows, self.hidden, self.hidden)
             .and_then(|elements| elements.checked_mul(self.dtype.size()))
             .ok_or(CallError::TooLarge { rows: self.rows, stride: self.hidden })?;
@@ -157,7 +193,7 @@ pub(crate) fn run_on(
     problem: &Problem<'_>,
     placement: Placement,
 ) -> Result<Output, Error> {
-    problem.validate_bytes()?;
+    problem.validate()?;
     let layout = Layout::new(problem, placement)?;
     let offset_of = |dtype: DType| placement.offset * dtype.size();
     let misalignment = offset_of(problem.dtype);

@@ -6,7 +6,7 @@
 
 use super::judge;
 use crate::host::{Output, Problem};
-use crate::reference::{self, decode, encode, round};
+use crate::reference::{decode, encode, round};
 use crate::{DType, Error, Family, ResidualRounding, WeightRounding};
 
 /// How many times the plain computation's error is allowed.
@@ -33,7 +33,7 @@ pub fn plain_error(problem: &Problem<'_>) -> Result<f64, Error> {
 /// # Errors
 /// The problem is invalid.
 pub fn plain(problem: &Problem<'_>) -> Result<Output, Error> {
-    reference::validate(problem)?;
+    problem.validate()?;
     let norm = problem.norm;
     let narrow = |value: f32| round(problem.dtype, f64::from(value)) as f32;
     let x = widen(problem.dtype, problem.x);

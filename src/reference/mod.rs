@@ -38,7 +38,7 @@ pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, s
 pub use row::{Row, Value};
 
 use crate::host::{Device, Output, Placement, Problem, Vector};
-use crate::{Call, Error, RawRows, RawVector};
+use crate::Error;
 use row::{Parameters, in_f32_range, norm_row};
 
 /// The result of a norm before its last rounding.
@@ -53,7 +53,7 @@ pub struct Reference {
 ///
 /// # Errors
 /// [`Error::Host`] where the bytes do not fit the shapes, [`Error::Call`] where no device could be
-/// asked for this: the same refusals as [`Call::validate`].
+/// asked for this: the same refusals as [`Call::validate`](crate::Call::validate).
 pub fn norm(problem: &Problem<'_>) -> Result<Reference, Error> {
     Ok(Reference { rows: Rows::new(problem)?.iter().collect() })
 }
@@ -70,7 +70,7 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// As [`norm`].
     pub fn new(problem: &Problem<'a>) -> Result<Self, Error> {
-        validate(problem)?;
+        problem.validate()?;
         let widen = |vector: Vector<'_>| decode(vector.dtype, vector.bytes);
         let offset = f64::from(problem.norm.weight_offset);
         let gain = |weight| widen(weight).into_iter().map(|weight| in_f32_range(weight + offset)).collect();
@@ -90,24 +90,6 @@ impl<'a> Rows<'a> {
             norm_row(&norm, dtype, &values(self.problem.x), residual.as_deref(), &self.parameters)
         })
     }
-}
-
-/// Refuses what [`Call::validate`] refuses.
-pub(crate) fn validate(problem: &Problem<'_>) -> Result<(), Error> {
-    problem.validate_bytes()?;
-    // Host tensors have no addresses on a device. These are non-null, aligned, and so far apart that
-    // nothing overlaps: no slice in memory reaches 2^60 bytes.
-    let address = |tensor: u64| (tensor + 1) << 60;
-    let rows = |tensor| RawRows { address: address(tensor), stride: problem.hidden };
-    let vector = |tensor, vector: Vector<'_>| RawVector { address: address(tensor), dtype: vector.dtype };
-    let mut call = Call::new(problem.norm, problem.dtype, problem.rows, problem.hidden, rows(0), rows(1));
-    call.residual = problem.residual.map(|_| rows(2));
-    call.weight = problem.weight.map(|weight| vector(3, weight));
-    call.bias = problem.bias.map(|bias| vector(4, bias));
-    call.residual_out = problem.outputs.residual.then(|| rows(5));
-    call.mean = problem.outputs.mean.then(|| address(6));
-    call.rstd = problem.outputs.rstd.then(|| address(7));
-    Ok(call.validate()?)
 }
 
 /// The reference as a device: host memory in, correctly rounded results out.

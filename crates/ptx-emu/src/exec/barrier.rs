@@ -1,0 +1,232 @@
+//! Barriers of a CTA and of a cluster.
+
+use super::registers::lanes_of;
+use super::warp::{State, Warp};
+use super::{Machine, Outcome};
+use crate::fault::FaultKind;
+use crate::ir::{BarrierReduction, CtaBarrier, Op};
+
+/// Barriers that a CTA has.
+pub(crate) const COUNT: usize = 16;
+
+/// One of a CTA's barriers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BarrierState {
+    /// Threads that have arrived in this generation.
+    arrived: u32,
+    /// The same with every warp counted in full, as barriers with a thread count do.
+    arrived_rounded: u32,
+    /// The thread count that this generation's first arrival named.
+    threads: Option<Option<u32>>,
+    generation: u64,
+    votes: Votes,
+    /// The votes of the generation completed last.
+    result: Votes,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Votes {
+    yes: u32,
+    all: u32,
+}
+
+impl BarrierState {
+    fn complete_if_due(&mut self, live_threads: u32) -> bool {
+        let due = match self.threads {
+            Some(Some(threads)) => self.arrived_rounded >= threads,
+            Some(None) => self.arrived >= live_threads,
+            None => false,
+        };
+        if due {
+            *self = BarrierState { generation: self.generation + 1, result: self.votes, ..BarrierState::default() };
+        }
+        due
+    }
+}
+
+/// The barrier of a cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ClusterBarrier {
+    arrived: u32,
+    phase: u64,
+}
+
+impl Machine<'_> {
+    /// Whether the warp's lanes in `mask` may pass an instruction that needs the whole warp;
+    /// if not, they are parked until the others come.
+    fn gathered(&self, warp: &mut Warp, mask: u32, aligned: bool) -> bool {
+        if aligned && mask != warp.live {
+            warp.park(mask, State::Gather);
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn cta_barrier(&mut self, warp: &mut Warp, mask: u32, barrier: &CtaBarrier) -> Outcome<()> {
+        if !self.gathered(warp, mask, barrier.aligned) {
+            return Ok(());
+        }
+        let first = mask.trailing_zeros() as usize;
+        let ids = barrier.id.read(&warp.registers);
+        let id = ids[first];
+        let counts = barrier.threads.map(|threads| *threads.read(&warp.registers));
+        let threads = counts.map(|counts| counts[first]);
+        let uniform =
+            lanes_of(mask).all(|lane| ids[lane] == id && counts.is_none_or(|counts| Some(counts[lane]) == threads));
+        let invalid = |reason: String| FaultKind::InvalidSync { reason };
+        if !uniform {
+            let reason = "lanes of a warp name different barriers or thread counts".to_owned();
+            return Err(self.fault(warp, mask, invalid(reason)));
+        }
+        if id as usize >= COUNT {
+            let kind = invalid(format!("barrier {id}; a CTA has barriers 0 to {}", COUNT - 1));
+            return Err(self.fault(warp, mask, kind));
+        }
+        if let Some(threads) = threads
+            && (threads == 0 || !threads.is_multiple_of(32))
+        {
+            let reason = format!("a barrier of {threads} threads; it must be a multiple of 32");
+            return Err(self.fault(warp, mask, invalid(reason)));
+        }
+        let cta = &mut self.ctas[warp.cta];
+        let state = &mut cta.barriers[id as usize];
+        let expected = *state.threads.get_or_insert(threads);
+        if expected != threads {
+            let say =
+                |threads: Option<u32>| threads.map_or("all threads".to_owned(), |threads| format!("{threads} threads"));
+            let (now, before) = (say(threads), say(expected));
+            let reason = format!("barrier {id} is for {now} here, but was for {before}");
+            return Err(self.fault(warp, mask, invalid(reason)));
+        }
+        let lanes = mask.count_ones();
+        state.arrived += lanes;
+        state.arrived_rounded += if mask == warp.live { 32 } else { lanes };
+        if let Some(reduction) = barrier.reduction {
+            let yes = (reduction.source().bits(&warp.registers) & mask).count_ones();
+            state.votes.yes += yes;
+            state.votes.all += lanes;
+        }
+        let generation = state.generation;
+        let completed = state.complete_if_due(cta.live_threads);
+        self.report.cta_barriers += u64::from(completed);
+        if !barrier.waits {
+            warp.pc += 1;
+        } else if completed {
+            self.deliver(warp, mask, id, barrier.reduction);
+            warp.pc += 1;
+        } else {
+            warp.park(mask, State::CtaBarrier { id, generation });
+        }
+        Ok(())
+    }
+
+    /// Writes the result of a barrier's reduction to the lanes of `mask`.
+    fn deliver(&self, warp: &mut Warp, mask: u32, id: u32, reduction: Option<BarrierReduction>) {
+        let Votes { yes, all } = self.ctas[warp.cta].barriers[id as usize].result;
+        let bits = |value: bool| if value { u32::MAX } else { 0 };
+        match reduction {
+            None => {}
+            Some(BarrierReduction::Popc { dest, .. }) => {
+                let dest = dest.write(&mut warp.registers);
+                lanes_of(mask).for_each(|lane| dest[lane] = yes);
+            }
+            Some(BarrierReduction::And { dest, .. }) => {
+                warp.registers.set_pred(dest, bits(yes == all), mask);
+            }
+            Some(BarrierReduction::Or { dest, .. }) => {
+                warp.registers.set_pred(dest, bits(yes > 0), mask);
+            }
+        }
+    }
+
+    /// Lets groups go on whose barrier has been completed since they parked.
+    pub(super) fn release(&self, warp: &mut Warp) {
+        for index in 0..warp.others.len() {
+            let group = warp.others[index];
+            let released = match group.state {
+                State::CtaBarrier { id, generation } => {
+                    self.ctas[warp.cta].barriers[id as usize].generation != generation
+                }
+                State::ClusterBarrier => self.phase_over(warp, group.mask),
+                State::Ready | State::Gather => false,
+            };
+            if !released {
+                continue;
+            }
+            if let State::CtaBarrier { id, .. } = group.state
+                && let Op::CtaBarrier(barrier) = &self.kernel.code[group.pc as usize].op
+            {
+                self.deliver(warp, group.mask, id, barrier.reduction);
+            }
+            if group.state == State::ClusterBarrier {
+                warp.cluster_arrived &= !group.mask;
+            }
+            let group = &mut warp.others[index];
+            group.state = State::Ready;
+            group.pc += 1;
+        }
+    }
+
+    pub(super) fn cluster_arrive(&mut self, warp: &mut Warp, mask: u32, aligned: bool) -> Outcome<()> {
+        if !self.gathered(warp, mask, aligned) {
+            return Ok(());
+        }
+        let again = warp.cluster_arrived & mask;
+        if again != 0 {
+            let reason = "a second `barrier.cluster.arrive` without a wait between".to_owned();
+            return Err(self.fault(warp, again, FaultKind::InvalidSync { reason }));
+        }
+        warp.cluster_arrived |= mask;
+        lanes_of(mask).for_each(|lane| warp.cluster_phase[lane] = self.cluster_barrier.phase);
+        self.cluster_barrier.arrived += mask.count_ones();
+        self.complete_cluster_if_due();
+        warp.pc += 1;
+        Ok(())
+    }
+
+    fn complete_cluster_if_due(&mut self) {
+        let live: u32 = self.ctas.iter().map(|cta| cta.live_threads).sum();
+        let barrier = &mut self.cluster_barrier;
+        if barrier.arrived > 0 && barrier.arrived >= live {
+            *barrier = ClusterBarrier { arrived: 0, phase: barrier.phase + 1 };
+            self.report.cluster_barriers += 1;
+        }
+    }
+
+    /// Whether the phase that the lanes arrived in is complete.
+    fn phase_over(&self, warp: &Warp, mask: u32) -> bool {
+        lanes_of(mask).all(|lane| warp.cluster_phase[lane] < self.cluster_barrier.phase)
+    }
+
+    pub(super) fn cluster_wait(&mut self, warp: &mut Warp, mask: u32, aligned: bool) -> Outcome<()> {
+        if !self.gathered(warp, mask, aligned) {
+            return Ok(());
+        }
+        let missing = mask & !warp.cluster_arrived;
+        if missing != 0 {
+            let reason = "`barrier.cluster.wait` without an arrive before it".to_owned();
+            return Err(self.fault(warp, missing, FaultKind::InvalidSync { reason }));
+        }
+        if self.phase_over(warp, mask) {
+            warp.cluster_arrived &= !mask;
+            warp.pc += 1;
+        } else {
+            warp.park(mask, State::ClusterBarrier);
+        }
+        Ok(())
+    }
+
+    /// Barriers no longer wait for threads that have exited.
+    pub(super) fn threads_exited(&mut self, warp: &Warp, mask: u32) {
+        let cta = &mut self.ctas[warp.cta];
+        cta.live_threads -= mask.count_ones();
+        for barrier in &mut cta.barriers {
+            self.report.cta_barriers += u64::from(barrier.complete_if_due(cta.live_threads));
+        }
+        let pending = lanes_of(mask & warp.cluster_arrived)
+            .filter(|lane| warp.cluster_phase[*lane] == self.cluster_barrier.phase)
+            .count() as u32;
+        self.cluster_barrier.arrived -= pending;
+        self.complete_cluster_if_due();
+    }
+}

@@ -1,0 +1,241 @@
+//! Running a decoded kernel.
+
+mod access;
+mod barrier;
+mod exchange;
+pub(crate) mod launch;
+pub(crate) mod registers;
+mod transfer;
+mod warp;
+
+use crate::fault::{Fault, FaultKind, SourceLine};
+use crate::ir::{Kernel, Op};
+use crate::memory::Memory;
+use crate::report::LaunchReport;
+use access::LastHit;
+use barrier::{BarrierState, ClusterBarrier};
+use registers::{Registers, lanes_of};
+use warp::{State, Warp};
+
+/// Warp instructions that a warp runs before the next one gets its turn.
+const TIME_SLICE: u32 = 1 << 16;
+
+/// One CTA of the running cluster.
+#[derive(Debug)]
+pub(crate) struct Cta {
+    pub id: [u32; 3],
+    pub shared: Vec<u8>,
+    pub live_threads: u32,
+    pub barriers: [BarrierState; barrier::COUNT],
+}
+
+/// A cluster of CTAs being executed, with all that they share.
+pub(crate) struct Machine<'a> {
+    pub kernel: &'a Kernel,
+    pub files: &'a [(u32, String)],
+    pub constants: &'a [u8],
+    pub constant_variables: &'a [(String, u64, u64)],
+    pub memory: &'a mut Memory,
+    pub parameters: Vec<u8>,
+    pub block: [u32; 3],
+    pub ctas: Vec<Cta>,
+    pub cluster_barrier: ClusterBarrier,
+    pub report: LaunchReport,
+    pub instruction_limit: u64,
+    pub last_hit: LastHit,
+}
+
+pub(crate) type Outcome<T> = Result<T, Box<Fault>>;
+
+impl Machine<'_> {
+    /// Runs all warps of the cluster to their end.
+    pub(crate) fn run(&mut self, warps: &mut [Warp]) -> Outcome<()> {
+        loop {
+            let mut alive = false;
+            let mut progress = false;
+            for warp in warps.iter_mut() {
+                if warp.live == 0 {
+                    continue;
+                }
+                alive = true;
+                self.release(warp);
+                if warp.runnable() {
+                    progress = true;
+                    self.run_slice(warp)?;
+                }
+            }
+            if !alive {
+                return Ok(());
+            }
+            if !progress {
+                return Err(self.deadlock(warps));
+            }
+        }
+    }
+
+    /// Runs one warp until all its lanes wait or have exited, or its time slice is over.
+    fn run_slice(&mut self, warp: &mut Warp) -> Outcome<()> {
+        let kernel = self.kernel;
+        let mut slice = TIME_SLICE;
+        while warp.select() {
+            if slice == 0 {
+                if self.report.warp_instructions > self.instruction_limit {
+                    let limit = self.instruction_limit;
+                    return Err(self.fault(warp, warp.active, FaultKind::InstructionLimit { limit }));
+                }
+                warp.rotate();
+                return Ok(());
+            }
+            slice -= 1;
+            if warp.pc >= warp.horizon {
+                warp.reconverge();
+            }
+            let inst = &kernel.code[warp.pc as usize];
+            let mask = warp.active & inst.guard.bits(&warp.registers);
+            self.report.warp_instructions += 1;
+            self.report.thread_instructions += u64::from(mask.count_ones());
+            if let Op::Branch { target } = &inst.op {
+                warp.branch(mask, *target);
+                continue;
+            }
+            if mask == 0 {
+                warp.pc += 1;
+                continue;
+            }
+            match &inst.op {
+                Op::Alu(alu) => {
+                    alu(&mut warp.registers, mask);
+                    warp.pc += 1;
+                }
+                Op::Load(load) => {
+                    self.load(warp, load, mask)?;
+                    warp.pc += 1;
+                }
+                Op::Store(store) => {
+                    self.store(warp, store, mask)?;
+                    warp.pc += 1;
+                }
+                Op::Atomic(atomic) => {
+                    self.atomic(warp, atomic, mask)?;
+                    warp.pc += 1;
+                }
+                Op::Nop => warp.pc += 1,
+                Op::Branch { target } => warp.branch(mask, *target),
+                Op::BranchIndexed { index, targets } => {
+                    self.branch_indexed(warp, mask, *index.read(&warp.registers), targets)?;
+                }
+                Op::Exit => {
+                    warp.exit(mask);
+                    self.threads_exited(warp, mask);
+                }
+                Op::Trap => return Err(self.fault(warp, mask, FaultKind::Trap)),
+                Op::ActiveMask { dest } => {
+                    let active = warp.active;
+                    let dest = dest.write(&mut warp.registers);
+                    lanes_of(mask).for_each(|lane| dest[lane] = active);
+                    warp.pc += 1;
+                }
+                Op::Exchange { members, exchange } => {
+                    let members = *members.read(&warp.registers);
+                    self.exchange(warp, mask, &members, exchange)?;
+                }
+                Op::CtaBarrier(barrier) => self.cta_barrier(warp, mask, barrier)?,
+                Op::ClusterArrive { aligned } => self.cluster_arrive(warp, mask, *aligned)?,
+                Op::ClusterWait { aligned } => self.cluster_wait(warp, mask, *aligned)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn branch_indexed(
+        &self,
+        warp: &mut Warp,
+        mask: u32,
+        index: [u32; registers::LANES],
+        targets: &[u32],
+    ) -> Outcome<()> {
+        let next = warp.pc + 1;
+        for lane in lanes_of(mask) {
+            let Some(target) = targets.get(index[lane] as usize) else {
+                let kind = FaultKind::BranchIndex { index: index[lane], targets: targets.len() as u32 };
+                return Err(self.fault(warp, 1 << lane, kind));
+            };
+            match warp.others.iter_mut().find(|group| group.pc == *target && group.state == State::Ready) {
+                Some(group) => group.mask |= 1 << lane,
+                None => warp.push(*target, 1 << lane, State::Ready),
+            }
+        }
+        warp.active &= !mask;
+        warp.pc = next;
+        Ok(())
+    }
+
+    /// `%tid` of a lane.
+    fn thread_id(&self, warp: &Warp, lane: u32) -> [u32; 3] {
+        thread_coordinates(warp.index * 32 + lane, self.block)
+    }
+
+    /// A fault of the running instruction, blamed on the first lane of the mask.
+    pub(crate) fn fault(&self, warp: &Warp, mask: u32, kind: FaultKind) -> Box<Fault> {
+        self.fault_at(warp, warp.pc, mask, kind)
+    }
+
+    pub(crate) fn fault_at(&self, warp: &Warp, pc: u32, mask: u32, kind: FaultKind) -> Box<Fault> {
+        let origin = &self.kernel.origins[pc as usize];
+        let source = origin.source.map(|(file, line)| {
+            let name = self.files.iter().find(|(index, _)| *index == file);
+            let file = name.map_or_else(|| format!("file {file}"), |(_, name)| name.clone());
+            SourceLine { file, line }
+        });
+        Box::new(Fault {
+            kernel: self.kernel.name.clone(),
+            ptx_line: origin.line,
+            source,
+            instruction: origin.text.clone(),
+            cta: self.ctas[warp.cta].id,
+            thread: self.thread_id(warp, mask.trailing_zeros() & 31),
+            kind,
+        })
+    }
+
+    fn deadlock(&self, warps: &[Warp]) -> Box<Fault> {
+        let describe = |warp: &Warp| {
+            let groups = warp.others.iter().map(|group| {
+                let origin = &self.kernel.origins[group.pc as usize];
+                format!(
+                    "CTA {:?} warp {} lanes {:#010x} wait at PTX line {} `{}`",
+                    self.ctas[warp.cta].id, warp.index, group.mask, origin.line, origin.text
+                )
+            });
+            groups.collect::<Vec<_>>()
+        };
+        let blocked = warps.iter().filter(|warp| !warp.others.is_empty());
+        // A warp split over waiting places, one of them a barrier, is the cause; others that
+        // wait for it in one piece are the consequence.
+        let split = blocked.clone().find(|warp| {
+            let at_barrier = |pc: u32| matches!(self.kernel.code[pc as usize].op, Op::CtaBarrier(_));
+            warp.others.len() > 1 && warp.others.iter().any(|group| at_barrier(group.pc))
+        });
+        let first = split.or_else(|| blocked.clone().next()).unwrap_or(&warps[0]);
+        let (pc, mask) = first.others.first().map_or((0, 1), |group| (group.pc, group.mask));
+        let kind = match split {
+            Some(warp) => FaultKind::DivergentBarrier { waiting: describe(warp) },
+            None => FaultKind::Deadlock { waiting: blocked.flat_map(describe).collect() },
+        };
+        self.fault_at(first, pc, mask, kind)
+    }
+}
+
+/// `%tid` of the thread with a linear index in its CTA.
+pub(crate) fn thread_coordinates(linear: u32, block: [u32; 3]) -> [u32; 3] {
+    let [x, y, _] = block.map(|dim| dim.max(1));
+    [linear % x, linear / x % y, linear / x / y]
+}
+
+/// Zeroes all registers but the constant predicate.
+pub(crate) fn clear_registers(registers: &mut Registers) {
+    registers.w32.fill([0; registers::LANES]);
+    registers.w64.fill([0; registers::LANES]);
+    registers.pred.fill(0);
+    registers.pred[registers::PRED_TRUE as usize] = registers::FULL;
+}

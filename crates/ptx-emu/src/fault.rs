@@ -1,0 +1,214 @@
+//! Faults: what a kernel did wrong, and where.
+
+use crate::memory::Nearest;
+use std::fmt;
+
+/// A state space as it appears in faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Space {
+    /// Global memory.
+    Global,
+    /// Shared memory of the CTA, or of another CTA of the cluster.
+    Shared,
+    /// Local memory of the thread.
+    Local,
+    /// Constant memory.
+    Const,
+    /// Kernel parameters.
+    Param,
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Space::Global => "global",
+            Space::Shared => "shared",
+            Space::Local => "local",
+            Space::Const => "constant",
+            Space::Param => "parameter",
+        })
+    }
+}
+
+/// What an access wanted to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AccessKind {
+    /// A load.
+    Load,
+    /// A store.
+    Store,
+    /// An atomic operation or a reduction.
+    Atomic,
+}
+
+impl fmt::Display for AccessKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AccessKind::Load => "load",
+            AccessKind::Store => "store",
+            AccessKind::Atomic => "atomic",
+        })
+    }
+}
+
+/// One thread's access to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The space the address is in.
+    pub space: Space,
+    /// Load, store or atomic.
+    pub kind: AccessKind,
+    /// The address: generic and global ones as 64-bit addresses, others as offsets in the space.
+    pub address: u64,
+    /// Bytes of the whole (vector) access.
+    pub bytes: u32,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Access { space, kind, address, bytes } = self;
+        write!(f, "{kind} of {bytes} bytes at {space} address {address:#x}")
+    }
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// An access outside every allocation (or variable, or the CTA's shared memory).
+    OutOfBounds {
+        /// The access.
+        access: Access,
+        /// The nearest allocation, where there is one.
+        nearest: Option<Nearest>,
+    },
+    /// An address that is not a multiple of the access's size.
+    Misaligned {
+        /// The access.
+        access: Access,
+    },
+    /// A write to a read-only allocation, to constants or to parameters.
+    ReadOnly {
+        /// The access.
+        access: Access,
+        /// The allocation's name.
+        name: String,
+    },
+    /// An access that the space does not allow.
+    InvalidAccess {
+        /// The access.
+        access: Access,
+        /// Why not.
+        reason: String,
+    },
+    /// Nobody can run: every thread waits for another.
+    Deadlock {
+        /// Where each group of threads waits.
+        waiting: Vec<String>,
+    },
+    /// Threads of a warp wait at different barriers, or some at a barrier that needs them all.
+    DivergentBarrier {
+        /// Where each group of the warp's threads waits.
+        waiting: Vec<String>,
+    },
+    /// A barrier, shuffle or vote used against its rules.
+    InvalidSync {
+        /// Which rule.
+        reason: String,
+    },
+    /// The kernel executed `trap` or failed an assertion.
+    Trap,
+    /// An indexed branch beyond its table.
+    BranchIndex {
+        /// The index.
+        index: u32,
+        /// Entries of the table.
+        targets: u32,
+    },
+    /// The launch executed more instructions than its options allow.
+    InstructionLimit {
+        /// The limit, in warp instructions.
+        limit: u64,
+    },
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultKind::OutOfBounds { access, nearest } => {
+                write!(f, "out of bounds: {access}")?;
+                let Some(near) = nearest else { return Ok(()) };
+                let name = &near.name;
+                let freed = if near.freed { "freed " } else { "" };
+                if near.offset < 0 {
+                    write!(f, "; {} bytes before the {freed}allocation `{name}`", -near.offset)
+                } else {
+                    let (offset, bytes) = (near.offset, near.bytes);
+                    write!(f, "; byte {offset} of the {freed}allocation `{name}` of {bytes} bytes")
+                }
+            }
+            FaultKind::Misaligned { access } => write!(f, "misaligned: {access}"),
+            FaultKind::ReadOnly { access, name } => {
+                write!(f, "write to read-only memory: {access}, in `{name}`")
+            }
+            FaultKind::InvalidAccess { access, reason } => write!(f, "{reason}: {access}"),
+            FaultKind::Deadlock { waiting } => {
+                write!(f, "deadlock: {}", waiting.join("; "))
+            }
+            FaultKind::DivergentBarrier { waiting } => {
+                write!(f, "divergent barrier: {}", waiting.join("; "))
+            }
+            FaultKind::InvalidSync { reason } => write!(f, "invalid synchronisation: {reason}"),
+            FaultKind::Trap => write!(f, "trap"),
+            FaultKind::BranchIndex { index, targets } => {
+                write!(f, "branch index {index} beyond a table of {targets}")
+            }
+            FaultKind::InstructionLimit { limit } => {
+                write!(f, "more than {limit} warp instructions")
+            }
+        }
+    }
+}
+
+/// A line of the CUDA source, where the PTX has line information.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// The file's name as the compiler recorded it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+/// A fault: what went wrong, in which instruction of which thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The kernel.
+    pub kernel: String,
+    /// Line of the PTX text, from 1.
+    pub ptx_line: u32,
+    /// Line of the CUDA source, where known.
+    pub source: Option<SourceLine>,
+    /// The instruction's text.
+    pub instruction: String,
+    /// `%ctaid` of the thread.
+    pub cta: [u32; 3],
+    /// `%tid` of the (first) thread at fault.
+    pub thread: [u32; 3],
+    /// What went wrong.
+    pub kind: FaultKind,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { kernel, ptx_line, source, instruction, cta, thread, kind } = self;
+        write!(f, "{kind} (kernel `{kernel}`, PTX line {ptx_line}: `{instruction}`")?;
+        if let Some(SourceLine { file, line }) = source {
+            write!(f, ", {file}:{line}")?;
+        }
+        write!(f, ", CTA {cta:?}, thread {thread:?})")
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,267 @@
+//! Device global memory: allocations in a sparse 64-bit address space.
+
+use thiserror::Error;
+
+/// First address handed out. Low addresses, null among them, stay unmapped.
+const FIRST_ADDRESS: u64 = 1 << 36;
+/// Unmapped bytes between allocations: wide enough that an address that lost its high half, or
+/// an index computed in 32 bits, never lands in another allocation.
+const GUARD: u64 = 1 << 32;
+/// Allocations start at multiples of this, as `cudaMalloc`'s do, plus the misalignment asked for.
+const ALIGNMENT: u64 = 256;
+/// What memory holds before anything is written: NaN in every floating-point type.
+pub(crate) const FILL: u8 = 0xff;
+
+/// Why the host could not use a range of device memory.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// The range does not lie inside one allocation.
+    #[error("{bytes} bytes at {address:#x} do not lie inside one allocation")]
+    Unmapped {
+        /// First byte asked for.
+        address: u64,
+        /// Length asked for.
+        bytes: usize,
+    },
+    /// The address is not one that `allocate` returned, or it was freed.
+    #[error("{address:#x} is not the address of a live allocation")]
+    NotAnAllocation {
+        /// The address given.
+        address: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Allocation {
+    address: u64,
+    name: String,
+    data: Vec<u8>,
+    read_only: bool,
+    freed: bool,
+}
+
+impl Allocation {
+    fn end(&self) -> u64 {
+        self.address + self.data.len() as u64
+    }
+}
+
+/// Global memory of the emulated device.
+///
+/// Every allocation has its exact length in bytes, with gigabytes of unmapped addresses on each
+/// side; an access by a kernel must lie wholly inside one allocation. Fresh memory holds 0xff
+/// bytes, which read as NaN.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// In increasing order of address.
+    allocations: Vec<Allocation>,
+    /// Addresses of each module's `.global` variables, by module identity.
+    module_variables: Vec<(u64, Vec<u64>)>,
+}
+
+/// The allocation nearest to an address that hit none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// The allocation's name.
+    pub name: String,
+    /// Its first address.
+    pub address: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Bytes from the start of the allocation to the address (negative: before it).
+    pub offset: i128,
+    /// Whether it has been freed.
+    pub freed: bool,
+}
+
+impl Memory {
+    /// Memory with nothing allocated.
+    #[must_use]
+    pub fn new() -> Memory {
+        Memory::default()
+    }
+
+    /// Allocates `bytes` bytes at a 256-byte-aligned address and returns the address.
+    ///
+    /// The name appears in faults. A length of zero is allowed: every access to it faults.
+    pub fn allocate(&mut self, name: &str, bytes: usize) -> u64 {
+        self.allocate_misaligned(name, bytes, 0)
+    }
+
+    /// Allocates so that `address % 256 == misalign % 256`.
+    pub fn allocate_misaligned(&mut self, name: &str, bytes: usize, misalign: usize) -> u64 {
+        let past_guard = self.allocations.last().map_or(FIRST_ADDRESS, |last| last.end() + GUARD);
+        let address = past_guard.next_multiple_of(ALIGNMENT) + misalign as u64 % ALIGNMENT;
+        self.allocations.push(Allocation {
+            address,
+            name: name.to_owned(),
+            data: vec![FILL; bytes],
+            read_only: false,
+            freed: false,
+        });
+        address
+    }
+
+    /// Forbids (or allows again) writes by kernels to the allocation that starts at `address`.
+    ///
+    /// The host's [`Memory::write`] is not affected.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotAnAllocation`] where `address` is not the start of a live allocation.
+    pub fn set_read_only(&mut self, address: u64, read_only: bool) -> Result<(), MemoryError> {
+        let index = self.start_of(address)?;
+        self.allocations[index].read_only = read_only;
+        Ok(())
+    }
+
+    /// Copies `data` to device memory.
+    ///
+    /// # Errors
+    /// [`MemoryError::Unmapped`] where the range does not lie inside one allocation.
+    pub fn write(&mut self, address: u64, data: &[u8]) -> Result<(), MemoryError> {
+        let unmapped = MemoryError::Unmapped { address, bytes: data.len() };
+        let (index, offset) = self.find(address, data.len() as u64).ok_or(unmapped)?;
+        self.allocations[index].data[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    /// Copies device memory to `data`.
+    ///
+    /// # Errors
+    /// [`MemoryError::Unmapped`] where the range does not lie inside one allocation.
+    pub fn read(&self, address: u64, data: &mut [u8]) -> Result<(), MemoryError> {
+        let unmapped = MemoryError::Unmapped { address, bytes: data.len() };
+        let (index, offset) = self.find(address, data.len() as u64).ok_or(unmapped)?;
+        data.copy_from_slice(&self.allocations[index].data[offset..offset + data.len()]);
+        Ok(())
+    }
+
+    /// Frees the allocation that starts at `address`; its addresses are never used again.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotAnAllocation`] where `address` is not the start of a live allocation.
+    pub fn free(&mut self, address: u64) -> Result<(), MemoryError> {
+        let index = self.start_of(address)?;
+        let allocation = &mut self.allocations[index];
+        allocation.freed = true;
+        Ok(())
+    }
+
+    fn start_of(&self, address: u64) -> Result<usize, MemoryError> {
+        self.allocations
+            .binary_search_by_key(&address, |allocation| allocation.address)
+            .ok()
+            .filter(|index| !self.allocations[*index].freed)
+            .ok_or(MemoryError::NotAnAllocation { address })
+    }
+
+    /// The live allocation that holds the whole range, and the range's offset in it.
+    pub(crate) fn find(&self, address: u64, bytes: u64) -> Option<(usize, usize)> {
+        let after = self.allocations.partition_point(|allocation| allocation.address <= address);
+        let index = after.checked_sub(1)?;
+        let allocation = &self.allocations[index];
+        let offset = address - allocation.address;
+        let fits = offset.checked_add(bytes).is_some_and(|end| end <= allocation.data.len() as u64);
+        (fits && !allocation.freed).then_some((index, offset as usize))
+    }
+
+    /// First address and length of an allocation that [`Memory::find`] returned.
+    pub(crate) fn extent(&self, index: usize) -> (u64, u64) {
+        let allocation = &self.allocations[index];
+        (allocation.address, allocation.data.len() as u64)
+    }
+
+    pub(crate) fn is_read_only(&self, index: usize) -> bool {
+        self.allocations[index].read_only
+    }
+
+    pub(crate) fn name(&self, index: usize) -> &str {
+        &self.allocations[index].name
+    }
+
+    pub(crate) fn data(&self, index: usize) -> &[u8] {
+        &self.allocations[index].data
+    }
+
+    pub(crate) fn data_mut(&mut self, index: usize) -> &mut [u8] {
+        &mut self.allocations[index].data
+    }
+
+    /// The allocation closest to an address, for messages.
+    pub(crate) fn nearest(&self, address: u64) -> Option<Nearest> {
+        let distance = |allocation: &Allocation| {
+            if address < allocation.address {
+                allocation.address - address
+            } else {
+                address.saturating_sub(allocation.end())
+            }
+        };
+        let allocation = self.allocations.iter().min_by_key(|allocation| distance(allocation))?;
+        Some(Nearest {
+            name: allocation.name.clone(),
+            address: allocation.address,
+            bytes: allocation.data.len() as u64,
+            offset: i128::from(address) - i128::from(allocation.address),
+            freed: allocation.freed,
+        })
+    }
+
+    pub(crate) fn module_variables(&self, module: u64) -> Option<&[u64]> {
+        self.module_variables.iter().find(|(id, _)| *id == module).map(|(_, list)| list.as_slice())
+    }
+
+    pub(crate) fn set_module_variables(&mut self, module: u64, addresses: Vec<u64>) {
+        self.module_variables.push((module, addresses));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allocations_are_apart_and_aligned() {
+        let mut memory = Memory::new();
+        let a = memory.allocate("a", 10);
+        let b = memory.allocate_misaligned("b", 10, 6);
+        assert_eq!((a % 256, b % 256), (0, 6));
+        assert!(b >= a + 10 + GUARD);
+        assert_eq!(memory.find(a + 9, 1), Some((0, 9)));
+        assert_eq!(memory.find(a + 9, 2), None);
+        assert_eq!(memory.find(b - 1, 1), None);
+        assert_eq!(memory.find(u64::MAX, 8), None);
+    }
+
+    #[test]
+    fn host_transfers_stay_inside_one_allocation() {
+        let mut memory = Memory::new();
+        let a = memory.allocate("a", 4);
+        memory.write(a, &[1, 2, 3, 4]).unwrap();
+        let mut back = [0; 2];
+        memory.read(a + 2, &mut back).unwrap();
+        assert_eq!(back, [3, 4]);
+        let error = memory.write(a + 1, &[0; 4]).unwrap_err();
+        assert_eq!(error, MemoryError::Unmapped { address: a + 1, bytes: 4 });
+    }
+
+    #[test]
+    fn freed_memory_is_unmapped() {
+        let mut memory = Memory::new();
+        let a = memory.allocate("a", 4);
+        memory.free(a).unwrap();
+        assert_eq!(memory.free(a), Err(MemoryError::NotAnAllocation { address: a }));
+        assert_eq!(memory.find(a, 4), None);
+        assert!(memory.nearest(a).unwrap().freed);
+    }
+
+    #[test]
+    fn nearest_names_the_side() {
+        let mut memory = Memory::new();
+        let a = memory.allocate("a", 16);
+        let b = memory.allocate("b", 16);
+        assert_eq!(memory.nearest(a + 16).unwrap().offset, 16);
+        let before = memory.nearest(b - 4).unwrap();
+        assert_eq!((before.name.as_str(), before.offset), ("b", -4));
+    }
+}

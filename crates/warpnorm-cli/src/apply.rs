@@ -1,0 +1,108 @@
+//! `warpnorm apply`: a norm of the tensors of a file.
+
+use crate::cli::ApplyArguments;
+use crate::device::{Chosen, plan_line};
+use crate::error::ToolError;
+use crate::files::{Destination, FileFault, NormInput, OutputTensor, TensorFile, serialize};
+use crate::options::{describe, op_name};
+use crate::report::{self, Fields, Outcome};
+use warpnorm::host::{Output, Outputs, Placement, Problem};
+use warpnorm::parity::{Verdict, judge};
+use warpnorm::{DType, Family, Norm};
+
+/// Runs the command.
+pub fn run(arguments: &ApplyArguments) -> Result<Outcome, ToolError> {
+    let file = TensorFile::read(&arguments.input)?;
+    let tensors = file.tensors()?;
+    let input = tensors.norm_input("")?;
+    let norm = arguments.norm.norm(arguments.op.family(), &input)?;
+    let outputs = Outputs {
+        residual: input.residual.is_some(),
+        mean: arguments.stats && norm.family == Family::LayerNorm,
+        rstd: arguments.stats,
+    };
+    let problem = input.problem(norm, outputs);
+    let destination = Destination::new(&arguments.output)?;
+    let chosen = Chosen::open(&arguments.device)?;
+    let output = chosen.device.run(&problem, Placement::default())?;
+    let verdict = if arguments.quiet { None } else { Some(judge(&problem, &output)?) };
+
+    let written = write(&destination, arguments, &input, &norm, &output)?;
+    let Some(verdict) = verdict else { return Ok(Outcome::Passed) };
+    report::print(&summary(arguments, &chosen, &input, &problem, &verdict, &tensors.unused(), &written)?)?;
+    Ok(Outcome::of([&verdict]))
+}
+
+/// Writes the results and returns the names of their tensors.
+fn write(
+    destination: &Destination,
+    arguments: &ApplyArguments,
+    input: &NormInput<'_>,
+    norm: &Norm,
+    output: &Output,
+) -> Result<Vec<&'static str>, ToolError> {
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let mean = output.mean.as_deref().map(bytes);
+    let rstd = output.rstd.as_deref().map(bytes);
+    let leading = &input.shape[..input.shape.len() - 1];
+    let candidates = [
+        ("y", input.dtype, input.shape.as_slice(), Some(&output.y)),
+        ("residual", input.dtype, input.shape.as_slice(), output.residual.as_ref()),
+        ("mean", DType::F32, leading, mean.as_ref()),
+        ("rstd", DType::F32, leading, rstd.as_ref()),
+    ];
+    let tensors: Vec<OutputTensor<'_>> = candidates
+        .into_iter()
+        .filter_map(|(name, dtype, shape, bytes)| {
+            Some(OutputTensor { name, dtype, shape: shape.to_vec(), bytes: bytes? })
+        })
+        .collect();
+    let names = tensors.iter().map(|tensor| tensor.name).collect();
+    let provenance = format!("{}; {}; {}", env!("CARGO_PKG_VERSION"), op_name(norm), describe(norm));
+    let contents = serialize(tensors, ("warpnorm".to_owned(), provenance))
+        .map_err(|error| ToolError::File { path: arguments.output.clone(), fault: FileFault::Format(error) })?;
+    destination.write(&contents)?;
+    Ok(names)
+}
+
+fn summary(
+    arguments: &ApplyArguments,
+    chosen: &Chosen,
+    input: &NormInput<'_>,
+    problem: &Problem<'_>,
+    verdict: &Verdict,
+    unused: &[String],
+    written: &[&str],
+) -> Result<String, ToolError> {
+    let parameter = |name, vector: Option<warpnorm::host::Vector<'_>>| match vector {
+        Some(vector) => format!("{name} {}", vector.dtype),
+        None => format!("no {name}"),
+    };
+    let mut fields = Fields::default();
+    fields.add("device", chosen.describe());
+    match chosen.plan(problem)? {
+        Some(plan) => fields.add("kernel", plan_line(&plan)),
+        None if chosen.facts.is_none() => fields.add("kernel", "none: plain f64 arithmetic"),
+        None => fields.add("kernel", "none: there are no rows"),
+    }
+    fields.add(
+        "input",
+        format!(
+            "{:?} {}: {} rows of {}, {}, {}, {}",
+            input.shape,
+            input.dtype,
+            input.rows,
+            input.hidden,
+            if input.residual.is_some() { "residual" } else { "no residual" },
+            parameter("weight", input.weight),
+            parameter("bias", input.bias),
+        ),
+    );
+    if !unused.is_empty() {
+        fields.add("not used", unused.join(", "));
+    }
+    fields.add("op", format!("{}, {}", op_name(&problem.norm), describe(&problem.norm)));
+    fields.add("against f64", report::verdict_line(verdict));
+    fields.add("written", format!("{}: {}", arguments.output.display(), written.join(", ")));
+    Ok(fields.to_string())
+}

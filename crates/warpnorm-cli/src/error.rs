@@ -1,0 +1,120 @@
+//! Failures, and the exit codes that they become.
+
+use crate::files::FileFault;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use thiserror::Error;
+
+/// Bad usage or bad input.
+const INPUT: u8 = 2;
+/// A device that is missing or failed.
+const DEVICE: u8 = 3;
+
+/// Any failure of the tool.
+#[derive(Debug, Error)]
+pub enum ToolError {
+    /// The command line is not understood.
+    #[error("{0}")]
+    Usage(String),
+    /// An option refers to a tensor that the input does not have.
+    #[error("{option} needs the tensor `{tensor}`, which the input does not have")]
+    OptionWithoutTensor {
+        /// The option.
+        option: &'static str,
+        /// The tensor's name in the file.
+        tensor: String,
+    },
+    /// A file cannot be read.
+    #[error("{}: cannot read: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file's contents are not what is wanted.
+    #[error("{}: {fault}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: FileFault,
+    },
+    /// A file cannot be written.
+    #[error("{}: cannot write: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Stdout(io::Error),
+    /// The library refused the input, or a device failed.
+    #[error(transparent)]
+    Library(#[from] warpnorm::Error),
+}
+
+impl ToolError {
+    /// 2 for what the caller can put right in usage or input, 3 for what a device lacks or did.
+    fn code(&self) -> u8 {
+        use warpnorm::Error;
+        use warpnorm::host::HostError;
+        match self {
+            ToolError::Library(Error::Call(_) | Error::Host(HostError::Bytes { .. })) => INPUT,
+            ToolError::Library(_) => DEVICE,
+            _ => INPUT,
+        }
+    }
+
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+}
+
+impl From<warpnorm::CallError> for ToolError {
+    fn from(error: warpnorm::CallError) -> Self {
+        ToolError::Library(error.into())
+    }
+}
+
+/// A message on one line: names from files and messages of drivers may hold line breaks, and control
+/// characters have no business on a terminal.
+pub fn one_line(message: &str) -> String {
+    let printable: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    printable.trim().to_owned()
+}
+
+/// What a rendered clap error says, without its usage and its tips, on one line.
+pub fn usage_message(rendered: &str) -> String {
+    let lines = rendered.lines().map(str::trim);
+    let said = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let message = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    format!("{}; see --help", message.strip_prefix("error: ").unwrap_or(&message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warpnorm::cuda::CudaError;
+    use warpnorm::{CallError, PlanError};
+
+    #[test]
+    fn codes_tell_input_from_device() {
+        assert_eq!(ToolError::from(CallError::Hidden { given: 0 }).code(), 2);
+        assert_eq!(ToolError::Usage(String::new()).code(), 2);
+        assert_eq!(ToolError::Library(CudaError::NoDriver.into()).code(), 3);
+        let grid = PlanError::Grid { rows: 9, ctas: 9, limit: 1, device: "x".to_owned() };
+        assert_eq!(ToolError::Library(grid.into()).code(), 3);
+    }
+
+    #[test]
+    fn messages_are_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m\r\n"), "a b [31m");
+        let rendered = "error: required:\n  --input <IN>\n  --output <OUT>\n\nUsage: warpnorm\n\nFor more";
+        assert_eq!(usage_message(rendered), "required: --input <IN> --output <OUT>; see --help");
+    }
+}

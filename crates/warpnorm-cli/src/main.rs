@@ -1,0 +1,49 @@
+//! The tool `warpnorm`: applies norms to tensors in files, and checks how far the results are from
+//! the f64 reference.
+//!
+//! Exit codes: 0 success; 1 a result outside its tolerance; 2 bad usage or bad input; 3 a device that
+//! is missing or failed. Errors are one line on stderr that begins with `error:`.
+
+mod apply;
+mod cli;
+mod device;
+mod error;
+mod files;
+mod info;
+mod options;
+mod parity_cmd;
+mod report;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use error::{ToolError, one_line};
+use report::Outcome;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(outcome) => outcome.exit_code(),
+        Err(error) => {
+            // Where stderr is closed there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error.to_string()));
+            error.exit_code()
+        }
+    }
+}
+
+fn run() -> Result<Outcome, ToolError> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            report::print(&error.render().to_string())?;
+            return Ok(Outcome::Passed);
+        }
+        Err(error) => return Err(ToolError::Usage(error::usage_message(&error.render().to_string()))),
+    };
+    match cli.command {
+        Command::Info => info::run(),
+        Command::Apply(arguments) => apply::run(&arguments),
+        Command::Parity(arguments) => parity_cmd::run(&arguments),
+    }
+}

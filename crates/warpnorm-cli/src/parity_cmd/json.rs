@@ -1,0 +1,219 @@
+//! The report of `parity` for machines.
+
+use super::{Cell, grid};
+use crate::cli::ParityArguments;
+use crate::device::Chosen;
+use crate::options::{op_name, residual_rounding_name, weight_rounding_name};
+use crate::report::{self, Outcome};
+use serde::{Serialize, Serializer};
+use warpnorm::parity::{Tolerance, Verdict, Worst};
+use warpnorm::plan::Plan;
+use warpnorm::ptx;
+
+/// A number that may be NaN or infinite, which JSON has no numbers for: then the string `NaN`, `inf`
+/// or `-inf`.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() { serializer.serialize_f64(self.0) } else { serializer.collect_str(&self.0) }
+    }
+}
+
+#[derive(Serialize)]
+struct ReportJson {
+    warpnorm: &'static str,
+    passed: bool,
+    device: DeviceJson,
+    ptx: PtxJson,
+    /// The file, for data from one.
+    input: Option<String>,
+    /// The seed, for generated data.
+    seed: Option<u64>,
+    cells: Vec<CellJson>,
+}
+
+#[derive(Serialize)]
+struct DeviceJson {
+    kind: &'static str,
+    name: String,
+    compute_capability: Option<String>,
+    multiprocessors: Option<u32>,
+    /// The CUDA version that the driver states.
+    driver: Option<String>,
+    instead_of_gpu: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PtxJson {
+    origin: &'static str,
+    compiler: &'static str,
+    source_hash: &'static str,
+}
+
+#[derive(Serialize)]
+struct CellJson {
+    op: &'static str,
+    eps: f32,
+    weight_offset: f32,
+    weight_rounding: &'static str,
+    residual_scale: Option<f32>,
+    residual_rounding: Option<&'static str>,
+    dtype: &'static str,
+    weight_dtype: Option<&'static str>,
+    bias_dtype: Option<&'static str>,
+    rows: usize,
+    hidden: usize,
+    data: String,
+    plan: Option<PlanJson>,
+    verdict: VerdictJson,
+}
+
+#[derive(Serialize)]
+struct PlanJson {
+    kernel: &'static str,
+    /// Compute capability × 10 of the PTX.
+    target: Option<u32>,
+    /// The ISA of the PTX.
+    isa: Option<String>,
+    regime: &'static str,
+    team_threads: u32,
+    grid: u32,
+    block: u32,
+    cluster: u32,
+    shared_bytes: u32,
+}
+
+#[derive(Serialize)]
+struct VerdictJson {
+    passed: bool,
+    elements: usize,
+    max_ulp: Number,
+    mean_ulp: Number,
+    correctly_rounded: Number,
+    relative_l2: Number,
+    nonfinite_mismatches: usize,
+    residual_mismatches: usize,
+    mean_max_ulp: Option<Number>,
+    rstd_max_ulp: Option<Number>,
+    worst: Option<WorstJson>,
+    tolerance: ToleranceJson,
+}
+
+#[derive(Serialize)]
+struct WorstJson {
+    row: usize,
+    column: usize,
+    got: Number,
+    wanted: Number,
+    ulp: Number,
+}
+
+#[derive(Serialize)]
+struct ToleranceJson {
+    max_ulp: Number,
+    correctly_rounded: Number,
+    product_ulps: Number,
+    statistic_ulp: Number,
+    mean_error: Number,
+}
+
+/// The report as text, ending in a line break.
+pub fn render(arguments: &ParityArguments, chosen: &Chosen, cells: &[Cell], outcome: Outcome) -> String {
+    let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
+    let provenance = ptx::provenance();
+    let report = ReportJson {
+        warpnorm: env!("CARGO_PKG_VERSION"),
+        passed: outcome == Outcome::Passed,
+        device: DeviceJson {
+            kind: chosen.kind,
+            name: chosen.device.name(),
+            compute_capability: chosen.facts.as_ref().map(|facts| version(facts.compute_capability)),
+            multiprocessors: chosen.facts.as_ref().map(|facts| facts.multiprocessors),
+            driver: chosen.driver.map(version),
+            instead_of_gpu: chosen.instead_of_gpu.as_ref().map(ToString::to_string),
+        },
+        ptx: PtxJson {
+            origin: report::origin(provenance.origin),
+            compiler: provenance.compiler,
+            source_hash: provenance.source_hash,
+        },
+        input: arguments.input.as_ref().map(|path| path.display().to_string()),
+        seed: arguments.input.is_none().then(|| grid::seed(arguments)),
+        cells: cells.iter().map(|cell| cell_json(chosen, cell)).collect(),
+    };
+    // Strings, numbers and lists always have a JSON form.
+    let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn cell_json(chosen: &Chosen, cell: &Cell) -> CellJson {
+    let norm = &cell.norm;
+    CellJson {
+        op: op_name(norm),
+        eps: norm.eps,
+        weight_offset: norm.weight_offset,
+        weight_rounding: weight_rounding_name(norm.weight_rounding),
+        residual_scale: norm.residual.map(|add| add.scale),
+        residual_rounding: norm.residual.map(|add| residual_rounding_name(add.rounding)),
+        dtype: cell.dtype.name(),
+        weight_dtype: cell.weight.map(|dtype| dtype.name()),
+        bias_dtype: cell.bias.map(|dtype| dtype.name()),
+        rows: cell.rows,
+        hidden: cell.hidden,
+        data: cell.data.clone(),
+        plan: cell.plan.as_ref().map(|plan| plan_json(chosen, plan)),
+        verdict: verdict_json(&cell.verdict),
+    }
+}
+
+fn plan_json(chosen: &Chosen, plan: &Plan) -> PlanJson {
+    let kernel = plan.kernel;
+    let module = chosen
+        .facts
+        .as_ref()
+        .and_then(|facts| ptx::select(kernel.family, kernel.dtype, facts.compute_capability, chosen.driver).ok());
+    PlanJson {
+        kernel: kernel.name(),
+        target: module.map(|module| module.target),
+        isa: module.map(|module| format!("{}.{}", module.isa.0, module.isa.1)),
+        regime: plan.regime.name(),
+        team_threads: plan.team.threads,
+        grid: plan.grid,
+        block: plan.block,
+        cluster: plan.cluster,
+        shared_bytes: plan.shared_bytes,
+    }
+}
+
+fn verdict_json(verdict: &Verdict) -> VerdictJson {
+    let worst = |Worst { row, column, got, wanted, ulp }| WorstJson {
+        row,
+        column,
+        got: Number(got),
+        wanted: Number(wanted),
+        ulp: Number(ulp),
+    };
+    let Tolerance { max_ulp, correctly_rounded, product_ulps, statistic_ulp, mean_error } = verdict.tolerance;
+    VerdictJson {
+        passed: verdict.passed,
+        elements: verdict.elements,
+        max_ulp: Number(verdict.max_ulp),
+        mean_ulp: Number(verdict.mean_ulp),
+        correctly_rounded: Number(verdict.correctly_rounded),
+        relative_l2: Number(verdict.relative_l2),
+        nonfinite_mismatches: verdict.nonfinite_mismatches,
+        residual_mismatches: verdict.residual_mismatches,
+        mean_max_ulp: verdict.mean_max_ulp.map(Number),
+        rstd_max_ulp: verdict.rstd_max_ulp.map(Number),
+        worst: verdict.worst.map(worst),
+        tolerance: ToleranceJson {
+            max_ulp: Number(max_ulp),
+            correctly_rounded: Number(correctly_rounded),
+            product_ulps: Number(product_ulps),
+            statistic_ulp: Number(statistic_ulp),
+            mean_error: Number(mean_error),
+        },
+    }
+}

@@ -1,0 +1,207 @@
+//! What the tool prints, and what it exits with.
+
+use crate::error::{ToolError, one_line};
+use comfy_table::{CellAlignment, Table, presets};
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use warpnorm::parity::Verdict;
+use warpnorm::ptx::Origin;
+
+/// How a command that ran to its end ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything is as it should be.
+    Passed,
+    /// A result is outside its tolerance.
+    Failed,
+}
+
+impl Outcome {
+    /// Passed where every verdict is.
+    pub fn of<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Self {
+        if verdicts.into_iter().all(|verdict| verdict.passed) { Outcome::Passed } else { Outcome::Failed }
+    }
+
+    /// What the process exits with.
+    pub fn exit_code(self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Outcome::Passed => 0,
+            Outcome::Failed => 1,
+        }
+    }
+}
+
+/// Prints to standard output. A reader that has gone away is no error.
+///
+/// # Errors
+/// [`ToolError::Stdout`] where the system refuses for another reason.
+pub fn print(text: &str) -> Result<(), ToolError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(ToolError::Stdout(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Names and values, one a line, the values aligned.
+#[derive(Default)]
+pub struct Fields {
+    fields: Vec<(String, String)>,
+}
+
+impl Fields {
+    /// Adds a line; names from files may hold anything.
+    pub fn add(&mut self, name: &str, value: impl Into<String>) {
+        self.fields.push((one_line(name), one_line(&value.into())));
+    }
+}
+
+impl fmt::Display for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        self.fields.iter().try_for_each(|(name, value)| writeln!(f, "{name:width$}  {value}"))
+    }
+}
+
+/// A table with these headings, in Markdown: for terminals and reports alike.
+pub fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(headings.iter().copied());
+    table
+}
+
+/// Aligns the numbers of these columns.
+pub fn align_right(table: &mut Table, columns: &[usize]) {
+    for &column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// A size for people.
+pub fn bytes(size: usize) -> String {
+    const KIB: f64 = 1024.0;
+    match size as f64 {
+        size if size < KIB => format!("{size} B"),
+        size if size < KIB * KIB => format!("{:.1} KiB", size / KIB),
+        size if size < KIB * KIB * KIB => format!("{:.1} MiB", size / (KIB * KIB)),
+        size => format!("{:.1} GiB", size / (KIB * KIB * KIB)),
+    }
+}
+
+/// Where the kernels come from, in a word or two.
+pub fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Prebuilt => "prebuilt",
+        Origin::Nvcc => "compiled by this build",
+    }
+}
+
+/// An error in units, short.
+pub fn ulp(value: f64) -> String {
+    format!("{value:.3}")
+}
+
+/// A share in per cent that says 100 only of all.
+pub fn percent(share: f64) -> String {
+    let percent = format!("{:.3}", 100.0 * share);
+    if percent == "100.000" && share < 1.0 { "99.999 %".to_owned() } else { format!("{percent} %") }
+}
+
+/// A verdict on one line.
+pub fn verdict_line(verdict: &Verdict) -> String {
+    format!(
+        "max {} ULP, mean {} ULP, {} correctly rounded, relative L2 {:.1e}: {}",
+        ulp(verdict.max_ulp),
+        ulp(verdict.mean_ulp),
+        percent(verdict.correctly_rounded),
+        verdict.relative_l2,
+        if verdict.passed { "passed".to_owned() } else { format!("FAILED: {}", faults(verdict)) },
+    )
+}
+
+/// What is outside the tolerance.
+pub fn faults(verdict: &Verdict) -> String {
+    let tolerance = &verdict.tolerance;
+    let mut faults = Vec::new();
+    if verdict.max_ulp > tolerance.max_ulp {
+        faults.push(format!("an error of {} ULP (at most {})", ulp(verdict.max_ulp), tolerance.max_ulp));
+    }
+    let misrounded = ((1.0 - verdict.correctly_rounded) * verdict.elements as f64).round() as usize;
+    let allowed = tolerance.misrounded_allowed(verdict.elements);
+    if tolerance.correctly_rounded > 0.0 && misrounded > allowed {
+        faults.push(format!("{misrounded} elements not correctly rounded (at most {allowed})"));
+    }
+    if verdict.nonfinite_mismatches > 0 {
+        faults.push(format!("{} NaN or infinities that do not match", verdict.nonfinite_mismatches));
+    }
+    if verdict.residual_mismatches > 0 {
+        faults.push(format!("{} elements of the residual stream differ", verdict.residual_mismatches));
+    }
+    for (name, error) in [("mean", verdict.mean_max_ulp), ("rstd", verdict.rstd_max_ulp)] {
+        if let Some(error) = error.filter(|&error| error > tolerance.statistic_ulp) {
+            faults.push(format!("{name} off by {} ULP (at most {})", ulp(error), tolerance.statistic_ulp));
+        }
+    }
+    if let Some(worst) = verdict.worst {
+        let (row, column) = (worst.row, worst.column);
+        faults.push(format!("worst at row {row}, column {column}: got {}, wanted {}", worst.got, worst.wanted));
+    }
+    faults.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warpnorm::DType;
+    use warpnorm::host::{Device, Placement};
+    use warpnorm::parity::{Case, Values, judge};
+    use warpnorm::{Norm, reference::Cpu};
+
+    /// The verdicts on a right result and on the same with one sign turned.
+    fn verdicts() -> (Verdict, Verdict) {
+        let case = Case::new(Norm::layer_norm(1e-5), DType::F32, 2, 64, Values::Unit, 3).unwrap();
+        let problem = case.as_problem();
+        let mut output = Cpu.run(&problem, Placement::default()).unwrap();
+        let right = judge(&problem, &output).unwrap();
+        output.y[4 * 70 + 3] ^= 0x80;
+        (right, judge(&problem, &output).unwrap())
+    }
+
+    #[test]
+    fn a_wrong_element_makes_the_exit_code_1() {
+        let (right, wrong) = verdicts();
+        assert_eq!(Outcome::of([&right]).code(), 0);
+        assert_eq!(Outcome::of([&right, &wrong]).code(), 1);
+        assert_eq!(Outcome::of([&wrong, &right]).code(), 1);
+        assert_eq!(Outcome::of([]).code(), 0);
+    }
+
+    #[test]
+    fn a_failure_says_where() {
+        let (right, wrong) = verdicts();
+        assert!(verdict_line(&right).ends_with(": passed"), "{}", verdict_line(&right));
+        let line = verdict_line(&wrong);
+        assert!(line.contains("FAILED") && line.contains("worst at row 1, column 6"), "{line}");
+    }
+
+    #[test]
+    fn a_share_below_one_is_not_all() {
+        assert_eq!(percent(1.0), "100.000 %");
+        assert_eq!(percent(1.0 - 1e-9), "99.999 %");
+        assert_eq!(percent(0.99512), "99.512 %");
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes(17), "17 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(141 << 30), "141.0 GiB");
+    }
+}

@@ -1,0 +1,10 @@
+//! The tool as its users meet it: the binary, its exit codes, and the files that it reads and writes.
+
+mod apply;
+mod bad_input;
+mod corrupt;
+mod files;
+mod model;
+mod parity;
+mod tool;
+mod usage;
