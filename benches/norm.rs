@@ -104,44 +104,66 @@ fn kernels(criterion: &mut Criterion) {
 }
 
 fn on(cuda: &Cuda, criterion: &mut Criterion) -> Result<(), Box<dyn std::error::Error>> {
-    let (kernels, stream) = (cuda.kernels(), cuda.stream());
-    let context = kernels.context();
+    let context = cuda.kernels().context();
     // Everything is on one stream: its order is all that is needed, and events would be timed too.
     // SAFETY: no slice is used on another stream.
     unsafe { context.disable_event_tracking() };
     let cache = context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?.unsigned_abs() as usize;
-    println!("kernels: on {}, driver {:?}, L2 cache of {cache} bytes", kernels.facts().name, kernels.driver_version());
+    let (facts, driver) = (cuda.kernels().facts(), cuda.kernels().driver_version());
+    println!("kernels: on {}, driver for CUDA {}.{}, L2 cache of {cache} bytes", facts.name, driver.0, driver.1);
 
     let mut group = criterion.benchmark_group("kernels");
     for (rows, hidden) in
         [(1, 7168), (64, 4096), (65_536, 128), (16_384, 1024), (8192, 4096), (2048, 16_384), (512, 65_536)]
     {
-        let case = Case::new(Norm::rms_norm(1e-6), DType::BF16, rows, hidden, Values::Unit, 1)?;
-        let values: Vec<bf16> = case.x.chunks_exact(size_of::<bf16>()).map(bytemuck::pod_read_unaligned).collect();
-        let weight = stream.clone_htod(&values[..hidden])?;
         for (name, norm) in ops() {
-            let adds = norm.residual.is_some();
-            // x and y, and twice the residual.
-            let bytes = rows * hidden * size_of::<bf16>() * if adds { 4 } else { 2 };
-            let tensors = rows * hidden * size_of::<bf16>() * if adds { 3 } else { 2 };
-            let (free, _) = context.mem_get_info()?;
-            let count = (4 * cache).div_ceil(tensors).min(free / 2 / tensors).clamp(1, 1024);
-            let mut sets = (0..count).map(|_| Tensors::new(stream, &values, adds)).collect::<Result<Vec<_>, _>>()?;
-            let mut turn = 0;
-            let mut launch = || {
-                turn = (turn + 1) % count;
-                sets[turn].run((kernels, stream), &norm, &weight, hidden)
-            };
-            launch()?;
-            stream.synchronize()?;
-            group.throughput(Throughput::Bytes(bytes as u64));
+            // x and y, and the residual twice.
+            let moved = if norm.residual.is_some() { 4 } else { 2 };
+            group.throughput(Throughput::Bytes((moved * rows * hidden * size_of::<bf16>()) as u64));
             group.bench_function(BenchmarkId::new(name, format!("{rows}x{hidden}")), |bencher| {
-                bencher.iter_custom(|launches| timed(cuda, launches, &mut launch).expect("the launches run"));
+                let mut sets = Sets::new(cuda, norm, rows, hidden, 4 * cache).expect("the tensors fit");
+                sets.launch(cuda).expect("the first launch runs");
+                bencher.iter_custom(|launches| timed(cuda, launches, || sets.launch(cuda)).expect("the launches run"));
             });
         }
     }
     group.finish();
     Ok(())
+}
+
+/// Tensors for one op and shape, several times over.
+struct Sets {
+    norm: Norm,
+    hidden: usize,
+    weight: CudaSlice<bf16>,
+    sets: Vec<Tensors>,
+    turn: usize,
+}
+
+impl Sets {
+    /// As many sets as take `bytes` together, as far as half of the free memory has room for them.
+    fn new(
+        cuda: &Cuda,
+        norm: Norm,
+        rows: usize,
+        hidden: usize,
+        bytes: usize,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let stream = cuda.stream();
+        let case = Case::new(norm, DType::BF16, rows, hidden, Values::Unit, 1)?;
+        let values: Vec<bf16> = case.x.chunks_exact(size_of::<bf16>()).map(bytemuck::pod_read_unaligned).collect();
+        let adds = norm.residual.is_some();
+        let set = rows * hidden * size_of::<bf16>() * if adds { 3 } else { 2 };
+        let (free, _) = cuda.kernels().context().mem_get_info()?;
+        let count = bytes.div_ceil(set).min(free / 2 / set).clamp(1, 1024);
+        let sets = (0..count).map(|_| Tensors::new(stream, &values, adds)).collect::<Result<_, _>>()?;
+        Ok(Self { norm, hidden, weight: stream.clone_htod(&values[..hidden])?, sets, turn: 0 })
+    }
+
+    fn launch(&mut self, cuda: &Cuda) -> Result<(), Error> {
+        self.turn = (self.turn + 1) % self.sets.len();
+        self.sets[self.turn].run((cuda.kernels(), cuda.stream()), &self.norm, &self.weight, self.hidden)
+    }
 }
 
 criterion_group!(benches, reference, kernels);

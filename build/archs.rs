@@ -72,21 +72,16 @@ fn parse(list: &str) -> Result<Vec<u32>, BuildError> {
 
 fn parse_entry(entry: &str) -> Result<u32, &'static str> {
     let digits = entry.trim_end_matches(|c: char| c.is_ascii_lowercase());
-    let is_number =
-        |text: &str| matches!(text.len(), 2 | 3) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |text: &str| matches!(text.len(), 2 | 3) && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number(digits) {
         return Err("two or three digits are wanted, as in 75 for compute capability 7.5");
     }
     match &entry[digits.len()..] {
         "" => digits.parse().map_err(|_| "it is not a number"),
-        "a" => Err(
-            "PTX for an `a` target runs on that very chip and on no later one; \
-             give the plain number",
-        ),
-        "f" => Err(
-            "PTX for an `f` target runs on that family of chips and on no later one; \
-             give the plain number",
-        ),
+        "a" => Err("PTX for an `a` target runs on that very chip and on no later one; \
+             give the plain number"),
+        "f" => Err("PTX for an `f` target runs on that family of chips and on no later one; \
+             give the plain number"),
         _ => Err("digits alone are wanted"),
     }
 }

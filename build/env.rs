@@ -16,10 +16,7 @@ pub struct Env<'a> {
 impl<'a> Env<'a> {
     /// Reads variables through `get`.
     pub fn new(get: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
-        Self {
-            get,
-            read: RefCell::default(),
-        }
+        Self { get, read: RefCell::default() }
     }
 
     /// The value of `name`; an empty one counts as unset.
@@ -33,10 +30,7 @@ impl<'a> Env<'a> {
     /// # Errors
     /// The value is not UTF-8.
     pub fn text(&self, name: &'static str) -> Result<Option<String>, BuildError> {
-        self.var(name)
-            .map(OsString::into_string)
-            .transpose()
-            .map_err(|given| BuildError::NotText { name, given })
+        self.var(name).map(OsString::into_string).transpose().map_err(|given| BuildError::NotText { name, given })
     }
 
     /// The names asked for so far, sorted.

@@ -15,35 +15,20 @@ pub enum BuildError {
     /// `WARPNORM_PTX` is none of the words it may be.
     Mode { given: String },
     /// An entry of `WARPNORM_ARCHS` is no plain architecture number.
-    Archs {
-        given: String,
-        entry: String,
-        reason: &'static str,
-    },
+    Archs { given: String, entry: String, reason: &'static str },
     /// A file or folder that cannot be read or written.
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
     /// `modules.txt` is malformed.
     Table { path: PathBuf, problem: String },
     /// The prebuilt PTX does not belong to these sources. `searched` says
     /// where nvcc was looked for, and is empty when it was not looked for.
-    Prebuilt {
-        reason: String,
-        searched: Vec<String>,
-    },
+    Prebuilt { reason: String, searched: Vec<String> },
     /// nvcc was asked for and is nowhere.
     NvccNotFound { searched: Vec<String> },
     /// `NVCC` names no file.
     NvccVariable { given: PathBuf },
     /// nvcc failed, or what it made cannot be used.
-    Nvcc {
-        command: String,
-        problem: String,
-        output: String,
-    },
+    Nvcc { command: String, problem: String, output: String },
 }
 
 impl fmt::Display for BuildError {
@@ -53,23 +38,11 @@ impl fmt::Display for BuildError {
                 write!(f, "{name} is not set: the build script is run by cargo")
             }
             Self::NotText { name, given } => write!(f, "{name} is not UTF-8: {given:?}"),
-            Self::Mode { given } => write!(
-                f,
-                "WARPNORM_PTX is `{given}`; wanted: auto, prebuilt or nvcc"
-            ),
-            Self::Archs {
-                given,
-                entry,
-                reason,
-            } => write!(
-                f,
-                "WARPNORM_ARCHS is `{given}`, and its entry `{entry}` cannot be used: {reason}"
-            ),
-            Self::Io {
-                doing,
-                path,
-                source,
-            } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            Self::Mode { given } => write!(f, "WARPNORM_PTX is `{given}`; wanted: auto, prebuilt or nvcc"),
+            Self::Archs { given, entry, reason } => {
+                write!(f, "WARPNORM_ARCHS is `{given}`, and its entry `{entry}` cannot be used: {reason}")
+            }
+            Self::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
             Self::Table { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::Prebuilt { reason, searched } => {
                 write!(
@@ -97,11 +70,7 @@ impl fmt::Display for BuildError {
                  unset it, or set WARPNORM_PTX=prebuilt to do without nvcc",
                 given.display()
             ),
-            Self::Nvcc {
-                command,
-                problem,
-                output,
-            } => write!(
+            Self::Nvcc { command, problem, output } => write!(
                 f,
                 "nvcc: {problem}\ncommand: {command}\n{}\nTo use the PTX that comes with the \
                  crate, set WARPNORM_PTX=prebuilt; to compile for other architectures, set \

@@ -8,10 +8,7 @@ use super::{Embedded, Origin, PREBUILT};
 pub fn source(embedded: &Embedded, source_hash: &str) -> String {
     // A path relative to a variable keeps the text the same on every machine.
     let (origin, root) = match embedded.origin {
-        Origin::Prebuilt => (
-            "Prebuilt",
-            format!("env!(\"CARGO_MANIFEST_DIR\"), \"/{PREBUILT}/"),
-        ),
+        Origin::Prebuilt => ("Prebuilt", format!("env!(\"CARGO_MANIFEST_DIR\"), \"/{PREBUILT}/")),
         Origin::Nvcc => ("Nvcc", "env!(\"OUT_DIR\"), \"/".to_owned()),
     };
     let mut text = format!(

@@ -25,8 +25,7 @@ struct Manifest {
 /// Why the folder cannot be used.
 pub fn load(folder: &Path, table: &Table, source_hash: &str) -> Result<(String, Vec<Ptx>), String> {
     let path = folder.join(FILE);
-    let text = fs::read_to_string(&path)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let text = fs::read_to_string(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     let manifest = parse(&text).map_err(|problem| format!("{}: {problem}", path.display()))?;
     if manifest.source_hash != source_hash {
         return Err(format!(
@@ -41,13 +40,7 @@ pub fn load(folder: &Path, table: &Table, source_hash: &str) -> Result<(String, 
             let file = ptx_file(family, dtype, target);
             let isa = check_file(folder, &file, &manifest, target, table.max_isa)
                 .map_err(|problem| format!("{file}: {problem}"))?;
-            Ok(Ptx {
-                family: family.to_owned(),
-                dtype: dtype.to_owned(),
-                target,
-                isa,
-                file,
-            })
+            Ok(Ptx { family: family.to_owned(), dtype: dtype.to_owned(), target, isa, file })
         })
         .collect::<Result<_, String>>()?;
     Ok((manifest.compiler, modules))
@@ -60,16 +53,11 @@ fn check_file(
     target: u32,
     max_isa: (u32, u32),
 ) -> Result<(u32, u32), String> {
-    let wanted = manifest
-        .files
-        .get(file)
-        .ok_or("the manifest does not list it")?;
+    let wanted = manifest.files.get(file).ok_or("the manifest does not list it")?;
     let ptx = fs::read_to_string(folder.join(file)).map_err(|error| error.to_string())?;
     let found = fnv::of_text(ptx.as_bytes());
     if found != *wanted {
-        return Err(format!(
-            "its hash is {found}, and the manifest has {wanted}: it was changed by hand"
-        ));
+        return Err(format!("its hash is {found}, and the manifest has {wanted}: it was changed by hand"));
     }
     let header = ptx_header::parse(&ptx)?;
     if header.target != target {

@@ -48,17 +48,11 @@ impl<'a> Request<'a> {
     /// # Errors
     /// cargo did not set them: this is not a build script's environment.
     pub fn under_cargo(get: &'a dyn Fn(&str) -> Option<OsString>) -> Result<Self, BuildError> {
-        let path = |name| {
-            get(name)
-                .map(PathBuf::from)
-                .ok_or(BuildError::NotUnderCargo { name })
-        };
+        let path = |name| get(name).map(PathBuf::from).ok_or(BuildError::NotUnderCargo { name });
         Ok(Self {
             package: path("CARGO_MANIFEST_DIR")?,
             out_dir: path("OUT_DIR")?,
-            jobs: get("NUM_JOBS")
-                .and_then(|jobs| jobs.to_str()?.parse().ok())
-                .unwrap_or(1),
+            jobs: get("NUM_JOBS").and_then(|jobs| jobs.to_str()?.parse().ok()).unwrap_or(1),
             env: Env::new(get),
         })
     }
@@ -138,19 +132,12 @@ pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
     };
 
     let generated = request.out_dir.join(GENERATED);
-    fs::write(&generated, generated::source(&embedded, &source_hash)).map_err(|source| {
-        BuildError::Io {
-            doing: "write",
-            path: generated,
-            source,
-        }
+    fs::write(&generated, generated::source(&embedded, &source_hash)).map_err(|source| BuildError::Io {
+        doing: "write",
+        path: generated,
+        source,
     })?;
-    directives.extend(
-        request
-            .env
-            .names_read()
-            .map(|name| format!("cargo::rerun-if-env-changed={name}")),
-    );
+    directives.extend(request.env.names_read().map(|name| format!("cargo::rerun-if-env-changed={name}")));
     Ok(directives)
 }
 
@@ -164,25 +151,14 @@ impl Mode {
             None | Some("auto") => Ok(Self::Auto),
             Some("prebuilt") => Ok(Self::Prebuilt),
             Some("nvcc") => Ok(Self::Nvcc),
-            Some(other) => Err(BuildError::Mode {
-                given: other.to_owned(),
-            }),
+            Some(other) => Err(BuildError::Mode { given: other.to_owned() }),
         }
     }
 }
 
-fn prebuilt(
-    package: &Path,
-    table: &Table,
-    source_hash: &str,
-    searched: Vec<String>,
-) -> Result<Embedded, BuildError> {
+fn prebuilt(package: &Path, table: &Table, source_hash: &str, searched: Vec<String>) -> Result<Embedded, BuildError> {
     match manifest::load(&package.join(PREBUILT), table, source_hash) {
-        Ok((compiler, modules)) => Ok(Embedded {
-            origin: Origin::Prebuilt,
-            compiler,
-            modules,
-        }),
+        Ok((compiler, modules)) => Ok(Embedded { origin: Origin::Prebuilt, compiler, modules }),
         Err(reason) => Err(BuildError::Prebuilt { reason, searched }),
     }
 }
@@ -200,15 +176,6 @@ fn compile(
     }
     let compiler = nvcc::version(nvcc)?;
     let compiled = nvcc::compile(nvcc, table, archs.targets(), request)?;
-    directives.extend(
-        compiled
-            .warnings
-            .iter()
-            .map(|line| format!("cargo::warning=nvcc: {line}")),
-    );
-    Ok(Embedded {
-        origin: Origin::Nvcc,
-        compiler,
-        modules: compiled.modules,
-    })
+    directives.extend(compiled.warnings.iter().map(|line| format!("cargo::warning=nvcc: {line}")));
+    Ok(Embedded { origin: Origin::Nvcc, compiler, modules: compiled.modules })
 }

@@ -37,14 +37,9 @@ pub fn find(env: &Env) -> Result<Lookup, BuildError> {
     let mut searched = Vec::new();
     if let Some(given) = env.var("NVCC").map(PathBuf::from) {
         // A bare name is searched for, as a shell would.
-        let found = if given.components().count() > 1 {
-            given.is_file().then(|| given.clone())
-        } else {
-            on_path(env, &given)
-        };
-        return found
-            .map(Lookup::Found)
-            .ok_or(BuildError::NvccVariable { given });
+        let found =
+            if given.components().count() > 1 { given.is_file().then(|| given.clone()) } else { on_path(env, &given) };
+        return found.map(Lookup::Found).ok_or(BuildError::NvccVariable { given });
     }
     searched.push("NVCC (not set)".to_owned());
 
@@ -70,9 +65,7 @@ pub fn find(env: &Env) -> Result<Lookup, BuildError> {
 }
 
 fn on_path(env: &Env, executable: &Path) -> Option<PathBuf> {
-    split_paths(&env.var("PATH")?)
-        .map(|folder| folder.join(executable))
-        .find(|candidate| candidate.is_file())
+    split_paths(&env.var("PATH")?).map(|folder| folder.join(executable)).find(|candidate| candidate.is_file())
 }
 
 /// The compiler's name and version, as in `nvcc 13.0.88`.
@@ -86,10 +79,7 @@ pub fn version(nvcc: &Path) -> Result<String, BuildError> {
     // "Cuda compilation tools, release 13.0, V13.0.88"
     String::from_utf8_lossy(&output.stdout)
         .split_whitespace()
-        .find_map(|word| {
-            word.strip_prefix('V')
-                .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-        })
+        .find_map(|word| word.strip_prefix('V').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())))
         .map(|version| format!("nvcc {version}"))
         .ok_or_else(|| BuildError::Nvcc {
             command: format!("{command:?}"),
@@ -110,12 +100,7 @@ pub struct Compiled {
 ///
 /// # Errors
 /// The first failure, in the order of the modules.
-pub fn compile(
-    nvcc: &Path,
-    table: &Table,
-    targets: &[u32],
-    request: &Request,
-) -> Result<Compiled, BuildError> {
+pub fn compile(nvcc: &Path, table: &Table, targets: &[u32], request: &Request) -> Result<Compiled, BuildError> {
     let modules = table.expand(targets);
     let (package, out_dir) = (&request.package, &request.out_dir);
     let next = AtomicUsize::new(0);
@@ -123,10 +108,7 @@ pub fn compile(
     let work = || {
         let mut done = Vec::new();
         while let Some(&module) = modules.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((
-                module,
-                compile_module(nvcc, &table.flags, module, package, out_dir),
-            ));
+            done.push((module, compile_module(nvcc, &table.flags, module, package, out_dir)));
         }
         done
     };
@@ -142,19 +124,11 @@ pub fn compile(
     });
     results.sort_by_key(|(module, _)| *module);
 
-    let mut compiled = Compiled {
-        modules: Vec::with_capacity(results.len()),
-        warnings: BTreeSet::new(),
-    };
+    let mut compiled = Compiled { modules: Vec::with_capacity(results.len()), warnings: BTreeSet::new() };
     for (_, result) in results {
         let (ptx, printed) = result?;
         compiled.modules.push(ptx);
-        compiled.warnings.extend(
-            printed
-                .lines()
-                .filter(|line| !line.trim().is_empty())
-                .map(str::to_owned),
-        );
+        compiled.warnings.extend(printed.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
     }
     Ok(compiled)
 }
@@ -176,19 +150,12 @@ fn compile_module(
         .arg("--ptx")
         .arg(format!("--gpu-architecture=compute_{target}"))
         .args(flags)
-        .arg(format!(
-            "-DWARPNORM_ACTIVATION_{}",
-            dtype.to_ascii_uppercase()
-        ))
+        .arg(format!("-DWARPNORM_ACTIVATION_{}", dtype.to_ascii_uppercase()))
         .args(["-I", KERNELS, "-o"])
         .arg(&path)
         .arg(format!("{KERNELS}/{family}.cu"));
     let output = run(&mut command)?;
-    let ptx = fs::read_to_string(&path).map_err(|source| BuildError::Io {
-        doing: "read",
-        path,
-        source,
-    })?;
+    let ptx = fs::read_to_string(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
     let unfit = |problem| BuildError::Nvcc {
         command: format!("{command:?}"),
         problem: format!("the PTX it wrote cannot be used: {problem}"),
@@ -198,13 +165,7 @@ fn compile_module(
     if header.target != target {
         return Err(unfit(format!("its target is sm_{}", header.target)));
     }
-    let module = Ptx {
-        family: family.to_owned(),
-        dtype: dtype.to_owned(),
-        target,
-        isa: header.isa,
-        file,
-    };
+    let module = Ptx { family: family.to_owned(), dtype: dtype.to_owned(), target, isa: header.isa, file };
     Ok((module, printed(&output)))
 }
 
@@ -214,14 +175,9 @@ fn run(command: &mut Command) -> Result<Output, BuildError> {
         problem,
         output,
     };
-    let output = command
-        .output()
-        .map_err(|error| failed(format!("it cannot be run: {error}"), String::new(), command))?;
-    if output.status.success() {
-        Ok(output)
-    } else {
-        Err(failed(output.status.to_string(), printed(&output), command))
-    }
+    let output =
+        command.output().map_err(|error| failed(format!("it cannot be run: {error}"), String::new(), command))?;
+    if output.status.success() { Ok(output) } else { Err(failed(output.status.to_string(), printed(&output), command)) }
 }
 
 fn printed(output: &Output) -> String {

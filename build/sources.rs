@@ -20,11 +20,7 @@ pub fn hash(kernels: &Path) -> Result<String, BuildError> {
     let mut hasher = fnv::Hasher::new();
     for file in files {
         let path = kernels.join(&file);
-        let text = fs::read(&path).map_err(|source| BuildError::Io {
-            doing: "read",
-            path,
-            source,
-        })?;
+        let text = fs::read(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
         hasher.write(file.as_bytes());
         hasher.write(&[0]);
         hasher.write_text(&text);
@@ -34,19 +30,13 @@ pub fn hash(kernels: &Path) -> Result<String, BuildError> {
 }
 
 fn collect(folder: &Path, prefix: &str, files: &mut Vec<String>) -> Result<(), BuildError> {
-    let failed = |source| BuildError::Io {
-        doing: "list",
-        path: folder.to_owned(),
-        source,
-    };
+    let failed = |source| BuildError::Io { doing: "list", path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
         let name = entry.file_name().into_string().map_err(|given| {
-            let source = std::io::Error::new(
-                std::io::ErrorKind::InvalidFilename,
-                format!("the name {given:?} is not UTF-8"),
-            );
+            let source =
+                std::io::Error::new(std::io::ErrorKind::InvalidFilename, format!("the name {given:?} is not UTF-8"));
             failed(source)
         })?;
         let relative = format!("{prefix}{name}");

@@ -27,11 +27,7 @@ impl Table {
     pub fn expand(&self, targets: &[u32]) -> Vec<(&str, &str, u32)> {
         self.modules
             .iter()
-            .flat_map(|(family, dtype)| {
-                targets
-                    .iter()
-                    .map(move |&target| (family.as_str(), dtype.as_str(), target))
-            })
+            .flat_map(|(family, dtype)| targets.iter().map(move |&target| (family.as_str(), dtype.as_str(), target)))
             .collect()
     }
 }
@@ -47,11 +43,8 @@ pub fn ptx_file(family: &str, dtype: &str, target: u32) -> String {
 /// The file cannot be read, or a line is malformed.
 pub fn read(kernels: &Path) -> Result<Table, BuildError> {
     let path = kernels.join(FILE);
-    let text = fs::read_to_string(&path).map_err(|source| BuildError::Io {
-        doing: "read",
-        path: path.clone(),
-        source,
-    })?;
+    let text =
+        fs::read_to_string(&path).map_err(|source| BuildError::Io { doing: "read", path: path.clone(), source })?;
     parse(&text).map_err(|problem| BuildError::Table { path, problem })
 }
 
@@ -62,8 +55,7 @@ fn parse(text: &str) -> Result<Table, String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        parse_line(line, &mut table)
-            .map_err(|problem| format!("line {}: `{line}`: {problem}", at + 1))?;
+        parse_line(line, &mut table).map_err(|problem| format!("line {}: `{line}`: {problem}", at + 1))?;
     }
     let missing = [
         ("targets", table.targets.is_empty()),
@@ -92,18 +84,12 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
     match key {
         "targets" => {
             table.targets = words
-                .map(|word| {
-                    word.parse()
-                        .map_err(|_| format!("`{word}` is not a number"))
-                })
+                .map(|word| word.parse().map_err(|_| format!("`{word}` is not a number")))
                 .collect::<Result<_, _>>()?;
         }
         "flags" => table.flags = words.map(str::to_owned).collect(),
         "max-isa" => {
-            table.max_isa = words
-                .next()
-                .and_then(ptx_header::parse_isa)
-                .ok_or("<major>.<minor> is wanted")?;
+            table.max_isa = words.next().and_then(ptx_header::parse_isa).ok_or("<major>.<minor> is wanted")?;
         }
         "module" => {
             let family = identifier(words.next().unwrap_or_default())?;
@@ -121,10 +107,7 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
 
 /// Families and dtypes become file names and parts of macro names.
 fn identifier(word: &str) -> Result<String, String> {
-    if word
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-    {
+    if word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
         Ok(word.to_owned())
     } else {
         Err(format!("`{word}` has other characters than a-z, 0-9 and _"))

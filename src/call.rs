@@ -191,7 +191,8 @@ impl Call {
             let start = check_address(role, address, size)?;
             let end = start.checked_add(bytes).ok_or(too_large)?;
             // One row has no stride: its neighbours are nobody's.
-            let rows = if self.rows == 1 { (bytes, bytes) } else { ((stride * size) as u64, (self.hidden * size) as u64) };
+            let rows =
+                if self.rows == 1 { (bytes, bytes) } else { ((stride * size) as u64, (self.hidden * size) as u64) };
             spans.push(Span { role, start, end, rows: Some(rows) });
         }
         if self.rows == 0 {

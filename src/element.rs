@@ -15,7 +15,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// Every element type, in the order of [`index`](Self::index).
+    /// Every element type.
     pub const ALL: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
     /// Bytes an element takes.

@@ -32,8 +32,11 @@ pub enum EmulatedError {
     Memory(#[from] MemoryError),
 }
 
-/// Modules parsed so far, by family, type and target: parsing takes far longer than a small launch.
-static PARSED: Mutex<Option<HashMap<(Family, DType, u32), Arc<Module>>>> = Mutex::new(None);
+/// Modules parsed so far: parsing takes far longer than a small launch.
+static PARSED: Mutex<Option<Modules>> = Mutex::new(None);
+
+/// By family, type and target.
+type Modules = HashMap<(Family, DType, u32), Arc<Module>>;
 
 fn parsed(family: Family, dtype: DType, capability: (u32, u32)) -> Result<Arc<Module>, Error> {
     let embedded = ptx::select(family, dtype, capability, None)?;

@@ -1,5 +1,8 @@
 #![cfg_attr(feature = "cuda", doc = include_str!("../README.md"))]
-#![cfg_attr(not(feature = "cuda"), doc = "Fused row-normalisation kernels for NVIDIA GPUs; built without the CUDA face.")]
+#![cfg_attr(
+    not(feature = "cuda"),
+    doc = "Fused row-normalisation kernels for NVIDIA GPUs; built without the CUDA face."
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call;

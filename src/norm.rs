@@ -14,7 +14,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both families, in the order of [`index`](Self::index).
+    /// Both families.
     pub const ALL: [Family; 2] = [Family::LayerNorm, Family::RmsNorm];
 
     /// The name that kernels and messages use.
@@ -113,13 +113,7 @@ pub struct Norm {
 impl Norm {
     /// A norm of this family and nothing around it.
     pub const fn new(family: Family, eps: f32) -> Self {
-        Self {
-            family,
-            eps,
-            weight_offset: 0.0,
-            weight_rounding: WeightRounding::Single,
-            residual: None,
-        }
+        Self { family, eps, weight_offset: 0.0, weight_rounding: WeightRounding::Single, residual: None }
     }
 
     /// LayerNorm. GPT-2 uses eps 1e-5, BERT 1e-12.

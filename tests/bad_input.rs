@@ -1,8 +1,6 @@
 //! Every refusal of a call, by its type: what was given and what is wanted.
 
-use warpnorm::{
-    Call, CallError, DType, Family, MAX_HIDDEN, Norm, NormError, RawRows, RawVector, ResidualAdd, Role,
-};
+use warpnorm::{Call, CallError, DType, Family, MAX_HIDDEN, Norm, NormError, RawRows, RawVector, ResidualAdd, Role};
 
 const X: u64 = 0x10_0000;
 const RESIDUAL: u64 = 0x20_0000;
@@ -50,10 +48,7 @@ fn norm_values() {
         CallError::Norm(NormError::WeightOffset { .. })
     ));
     let add = ResidualAdd { scale: f32::INFINITY, ..ResidualAdd::default() };
-    assert!(matches!(
-        refusal(|call| call.norm.residual = Some(add)),
-        CallError::Norm(NormError::ResidualScale { .. })
-    ));
+    assert!(matches!(refusal(|call| call.norm.residual = Some(add)), CallError::Norm(NormError::ResidualScale { .. })));
 }
 
 #[test]
@@ -89,10 +84,7 @@ fn residual_and_statistics() {
         }),
         CallError::ResidualOut
     );
-    assert_eq!(
-        refusal(|call| call.norm.family = Family::RmsNorm),
-        CallError::Mean { family: Family::RmsNorm }
-    );
+    assert_eq!(refusal(|call| call.norm.family = Family::RmsNorm), CallError::Mean { family: Family::RmsNorm });
 }
 
 #[test]
@@ -122,10 +114,7 @@ fn parameter_types() {
 fn addresses() {
     assert_eq!(refusal(|call| call.x.address = 0), CallError::Null { role: Role::X });
     assert_eq!(refusal(|call| call.mean = Some(0)), CallError::Null { role: Role::Mean });
-    assert_eq!(
-        refusal(|call| call.y.address += 1),
-        CallError::Misaligned { role: Role::Y, address: Y + 1, size: 2 }
-    );
+    assert_eq!(refusal(|call| call.y.address += 1), CallError::Misaligned { role: Role::Y, address: Y + 1, size: 2 });
     assert_eq!(
         refusal(|call| call.rstd = Some(RSTD + 2)),
         CallError::Misaligned { role: Role::Rstd, address: RSTD + 2, size: 4 }
@@ -151,10 +140,7 @@ fn outputs_lie_exactly_over_an_input_or_apart() {
     let overlap = |output, other| CallError::Overlap { output, other };
     assert_eq!(refusal(|call| call.y.address = X + 2), overlap(Role::Y, Role::X));
     assert_eq!(refusal(|call| call.y.address = X - 2), overlap(Role::Y, Role::X));
-    assert_eq!(
-        refusal(|call| call.y = RawRows { address: X, stride: HIDDEN + 1 }),
-        overlap(Role::Y, Role::X)
-    );
+    assert_eq!(refusal(|call| call.y = RawRows { address: X, stride: HIDDEN + 1 }), overlap(Role::Y, Role::X));
     assert_eq!(refusal(|call| call.residual_out = Some(call.y)), overlap(Role::Y, Role::ResidualOut));
     assert_eq!(
         refusal(|call| call.weight = Some(RawVector { address: Y + 8, dtype: DType::F16 })),

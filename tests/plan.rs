@@ -76,7 +76,7 @@ proptest! {
         hidden in hidden_sizes(), padding in 0usize..9, offset in 0usize..9, device in devices(),
     ) {
         let plan = planned(&call(family, dtype, add, rows, hidden, hidden + padding, offset), &device);
-        prop_assert!(plan.block <= device.max_threads_per_block && plan.block % 32 == 0);
+        prop_assert!(plan.block <= device.max_threads_per_block && plan.block.is_multiple_of(32));
         prop_assert!(plan.block >= plan.team.threads);
         prop_assert!(plan.shared_bytes + EXCHANGE_BYTES <= device.max_shared_bytes_per_block);
         prop_assert!(plan.grid <= device.max_grid_x);
@@ -153,8 +153,7 @@ fn rows_stay_in_registers_up_to_16384_elements_and_are_staged_as_far_as_shared_m
         for (dtype, add, staged_bytes) in
             [(DType::F32, false, 4), (DType::BF16, false, 2), (DType::F32, true, 4), (DType::BF16, true, 4)]
         {
-            let regime =
-                |hidden| planned(&call(Family::LayerNorm, dtype, add, 3, hidden, hidden, 0), &device).regime;
+            let regime = |hidden| planned(&call(Family::LayerNorm, dtype, add, 3, hidden, hidden, 0), &device).regime;
             assert_eq!(regime(16384), Regime::Registers);
             let limit = capacity(&device, staged_bytes) as usize / 8 * 8;
             if limit > 16384 {
@@ -169,7 +168,8 @@ fn rows_stay_in_registers_up_to_16384_elements_and_are_staged_as_far_as_shared_m
 #[test]
 fn kernel_names_say_family_type_source_and_regime() {
     let device = DeviceFacts::h200();
-    let name = |family, dtype, add, hidden| planned(&call(family, dtype, add, 1, hidden, hidden, 0), &device).kernel.name();
+    let name =
+        |family, dtype, add, hidden| planned(&call(family, dtype, add, 1, hidden, hidden, 0), &device).kernel.name();
     assert_eq!(name(Family::LayerNorm, DType::F32, false, 64), "layer_norm_f32_plain_registers");
     assert_eq!(name(Family::RmsNorm, DType::BF16, true, 8192), "rms_norm_bf16_add_registers");
     assert_eq!(name(Family::LayerNorm, DType::F16, true, 20000), "layer_norm_f16_add_looped");

@@ -97,6 +97,7 @@ impl Kernel {
     }
 
     /// Its place among the kernels of its module.
+    #[cfg(feature = "cuda")]
     pub(crate) fn index_in_module(self) -> usize {
         self.source as usize * 2 + usize::from(self.looped)
     }
@@ -167,12 +168,7 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
     };
 
     Ok(Some(Plan {
-        kernel: Kernel {
-            family: call.norm.family,
-            dtype: call.dtype,
-            source,
-            looped: regime != Regime::Registers,
-        },
+        kernel: Kernel { family: call.norm.family, dtype: call.dtype, source, looped: regime != Regime::Registers },
         regime,
         team,
         grid,

@@ -37,8 +37,8 @@ pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
 pub use row::{Row, Value};
 
-use crate::host::{Device, Output, Placement, Problem, Vector};
 use crate::Error;
+use crate::host::{Device, Output, Placement, Problem, Vector};
 use row::{Parameters, in_f32_range, norm_row};
 
 /// The result of a norm before its last rounding.

@@ -6,11 +6,7 @@ use crate::scratch::Scratch;
 fn targets_of(list: &str) -> (Vec<u32>, Vec<String>) {
     let mut scratch = Scratch::new(&format!("archs-{list}"));
     let home = scratch.toolkit("12.9.86");
-    let run = scratch
-        .set("CUDA_HOME", home)
-        .set("WARPNORM_ARCHS", list)
-        .run()
-        .unwrap();
+    let run = scratch.set("CUDA_HOME", home).set("WARPNORM_ARCHS", list).run().unwrap();
     let targets = run
         .generated
         .lines()
@@ -27,12 +23,9 @@ fn targets_of(list: &str) -> (Vec<u32>, Vec<String>) {
 #[cfg(unix)]
 #[test]
 fn a_list_replaces_the_default_targets() {
-    for (list, targets) in [
-        ("", vec![75, 90]),
-        ("75", vec![75]),
-        ("120, 90,75", vec![75, 90, 120]),
-        ("75,90,75", vec![75, 90]),
-    ] {
+    for (list, targets) in
+        [("", vec![75, 90]), ("75", vec![75]), ("120, 90,75", vec![75, 90, 120]), ("75,90,75", vec![75, 90])]
+    {
         assert_eq!(targets_of(list), (targets, vec![]), "of {list:?}");
     }
 }
@@ -60,16 +53,8 @@ fn a_list_has_no_effect_on_prebuilt_ptx_and_says_so() {
 #[test]
 fn entries_that_are_no_plain_number_are_refused() {
     for (list, entry, reason) in [
-        (
-            "75,90a",
-            "90a",
-            "runs on that very chip and on no later one",
-        ),
-        (
-            "100f",
-            "100f",
-            "runs on that family of chips and on no later one",
-        ),
+        ("75,90a", "90a", "runs on that very chip and on no later one"),
+        ("100f", "100f", "runs on that family of chips and on no later one"),
         ("75,,90", "", "two or three digits are wanted"),
         ("75,90,", "", "two or three digits are wanted"),
         ("sm_75", "sm_75", "two or three digits are wanted"),
@@ -85,13 +70,8 @@ fn entries_that_are_no_plain_number_are_refused() {
         // Refused in every mode: the same setting must not break a build on
         // one machine and pass on another.
         for mode in ["auto", "prebuilt"] {
-            let said = scratch
-                .set("WARPNORM_PTX", mode)
-                .set("WARPNORM_ARCHS", list)
-                .refusal();
-            let wanted = format!(
-                "WARPNORM_ARCHS is `{list}`, and its entry `{entry}` cannot be used: {reason}"
-            );
+            let said = scratch.set("WARPNORM_PTX", mode).set("WARPNORM_ARCHS", list).refusal();
+            let wanted = format!("WARPNORM_ARCHS is `{list}`, and its entry `{entry}` cannot be used: {reason}");
             let start = wanted.split(": ").next().unwrap();
             assert!(said.starts_with(start) && said.contains(reason), "{said}");
         }

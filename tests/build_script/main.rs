@@ -21,11 +21,7 @@ use toolchain::{KERNELS, Request, embed_ptx, fnv};
 /// The vectors that the authors of FNV publish.
 #[test]
 fn fnv_1a_gives_the_published_values() {
-    for (text, hash) in [
-        ("", "cbf29ce484222325"),
-        ("a", "af63dc4c8601ec8c"),
-        ("foobar", "85944171f73967e8"),
-    ] {
+    for (text, hash) in [("", "cbf29ce484222325"), ("a", "af63dc4c8601ec8c"), ("foobar", "85944171f73967e8")] {
         assert_eq!(fnv::of_text(text.as_bytes()), hash, "of {text:?}");
     }
 }
@@ -60,16 +56,11 @@ fn the_prebuilt_ptx_of_this_package_belongs_to_its_kernels() {
 fn a_word_that_is_no_mode_is_refused() {
     let mut scratch = Scratch::new("mode");
     scratch.set("WARPNORM_PTX", "cubin");
-    assert_eq!(
-        scratch.refusal(),
-        "WARPNORM_PTX is `cubin`; wanted: auto, prebuilt or nvcc"
-    );
+    assert_eq!(scratch.refusal(), "WARPNORM_PTX is `cubin`; wanted: auto, prebuilt or nvcc");
 }
 
 #[test]
 fn without_cargo_the_missing_variable_is_named() {
-    let error = Request::under_cargo(&|name| (name != "OUT_DIR").then(|| ".".into()))
-        .err()
-        .unwrap();
+    let error = Request::under_cargo(&|name| (name != "OUT_DIR").then(|| ".".into())).err().unwrap();
     assert!(error.to_string().starts_with("OUT_DIR is not set"));
 }

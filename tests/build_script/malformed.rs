@@ -5,52 +5,16 @@ use crate::scratch::Scratch;
 #[test]
 fn a_malformed_table_is_refused_with_the_line() {
     for (from, to, wanted) in [
-        (
-            "targets 75 90",
-            "targets 75 ninety",
-            "line 2: `targets 75 ninety`: `ninety` is not a number",
-        ),
-        (
-            "targets 75 90",
-            "targets",
-            "line 2: `targets`: a value is wanted",
-        ),
-        (
-            "targets 75 90",
-            "target 75 90",
-            "is not one of targets, flags, max-isa, module",
-        ),
-        (
-            "max-isa 8.2",
-            "max-isa 8",
-            "line 4: `max-isa 8`: <major>.<minor> is wanted",
-        ),
-        (
-            "module norm f32 bf16",
-            "module norm",
-            "at least one dtype is wanted",
-        ),
-        (
-            "module norm f32 bf16",
-            "module ../norm f32",
-            "`../norm` has other characters",
-        ),
-        (
-            "module norm f32 bf16",
-            "module norm F32",
-            "`F32` has other characters",
-        ),
-        (
-            "module norm f32 bf16",
-            "module norm f32 f32",
-            "norm f32 is listed twice",
-        ),
+        ("targets 75 90", "targets 75 ninety", "line 2: `targets 75 ninety`: `ninety` is not a number"),
+        ("targets 75 90", "targets", "line 2: `targets`: a value is wanted"),
+        ("targets 75 90", "target 75 90", "is not one of targets, flags, max-isa, module"),
+        ("max-isa 8.2", "max-isa 8", "line 4: `max-isa 8`: <major>.<minor> is wanted"),
+        ("module norm f32 bf16", "module norm", "at least one dtype is wanted"),
+        ("module norm f32 bf16", "module ../norm f32", "`../norm` has other characters"),
+        ("module norm f32 bf16", "module norm F32", "`F32` has other characters"),
+        ("module norm f32 bf16", "module norm f32 f32", "norm f32 is listed twice"),
         ("module norm f32 bf16", "", "there is no `module` line"),
-        (
-            "flags --std=c++17 --fmad=false",
-            "",
-            "there is no `flags` line",
-        ),
+        ("flags --std=c++17 --fmad=false", "", "there is no `flags` line"),
     ] {
         let scratch = Scratch::new("table");
         scratch.replace("kernels/modules.txt", from, to);

@@ -21,12 +21,8 @@ fn nvcc_compiles_every_module_for_every_target() {
         "{ family: \"norm\", dtype: \"f32\", target: 75, isa: (8, 8), ptx: include_str!(concat!(\
          env!(\"OUT_DIR\"), \"/norm.f32.sm_75.ptx\")) },"
     ));
-    for (dtype, target, define) in [
-        ("f32", 75, "F32"),
-        ("f32", 90, "F32"),
-        ("bf16", 75, "BF16"),
-        ("bf16", 90, "BF16"),
-    ] {
+    for (dtype, target, define) in [("f32", 75, "F32"), ("f32", 90, "F32"), ("bf16", 75, "BF16"), ("bf16", 90, "BF16")]
+    {
         let ptx = scratch.read_output(&format!("norm.{dtype}.sm_{target}.ptx"));
         let wanted = format!(
             "// --ptx --gpu-architecture=compute_{target} --std=c++17 --fmad=false \
@@ -38,10 +34,7 @@ fn nvcc_compiles_every_module_for_every_target() {
 
     // nvcc replaced in place must run again, and so must nvcc with other flags.
     let nvcc = home.join("bin/nvcc");
-    assert!(
-        run.directives
-            .contains(&format!("cargo::rerun-if-changed={}", nvcc.display()))
-    );
+    assert!(run.directives.contains(&format!("cargo::rerun-if-changed={}", nvcc.display())));
     for name in ["NVCC_APPEND_FLAGS", "NVCC_CCBIN", "NVCC_PREPEND_FLAGS"] {
         assert!(run.watched().contains(&name), "{name}");
     }
@@ -52,11 +45,7 @@ fn the_number_of_processes_does_not_change_the_outcome() {
     let outcome = |jobs: &str| {
         let mut scratch = Scratch::new(&format!("jobs-{jobs}"));
         let home = scratch.toolkit("12.9.86");
-        let run = scratch
-            .set("CUDA_HOME", home)
-            .set("NUM_JOBS", jobs)
-            .run()
-            .unwrap();
+        let run = scratch.set("CUDA_HOME", home).set("NUM_JOBS", jobs).run().unwrap();
         run.generated
     };
     let one = outcome("1");
@@ -99,19 +88,11 @@ fn the_places_of_nvcc_are_searched_in_order() {
     ];
     for ((name, value), version) in places.into_iter().zip(versions) {
         let run = scratch.set(name, value).run().unwrap();
-        assert!(
-            run.generated.contains(&format!("\"nvcc {version}\"")),
-            "{name}: {}",
-            run.generated
-        );
+        assert!(run.generated.contains(&format!("\"nvcc {version}\"")), "{name}: {}", run.generated);
     }
 
     // A folder without nvcc, and a variable set to nothing, are passed over.
-    let run = scratch
-        .set("NVCC", "")
-        .set("CUDA_HOME", empty)
-        .run()
-        .unwrap();
+    let run = scratch.set("NVCC", "").set("CUDA_HOME", empty).run().unwrap();
     assert!(run.generated.contains("\"nvcc 12.2.2\""));
 }
 
@@ -120,11 +101,7 @@ fn a_bare_name_in_nvcc_is_looked_for_in_path() {
     let mut scratch = Scratch::new("bare-name");
     let bin = scratch.toolkit("12.5.5").join("bin");
     fs::rename(bin.join("nvcc"), bin.join("nvcc-12.5")).unwrap();
-    let run = scratch
-        .set("NVCC", "nvcc-12.5")
-        .set("PATH", bin)
-        .run()
-        .unwrap();
+    let run = scratch.set("NVCC", "nvcc-12.5").set("PATH", bin).run().unwrap();
     assert!(run.generated.contains("\"nvcc 12.5.5\""));
 }
 
@@ -132,10 +109,7 @@ fn a_bare_name_in_nvcc_is_looked_for_in_path() {
 fn nvcc_asked_for_and_absent_is_an_error() {
     let mut scratch = Scratch::new("absent");
     let home = scratch.package("kernels");
-    let said = scratch
-        .set("WARPNORM_PTX", "nvcc")
-        .set("CUDA_PATH", &home)
-        .refusal();
+    let said = scratch.set("WARPNORM_PTX", "nvcc").set("CUDA_PATH", &home).refusal();
     let wanted = format!(
         "nvcc was looked for in: NVCC (not set), CUDA_HOME (not set), CUDA_PATH ({} is no file), \
          PATH (no folder of it holds nvcc)",
@@ -158,13 +132,7 @@ fn a_failing_nvcc_is_quoted() {
     fs::write(home.join("bin/complaint"), complaint).unwrap();
     fs::write(home.join("bin/status"), "2").unwrap();
     let said = scratch.set("CUDA_HOME", home).refusal();
-    for wanted in [
-        complaint,
-        "exit status: 2",
-        "compute_75",
-        "-DWARPNORM_ACTIVATION_BF16",
-        "WARPNORM_PTX=prebuilt",
-    ] {
+    for wanted in [complaint, "exit status: 2", "compute_75", "-DWARPNORM_ACTIVATION_BF16", "WARPNORM_PTX=prebuilt"] {
         assert!(said.contains(wanted), "no {wanted} in: {said}");
     }
 }

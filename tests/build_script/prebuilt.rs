@@ -13,11 +13,8 @@ fn without_nvcc_the_prebuilt_ptx_is_embedded() {
         "pub(crate) const PROVENANCE: Provenance = Provenance {{ origin: Origin::Prebuilt, \
          compiler: \"NVRTC 12.2.140\", source_hash: \"{hash}\" }};\n"
     )));
-    let modules: Vec<&str> = run
-        .generated
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("EmbeddedModule "))
-        .collect();
+    let modules: Vec<&str> =
+        run.generated.lines().filter_map(|line| line.trim().strip_prefix("EmbeddedModule ")).collect();
     assert_eq!(modules.len(), 4);
     assert_eq!(
         modules[1],
@@ -30,10 +27,7 @@ fn without_nvcc_the_prebuilt_ptx_is_embedded() {
 #[test]
 fn cargo_watches_the_kernels_and_every_variable_read() {
     let run = Scratch::new("watched").run().unwrap();
-    assert!(
-        run.directives
-            .contains(&"cargo::rerun-if-changed=kernels".to_owned())
-    );
+    assert!(run.directives.contains(&"cargo::rerun-if-changed=kernels".to_owned()));
     let searched = ["CUDA_HOME", "CUDA_PATH", "NVCC", "PATH"];
     let read = ["DOCS_RS", "WARPNORM_ARCHS", "WARPNORM_PTX"];
     let mut wanted = [searched.as_slice(), read.as_slice()].concat();
@@ -52,11 +46,7 @@ fn prebuilt_mode_and_docs_rs_pass_nvcc_over() {
     for (name, value) in [("WARPNORM_PTX", "prebuilt"), ("DOCS_RS", "1")] {
         let mut scratch = Scratch::new(&format!("passed-over-{name}"));
         let home = scratch.toolkit("12.9.86");
-        let run = scratch
-            .set("CUDA_HOME", home)
-            .set(name, value)
-            .run()
-            .unwrap();
+        let run = scratch.set("CUDA_HOME", home).set(name, value).run().unwrap();
         assert!(run.generated.contains("Origin::Prebuilt"), "{name}");
     }
 }
@@ -86,17 +76,11 @@ fn a_changed_source_makes_the_prebuilt_ptx_stale() {
         change(&scratch);
         let said = scratch.refusal();
         let hash = Scratch::source_hash();
-        assert!(
-            said.contains(&format!("made from sources with the hash {hash}")),
-            "{what}: {said}"
-        );
+        assert!(said.contains(&format!("made from sources with the hash {hash}")), "{what}: {said}");
         for remedy in ["scripts/prebuilt.sh", "WARPNORM_PTX=nvcc", "NVCC"] {
             assert!(said.contains(remedy), "{what}: no {remedy} in: {said}");
         }
-        assert!(
-            said.contains("looked for in: NVCC (not set), CUDA_HOME (not set)"),
-            "{what}: {said}"
-        );
+        assert!(said.contains("looked for in: NVCC (not set), CUDA_HOME (not set)"), "{what}: {said}");
     }
 }
 
@@ -142,19 +126,11 @@ fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
         (
             "unlisted",
             |s| {
-                s.replace(
-                    "kernels/prebuilt/manifest.txt",
-                    "file norm.f32.sm_90",
-                    "file x",
-                );
+                s.replace("kernels/prebuilt/manifest.txt", "file norm.f32.sm_90", "file x");
             },
             "norm.f32.sm_90.ptx: the manifest does not list it",
         ),
-        (
-            "newer ISA",
-            |s| s.write_prebuilt("9.0"),
-            "its PTX ISA is 9.0, and modules.txt allows 8.2",
-        ),
+        ("newer ISA", |s| s.write_prebuilt("9.0"), "its PTX ISA is 9.0, and modules.txt allows 8.2"),
         (
             "no manifest",
             |s| fs::remove_file(s.package("kernels/prebuilt/manifest.txt")).unwrap(),
@@ -180,20 +156,9 @@ fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
 fn ptx_for_another_target_is_refused() {
     let scratch = Scratch::new("another-target");
     let ptx = ".version 8.2\n.target sm_80\n";
-    let old = crate::fnv::of_text(
-        scratch
-            .read("kernels/prebuilt/norm.f32.sm_75.ptx")
-            .as_bytes(),
-    );
+    let old = crate::fnv::of_text(scratch.read("kernels/prebuilt/norm.f32.sm_75.ptx").as_bytes());
     scratch.write("kernels/prebuilt/norm.f32.sm_75.ptx", ptx);
-    scratch.replace(
-        "kernels/prebuilt/manifest.txt",
-        &old,
-        &crate::fnv::of_text(ptx.as_bytes()),
-    );
+    scratch.replace("kernels/prebuilt/manifest.txt", &old, &crate::fnv::of_text(ptx.as_bytes()));
     let said = scratch.refusal();
-    assert!(
-        said.contains("norm.f32.sm_75.ptx: its target is sm_80"),
-        "{said}"
-    );
+    assert!(said.contains("norm.f32.sm_75.ptx: its target is sm_80"), "{said}");
 }

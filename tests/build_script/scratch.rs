@@ -17,12 +17,8 @@ max-isa 8.2
 module norm f32 bf16
 ";
 
-const PTX_FILES: [(&str, u32); 4] = [
-    ("norm.bf16.sm_75.ptx", 75),
-    ("norm.bf16.sm_90.ptx", 90),
-    ("norm.f32.sm_75.ptx", 75),
-    ("norm.f32.sm_90.ptx", 90),
-];
+const PTX_FILES: [(&str, u32); 4] =
+    [("norm.bf16.sm_75.ptx", 75), ("norm.bf16.sm_90.ptx", 90), ("norm.f32.sm_75.ptx", 75), ("norm.f32.sm_90.ptx", 90)];
 
 /// A package with kernels and the environment that its build sees.
 pub struct Scratch {
@@ -41,18 +37,12 @@ pub struct Run {
 impl Run {
     /// The variables that cargo is told to watch.
     pub fn watched(&self) -> Vec<&str> {
-        self.directives
-            .iter()
-            .filter_map(|line| line.strip_prefix("cargo::rerun-if-env-changed="))
-            .collect()
+        self.directives.iter().filter_map(|line| line.strip_prefix("cargo::rerun-if-env-changed=")).collect()
     }
 
     /// The warnings that cargo is to show.
     pub fn warnings(&self) -> Vec<&str> {
-        self.directives
-            .iter()
-            .filter_map(|line| line.strip_prefix("cargo::warning="))
-            .collect()
+        self.directives.iter().filter_map(|line| line.strip_prefix("cargo::warning=")).collect()
     }
 }
 
@@ -146,10 +136,7 @@ impl Scratch {
     pub fn run(&self) -> Result<Run, BuildError> {
         let get = |name: &str| self.env.get(name).cloned();
         let directives = embed_ptx(&Request::under_cargo(&get)?)?;
-        Ok(Run {
-            generated: self.read_output(GENERATED),
-            directives,
-        })
+        Ok(Run { generated: self.read_output(GENERATED), directives })
     }
 
     /// Runs the build script, which must refuse, and returns what it says.

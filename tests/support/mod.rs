@@ -1,4 +1,4 @@
-//! What several test binaries share: the grid of cases, and failing with a list rather than one by one.
+//! What the tests of emulated and of real GPUs share: the grid of cases, and failing with a list rather than one by one.
 
 use warpnorm::parity::{Case, Values};
 use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
@@ -11,7 +11,7 @@ pub const HIDDEN: [usize; 24] = [
 ];
 
 /// A device whose kernels come from each of the shipped targets, and which differ in shared memory.
-#[allow(dead_code, reason = "not every test binary that has this module runs on both")]
+#[allow(dead_code, reason = "a real GPU needs none")]
 pub fn emulated_devices() -> [DeviceFacts; 2] {
     [DeviceFacts::t4(), DeviceFacts::h200()]
 }

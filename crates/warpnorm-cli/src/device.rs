@@ -2,12 +2,12 @@
 
 use crate::cli::{DeviceChoice, DeviceOptions};
 use crate::error::ToolError;
+use warpnorm::DeviceFacts;
 use warpnorm::cuda::Cuda;
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Problem};
 use warpnorm::plan::Plan;
 use warpnorm::reference::Cpu;
-use warpnorm::DeviceFacts;
 
 /// A device, and what there is to say of it.
 pub struct Chosen {

@@ -25,7 +25,8 @@ fn at_most_twice_the_error_of_the_plain_computation() {
         for dtype in DType::ALL {
             for values in [Values::Unit, Values::LargeMean, Values::OutlierChannel] {
                 for hidden in [111, 768, 4096, 20_000] {
-                    let case = Case::new(norm, dtype, 3, hidden, values, 31).expect("a possible size").with_weight(dtype);
+                    let case =
+                        Case::new(norm, dtype, 3, hidden, values, 31).expect("a possible size").with_weight(dtype);
                     let verdict = check(&device, &case, Placement::default()).expect("runs");
                     let plain = plain_error(&case.as_problem()).expect("a valid problem");
                     assert!(

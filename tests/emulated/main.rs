@@ -1,4 +1,5 @@
-//! Parity with the f64 reference, under the executor: every op, type, option, regime and placement.
+//! The kernels under the executor: parity with the f64 reference for every op, type, option, regime and
+//! placement; batch invariance; what they move.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,8 +7,11 @@ mod support;
 mod accuracy;
 mod adversarial;
 mod grid;
+mod invariance;
 mod large;
+mod minilm;
 mod placement;
+mod traffic;
 
 use support::Failures;
 use warpnorm::DeviceFacts;

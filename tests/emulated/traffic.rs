@@ -1,11 +1,8 @@
 //! What the kernels move, by the executor's counters: the byte floor, in ideal sectors, and nothing
 //! through local memory.
 
-#[path = "support/mod.rs"]
-mod support;
-
+use crate::support::case;
 use ptx_emu::LaunchReport;
-use support::case;
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement};
 use warpnorm::parity::Values;

@@ -1,9 +1,6 @@
 //! Batch invariance: a row's result is the same to the bit wherever the row stands.
 
-#[path = "support/mod.rs"]
-mod support;
-
-use support::{HIDDEN, case};
+use crate::support::{HIDDEN, case};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Output, Placement, Problem};
 use warpnorm::parity::{Case, Values};

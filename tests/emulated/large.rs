@@ -41,7 +41,9 @@ fn one_past_each_regimes_limit() {
 #[test]
 fn a_million_elements() {
     let mut failures = Failures::default();
-    for (family, dtype) in [(Family::LayerNorm, DType::F32), (Family::LayerNorm, DType::BF16), (Family::RmsNorm, DType::F16)] {
+    for (family, dtype) in
+        [(Family::LayerNorm, DType::F32), (Family::LayerNorm, DType::BF16), (Family::RmsNorm, DType::F16)]
+    {
         for hidden in [1 << 20, (1 << 20) + 3] {
             let case = case((Norm::new(family, 1e-5), Some(dtype), None), dtype, 1, hidden, Values::Unit, 6);
             judge(&mut failures, &DeviceFacts::h200(), &case, Placement::default());
@@ -85,8 +87,7 @@ fn rows_past_two_to_the_31_elements() {
             memory.read(rows.address + (rows.stride * 2) as u64, second).expect("in bounds");
             bytes
         };
-        let output =
-            Output { y: gather(y), residual: call.residual_out.map(gather), ..Output::default() };
+        let output = Output { y: gather(y), residual: call.residual_out.map(gather), ..Output::default() };
         let outputs = Outputs { residual: true, ..Outputs::default() };
         let verdict = judge_output(&Problem { outputs, ..case.as_problem() }, &output).expect("sizes fit");
         assert!(verdict.passed, "{far}: {verdict:?}");

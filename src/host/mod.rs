@@ -2,6 +2,12 @@
 //!
 //! Everything here copies; servers use [`cuda`](crate::cuda) on memory that is already there.
 
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod run;
+
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub(crate) use run::{DeviceMemory, run_on};
+
 use crate::call::extent;
 use crate::plan::{Plan, plan};
 use crate::{Call, CallError, DType, DeviceFacts, Error, Norm, RawRows, RawVector, Role};
@@ -109,21 +115,6 @@ pub trait Device {
     fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error>;
 }
 
-/// Memory of a device, for one launch on copies of host tensors.
-pub(crate) trait DeviceMemory {
-    /// Allocates a copy of `contents` whose address is `misalignment` past a multiple of 256.
-    fn allocate(&mut self, role: Role, contents: &[u8], misalignment: usize, read_only: bool) -> Result<u64, Error>;
-
-    /// Reads back from an allocation.
-    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Error>;
-
-    /// Plans and launches a call, and waits for it.
-    fn launch(&mut self, call: &Call) -> Result<(), Error>;
-}
-
-/// What padding and outputs hold before a launch: NaN in every element type, so that reading it shows.
-const POISON: u8 = 0xff;
-
 impl Problem<'_> {
     /// Checks the problem as [`Call::validate`] does, and the sizes of its byte slices.
     ///
@@ -179,120 +170,12 @@ impl Problem<'_> {
             if let Some(vector) = vector {
                 let size = vector.dtype.size();
                 if vector.bytes.len() % size != 0 || vector.bytes.len() / size != self.hidden {
-                    return Err(CallError::Length { role, given: vector.bytes.len() / size, wanted: self.hidden }.into());
+                    return Err(
+                        CallError::Length { role, given: vector.bytes.len() / size, wanted: self.hidden }.into()
+                    );
                 }
             }
         }
         Ok(())
-    }
-}
-
-/// Lays a problem out in device memory, launches it and reads the results back.
-pub(crate) fn run_on(
-    memory: &mut impl DeviceMemory,
-    problem: &Problem<'_>,
-    placement: Placement,
-) -> Result<Output, Error> {
-    problem.validate()?;
-    let layout = Layout::new(problem, placement)?;
-    let offset_of = |dtype: DType| placement.offset * dtype.size();
-    let misalignment = offset_of(problem.dtype);
-    let blank = vec![POISON; layout.bytes];
-    let rows = |address| RawRows { address, stride: layout.stride };
-
-    let input = |memory: &mut _, role, bytes| -> Result<RawRows, Error> {
-        let read_only = !placement.in_place;
-        DeviceMemory::allocate(memory, role, &layout.spread(bytes), misalignment, read_only).map(rows)
-    };
-    let x = input(memory, Role::X, problem.x)?;
-    let residual = problem.residual.map(|bytes| input(memory, Role::Residual, bytes)).transpose()?;
-    let vector = |memory: &mut _, role, vector: Option<Vector<'_>>| -> Result<Option<RawVector>, Error> {
-        let Some(Vector { dtype, bytes }) = vector else { return Ok(None) };
-        let address = DeviceMemory::allocate(memory, role, bytes, offset_of(dtype), true)?;
-        Ok(Some(RawVector { address, dtype }))
-    };
-    let weight = vector(memory, Role::Weight, problem.weight)?;
-    let bias = vector(memory, Role::Bias, problem.bias)?;
-
-    let y = if placement.in_place { x } else { rows(memory.allocate(Role::Y, &blank, misalignment, false)?) };
-    let residual_out = match (problem.outputs.residual, placement.in_place) {
-        (false, _) => None,
-        (true, true) => residual,
-        (true, false) => Some(rows(memory.allocate(Role::ResidualOut, &blank, misalignment, false)?)),
-    };
-    let statistic = vec![POISON; problem.rows * size_of::<f32>()];
-    let statistics = |memory: &mut _, role, wanted: bool| -> Result<Option<u64>, Error> {
-        wanted.then(|| DeviceMemory::allocate(memory, role, &statistic, 0, false)).transpose()
-    };
-    let mean = statistics(memory, Role::Mean, problem.outputs.mean)?;
-    let rstd = statistics(memory, Role::Rstd, problem.outputs.rstd)?;
-
-    let mut call = Call::new(problem.norm, problem.dtype, problem.rows, problem.hidden, x, y);
-    call.residual = residual;
-    call.weight = weight;
-    call.bias = bias;
-    call.residual_out = residual_out;
-    call.mean = mean;
-    call.rstd = rstd;
-    memory.launch(&call)?;
-
-    let matrix = |role, rows: RawRows| -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; layout.bytes];
-        memory.read(rows.address, &mut bytes)?;
-        Ok(layout.gather(role, &bytes)?)
-    };
-    let values = |address: Option<u64>| -> Result<Option<Vec<f32>>, Error> {
-        let Some(address) = address else { return Ok(None) };
-        let mut values = vec![0.0f32; problem.rows];
-        memory.read(address, bytemuck::cast_slice_mut(&mut values))?;
-        Ok(Some(values))
-    };
-    Ok(Output {
-        y: matrix(Role::Y, y)?,
-        residual: residual_out.map(|rows| matrix(Role::ResidualOut, rows)).transpose()?,
-        mean: values(mean)?,
-        rstd: values(rstd)?,
-    })
-}
-
-/// Row-strided placement of a matrix, in bytes.
-struct Layout {
-    rows: usize,
-    row: usize,
-    /// In elements.
-    stride: usize,
-    stride_bytes: usize,
-    bytes: usize,
-}
-
-impl Layout {
-    fn new(problem: &Problem<'_>, placement: Placement) -> Result<Self, CallError> {
-        let size = problem.dtype.size();
-        let too_large = CallError::TooLarge { rows: problem.rows, stride: problem.hidden };
-        let stride = problem.hidden.checked_add(placement.padding).ok_or(too_large.clone())?;
-        let bytes = extent(problem.rows, problem.hidden, stride).and_then(|n| n.checked_mul(size)).ok_or(too_large)?;
-        Ok(Self { rows: problem.rows, row: problem.hidden * size, stride, stride_bytes: stride * size, bytes })
-    }
-
-    fn spread(&self, contiguous: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![POISON; self.bytes];
-        for row in 0..self.rows {
-            let from = &contiguous[row * self.row..(row + 1) * self.row];
-            bytes[row * self.stride_bytes..][..self.row].copy_from_slice(from);
-        }
-        bytes
-    }
-
-    fn gather(&self, role: Role, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
-        let mut contiguous = Vec::with_capacity(self.rows * self.row);
-        for row in 0..self.rows {
-            let start = row * self.stride_bytes;
-            contiguous.extend_from_slice(&bytes[start..start + self.row]);
-            let padding = &bytes[start + self.row..self.bytes.min(start + self.stride_bytes)];
-            if padding.iter().any(|&byte| byte != POISON) {
-                return Err(HostError::PaddingWritten { role, row });
-            }
-        }
-        Ok(contiguous)
     }
 }
