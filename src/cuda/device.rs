@@ -174,3 +174,18 @@ impl Drop for Arena<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_holds_its_tensor_and_not_its_guards() {
+        let allocation = Allocation { role: Role::X, base: 0x1000, before: GUARD_BYTES + 2, bytes: 10 };
+        let first = 0x1000 + 256 + 2;
+        assert_eq!(allocation.address(), first);
+        assert!(allocation.holds(first, 10) && allocation.holds(first + 10, 0) && allocation.holds(first + 4, 6));
+        assert!(!allocation.holds(first, 11) && !allocation.holds(first - 1, 1) && !allocation.holds(first + 10, 1));
+        assert!(!allocation.holds(0, 0) && !allocation.holds(u64::MAX, 1) && !allocation.holds(first, usize::MAX));
+    }
+}
