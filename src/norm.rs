@@ -42,7 +42,8 @@ pub enum WeightRounding {
     /// y = R(v·w + b): one rounding. FlashInfer, TensorRT-LLM, OLMo 2, Gemma.
     #[default]
     Single,
-    /// y = R(R(v)·w + b): the normalised value is rounded first. Hugging Face Llama, Mistral, Qwen, T5.
+    /// y = R(R(v)·w + b): the normalised value is rounded first. Hugging Face Llama, Mistral, Qwen, T5
+    /// (with f32 weights beside 16-bit activations, theirs stays f32 where this is rounded).
     BeforeWeight,
 }
 
@@ -84,6 +85,10 @@ impl Default for ResidualAdd {
 ///
 /// R rounds to the activation type, to nearest, ties to even. All else is f32. Weight and bias are
 /// arguments of the call and may each be absent.
+///
+/// Where f32's range ends, results are PyTorch's: squares that add up past it make rstd 0, a NaN or an
+/// infinity in a row makes all of LayerNorm's y NaN, and a zero row is NaN where eps is 0. The
+/// [reference](crate::reference) says this in full.
 ///
 /// ```
 /// use warpnorm::{Norm, ResidualAdd, ResidualRounding, WeightRounding};

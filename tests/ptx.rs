@@ -1,0 +1,106 @@
+//! The PTX in this build: what it promises, and which of it a device gets.
+
+use warpnorm::plan::Kernel;
+use warpnorm::ptx::{self, Origin, driver_isa, select};
+use warpnorm::{DType, DeviceFacts, Family, PlanError};
+
+/// The same bits on every GPU: nothing approximate, nothing flushed to zero, no contraction left to the
+/// assembler (it may fuse a `mul` and an `add` that name no rounding).
+#[test]
+fn arithmetic_is_exactly_specified() {
+    for module in ptx::modules() {
+        let name = format!("{}.{}.sm_{}", module.family, module.dtype, module.target);
+        for (line, text) in module.ptx.lines().enumerate() {
+            let instruction = text.trim();
+            for unspecified in [".approx", ".ftz", "mul.f32", "add.f32", "sub.f32", "mad.f32", "div.full"] {
+                assert!(!instruction.contains(unspecified), "{name} line {}: {instruction}", line + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_module_has_its_kernels_for_every_target() {
+    let targets: std::collections::BTreeSet<u32> = ptx::modules().iter().map(|module| module.target).collect();
+    assert!(!targets.is_empty());
+    for family in Family::ALL {
+        for dtype in DType::ALL {
+            for &target in &targets {
+                let module = ptx::modules()
+                    .iter()
+                    .find(|module| {
+                        (module.family, module.dtype, module.target) == (family.name(), dtype.name(), target)
+                    })
+                    .unwrap_or_else(|| panic!("no {family} {dtype} for sm_{target}"));
+                for kernel in Kernel::of_module(family, dtype) {
+                    let entry = format!(".visible .entry {}(", kernel.name());
+                    assert_eq!(module.ptx.matches(&entry).count(), 1, "{entry} in {family} {dtype} sm_{target}");
+                }
+                // A suffixed target would not run on later chips.
+                assert!(module.ptx.contains(&format!(".target sm_{target}\n")), "{family} {dtype} sm_{target}");
+                let (major, minor) = module.isa;
+                assert!(module.ptx.contains(&format!(".version {major}.{minor}\n")), "{family} {dtype} sm_{target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn prebuilt_ptx_runs_on_drivers_from_cuda_12_2() {
+    if ptx::provenance().origin == Origin::Prebuilt {
+        assert!(ptx::modules().iter().all(|module| module.isa <= (8, 2)));
+        for device in DeviceFacts::documented_gpus() {
+            let module = select(Family::RmsNorm, DType::F16, device.compute_capability, Some((12, 2)));
+            assert!(module.is_ok(), "{}: {module:?}", device.name);
+        }
+    }
+}
+
+#[test]
+fn a_device_gets_the_latest_target_that_it_runs() {
+    let target = |device: DeviceFacts| {
+        select(Family::LayerNorm, DType::BF16, device.compute_capability, None).expect("some PTX runs").target
+    };
+    assert_eq!(target(DeviceFacts::t4()), 75);
+    assert_eq!(target(DeviceFacts::a100()), 75);
+    assert_eq!(target(DeviceFacts::l4()), 75);
+    assert_eq!(target(DeviceFacts::h200()), 90);
+    assert_eq!(target(DeviceFacts::b200()), 90);
+}
+
+#[test]
+fn devices_before_turing_are_refused_by_capability() {
+    let error = select(Family::LayerNorm, DType::F32, (7, 0), None).expect_err("no target below 75");
+    assert_eq!(error, PlanError::Capability { capability: (7, 0), targets: "sm_75, sm_90".to_owned() });
+}
+
+#[test]
+fn drivers_too_old_for_the_ptx_are_refused_with_both_versions() {
+    let newest = ptx::modules().iter().map(|module| module.isa).max().expect("modules");
+    let error = select(Family::LayerNorm, DType::F32, (9, 0), Some((11, 8))).expect_err("an old driver");
+    assert_eq!(error, PlanError::Isa { ptx: newest, driver: (11, 8), driver_isa: (7, 8) });
+    let message = error.to_string();
+    assert!(message.contains("CUDA 11.8") && message.contains("ISA 7.8"), "{message}");
+}
+
+/// The PTX ISA manual's release notes say which ISA came with which CUDA release.
+#[test]
+fn driver_versions_map_to_isa_versions_as_released() {
+    let released = [
+        ((11, 0), (7, 0)),
+        ((11, 8), (7, 8)),
+        ((12, 0), (8, 0)),
+        ((12, 2), (8, 2)),
+        ((12, 4), (8, 4)),
+        ((12, 5), (8, 5)),
+        ((12, 6), (8, 5)),
+        ((12, 7), (8, 6)),
+        ((12, 8), (8, 7)),
+        ((12, 9), (8, 8)),
+        ((13, 0), (9, 0)),
+        ((13, 1), (9, 1)),
+    ];
+    for (cuda, isa) in released {
+        assert_eq!(driver_isa(cuda), isa, "CUDA {}.{}", cuda.0, cuda.1);
+    }
+}
