@@ -20,8 +20,9 @@ pub struct Tolerance {
     /// the distance to the exact value, of which correct rounding takes at most 0.5.
     pub max_ulp: f64,
     /// The share of elements that must be the correctly rounded exact value, or the other neighbour of
-    /// a value so close to the middle of two that f32 cannot tell ([`Verdict::undecided`]). Where rows
-    /// are constant, v is 1 but for eps, and a 16-bit weight and bias add up to many such middles.
+    /// a value so close to the middle of two that f32 cannot tell ([`Verdict::undecided`]). Of random
+    /// values one in tens of thousands is; but bf16 has few values, so that one h near a middle comes
+    /// hundreds of times in a row, and in constant rows a 16-bit weight and bias add up to middles.
     ///
     /// [`Verdict::undecided`]: super::Verdict::undecided
     pub correctly_rounded: f64,

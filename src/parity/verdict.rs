@@ -32,8 +32,8 @@ pub struct Verdict {
     /// The share of elements of y that are the correctly rounded exact value; 1 where there are none.
     pub correctly_rounded: f64,
     /// How many of the others are the second nearest value, where the exact value lies so close to the
-    /// middle of the two (half an f32 ULP of the terms) that the last f32 operation may round onto it.
-    /// 16-bit types only.
+    /// middle of the two that f32 cannot tell: within one f32 ULP of the terms, half for the rounding of
+    /// rstd and half for that of the last operation. 16-bit types only.
     pub undecided: usize,
     /// The element of y with the largest error, if any has one.
     pub worst: Option<Worst>,
@@ -146,7 +146,7 @@ fn compare(dtype: DType, tolerance: &Tolerance, got: f64, exact: f64, value: &Va
         return finding(f64::INFINITY, None);
     }
     let middle = right + (got - right) / 2.0;
-    let resolution = ulp(DType::F32, exact.abs().max(value.scale)) / 2.0;
+    let resolution = ulp(DType::F32, exact.abs().max(value.scale));
     let undecided = dtype != DType::F32 && got != right && (exact - middle).abs() <= resolution;
     Finding { undecided, ..finding(error, got.is_finite().then_some(got - exact)) }
 }
