@@ -30,7 +30,7 @@ impl NormOptions {
     /// The norm that these options make of the tensors that are there.
     ///
     /// # Errors
-    /// An option is for a tensor that is not there, or its value is never valid.
+    /// An option would change what a missing tensor does to the result, or its value is never valid.
     pub fn norm(&self, family: Family, input: &NormInput<'_>) -> Result<Norm, ToolError> {
         let needs = |option, given: bool, name: &str, there: bool| {
             if given && !there {
@@ -38,11 +38,11 @@ impl NormOptions {
             }
             Ok(())
         };
+        // Values that do nothing are not refused, nor are roundings: without the tensor that they are
+        // about, either choice gives the same result.
         let (residual, weight) = (input.residual.is_some(), input.weight.is_some());
-        needs("--residual-scale", self.residual_scale.is_some(), "residual", residual)?;
-        needs("--residual-rounding", self.residual_rounding.is_some(), "residual", residual)?;
-        needs("--weight-offset", self.weight_offset.is_some(), "weight", weight)?;
-        needs("--weight-rounding", self.weight_rounding.is_some(), "weight", weight)?;
+        needs("--residual-scale", self.residual_scale.is_some_and(|scale| scale != 1.0), "residual", residual)?;
+        needs("--weight-offset", self.weight_offset.is_some_and(|offset| offset != 0.0), "weight", weight)?;
 
         let mut norm = Norm::new(family, self.eps.unwrap_or(default_eps(family)))
             .with_weight_offset(self.weight_offset.unwrap_or(0.0))
