@@ -68,17 +68,17 @@ norms of the file: tensors `x`, `residual`, `weight`, `bias`, or the same with a
 any number of prefixes; a residual makes an op the add of its name. Exit code 1 where a cell fails.")]
 pub struct ParityArguments {
     /// The ops to compare [default: all]
-    #[arg(long, value_enum, value_delimiter = ',')]
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',')]
     pub op: Vec<GridOp>,
     /// The activation types [default: all]
-    #[arg(long, value_parser = dtype, value_delimiter = ',', conflicts_with = "input")]
+    #[arg(long, value_parser = dtype, num_args = 1.., value_delimiter = ',', conflicts_with = "input")]
     pub dtype: Vec<DType>,
     /// The shapes [default: 7x384, 4x4096, 2x16385]
-    #[arg(long, value_name = "ROWSxHIDDEN", value_delimiter = ',', conflicts_with = "input")]
+    #[arg(long, value_name = "ROWSxHIDDEN", num_args = 1.., value_delimiter = ',', conflicts_with = "input")]
     pub shape: Vec<Shape>,
     /// What the data are like: unit, large-mean, outlier-channel, constant, zeros, denormals,
     /// infinities, nans, extremes [default: unit]
-    #[arg(long, value_parser = values, value_delimiter = ',', conflicts_with = "input")]
+    #[arg(long, value_parser = values, num_args = 1.., value_delimiter = ',', conflicts_with = "input")]
     pub values: Vec<Values>,
     /// The seed of the data [default: 1]
     #[arg(long, value_name = "N", conflicts_with = "input")]

@@ -149,3 +149,19 @@ fn files_that_do_not_fit_are_refused() {
     refused(&[x("a.x", Dtype::F32), x("a.weight", Dtype::F32)], &[], &["`a.weight`", "[2, 4]", "[4]"]);
     refused(&[x("x", Dtype::F32)], &["--eps", "-1"], &["eps is -1"]);
 }
+
+/// Lists may be given in one option or in several, with commas or with spaces.
+#[test]
+fn lists_are_given_as_one_likes() {
+    let table = |arguments: &[&str]| {
+        let all = [&["parity", "--device", "cpu"], arguments].concat();
+        warpnorm(all).passed().stdout
+    };
+    let wanted = table(&["--op", "rms-norm", "layer-norm", "--dtype", "f16", "bf16", "--shape", "2x8", "1x9"]);
+    assert_eq!(wanted.matches(" 2x8 |").count(), wanted.matches(" 1x9 |").count());
+    assert!(wanted.contains(" 2x8 |") && wanted.contains("| layer-norm ") && wanted.contains(" bf16 |"));
+    let commas = ["--op", "rms-norm,layer-norm", "--dtype", "f16,bf16", "--shape", "2x8,1x9"];
+    assert_eq!(table(&commas), wanted);
+    let repeated = ["--op", "rms-norm", "--op", "layer-norm", "--dtype", "f16", "--dtype", "bf16"];
+    assert_eq!(table(&[&repeated[..], &["--shape", "2x8", "--shape", "1x9"]].concat()), wanted);
+}
