@@ -3,7 +3,6 @@
     not(feature = "cuda"),
     doc = "Fused row-normalisation kernels for NVIDIA GPUs; built without the CUDA face."
 )]
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call;
 #[cfg(feature = "cuda")]
