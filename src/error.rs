@@ -158,7 +158,7 @@ pub enum CallError {
     #[error("residual_out is given, but the norm adds no residual")]
     ResidualOut,
     /// Weights of this type do not go with these activations.
-    #[error("{role} is {given} beside {activation} activations, wanted {activation} or f32")]
+    #[error("{role} is {given} beside {activation} activations, wanted {activation}{}", if *.activation == DType::F32 { "" } else { " or f32" })]
     ParameterType {
         /// weight or bias.
         role: Role,

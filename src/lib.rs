@@ -25,5 +25,5 @@ pub use element::{DType, Element, ParameterOf};
 pub use error::{CallError, Error, NormError, PlanError, Role};
 pub use norm::{Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
-/// The largest hidden size, in elements: 2³¹.
-pub const MAX_HIDDEN: usize = 1 << 31;
+/// The largest hidden size, in elements: 2²⁴, up to which the kernels' f32 counts are exact.
+pub const MAX_HIDDEN: usize = 1 << 24;

@@ -1,7 +1,7 @@
 // Sources: where the values h of a row come from.
 //
 // A source loads raw chunks first and computes later. `h` returns what the statistic sees; `output`
-// turns that into what the output is computed from, and `residual` into the new residual stream.
+// turns that into what the output is computed from; `store_residual` writes the new residual stream.
 #pragma once
 
 #include "args.cuh"

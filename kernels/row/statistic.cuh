@@ -39,6 +39,21 @@ __device__ __forceinline__ float two_sum(float a, float b, float& error) {
     return sum;
 }
 
+/// A sum and its error. Past f32's range the sum is infinite and its error no number.
+__device__ __forceinline__ float with_error(float sum, float error) {
+    const float total = sum + error;
+    return total == total ? total : sum;
+}
+
+/// sum / divisor, correctly rounded for the reciprocal given (Markstein's scheme), as long as the sum
+/// is finite: at the very end of the range the estimate overflows where the quotient does not.
+__device__ __forceinline__ float quotient(float sum, float divisor, float reciprocal) {
+    constexpr float LARGEST = 3.40282346638528859812e38f;
+    float estimate = sum * reciprocal;
+    if (isinf(estimate) && !isinf(sum)) estimate = copysignf(LARGEST, sum);
+    return __fmaf_rn(__fmaf_rn(-estimate, divisor, sum), reciprocal, estimate);
+}
+
 /// A count, a mean and a sum of squared deviations, merged as Chan, Golub and LeVeque do.
 ///
 /// The mean is carried as the sum of the values in two floats, sum_hi + sum_lo: merging sums is exact
@@ -75,12 +90,7 @@ struct Moments {
                 count_unscale};
     }
 
-    __device__ __forceinline__ float m2() const {
-        if constexpr (!COMPENSATED) return m2_hi;
-        // Past f32's range m2_hi is infinite and its error no number.
-        const float sum = m2_hi + m2_lo;
-        return sum == sum ? sum : m2_hi;
-    }
+    __device__ __forceinline__ float m2() const { return COMPENSATED ? with_error(m2_hi, m2_lo) : m2_hi; }
 
     /// Adds the moments of elements that come after these. Only the right operand may be empty: of two
     /// lanes, warps or slabs, the earlier one owns at least as many elements.
@@ -161,7 +171,8 @@ struct LayerNorm {
             state.sum_hi = two_sum(sums[0] + sums[2], sums[1] + sums[3], state.sum_lo);
         }
         state.reciprocal = full ? args.count_unscale * (1.0f / GROUP_ELEMENTS) : __frcp_rn(state.count);
-        const float pivot = elements == 0 ? 0.0f : state.sum_hi * state.reciprocal;
+        // A pivot that is off by an ULP would make deviations of an ULP, whose squares may overflow.
+        const float pivot = elements == 0 ? 0.0f : quotient(state.sum_hi, state.count, state.reciprocal);
         float squares[SUMS] = {};
         if (full) {
 #pragma unroll
@@ -188,14 +199,10 @@ struct LayerNorm {
 
     /// Called by all lanes; the first of each segment of `width` lanes holds the row's state.
     static __device__ __forceinline__ Result result(const State& state, unsigned int width, const RowArgs& args) {
-        // Two quotients by Markstein's scheme, correctly rounded for the reciprocal given.
-        const float inverse = args.scaled_hidden_reciprocal;
-        const float estimate = state.sum_hi * inverse;
-        const float high = __fmaf_rn(__fmaf_rn(-estimate, args.scaled_hidden, state.sum_hi), inverse, estimate);
-        const float rest = __fmaf_rn(-high, args.scaled_hidden, state.sum_hi) + state.sum_lo;
-        const float low_estimate = rest * inverse;
-        const float low =
-            __fmaf_rn(__fmaf_rn(-low_estimate, args.scaled_hidden, rest), inverse, low_estimate);
+        const float divisor = args.scaled_hidden;
+        const float high = quotient(state.sum_hi, divisor, args.scaled_hidden_reciprocal);
+        const float rest = __fmaf_rn(-high, divisor, state.sum_hi) + state.sum_lo;
+        const float low = quotient(rest, divisor, args.scaled_hidden_reciprocal);
         Result result;
         // The high part becomes the mean rounded to f32: of a constant row, the constant itself.
         result.mean_hi = high + low;
@@ -218,25 +225,42 @@ struct LayerNorm {
     static __device__ __forceinline__ float mean(const Result& result) { return result.mean_hi + result.mean_lo; }
 };
 
-/// The sum of squares.
+/// The sum of squares. COMPENSATED keeps the rounding errors of the merges too: over the many slabs of
+/// a long row they add up to what f32 outputs would show.
+template <bool COMPENSATED>
 struct SquareSum {
-    float sum;
+    float sum_hi;
+    float sum_lo;  // zero unless COMPENSATED
 
-    using Slot = float;
+    struct Slot {
+        float sum_hi, sum_lo;
+    };
 
-    __device__ __forceinline__ Slot to_slot() const { return sum; }
-    __device__ __forceinline__ SquareSum with(Slot slot) const { return {slot}; }
-    __device__ __forceinline__ SquareSum empty() const { return {0.0f}; }
+    __device__ __forceinline__ Slot to_slot() const { return {sum_hi, sum_lo}; }
+    __device__ __forceinline__ SquareSum with(const Slot& slot) const { return {slot.sum_hi, slot.sum_lo}; }
+    __device__ __forceinline__ SquareSum empty() const { return {0.0f, 0.0f}; }
+
     __device__ __forceinline__ SquareSum shuffled_down(unsigned int distance, unsigned int width) const {
-        return {shuffle_down(sum, distance, width)};
+        return {shuffle_down(sum_hi, distance, width), COMPENSATED ? shuffle_down(sum_lo, distance, width) : 0.0f};
     }
-    __device__ __forceinline__ void merge(const SquareSum& right) { sum += right.sum; }
+
+    __device__ __forceinline__ float sum() const { return COMPENSATED ? with_error(sum_hi, sum_lo) : sum_hi; }
+
+    __device__ __forceinline__ void merge(const SquareSum& right) {
+        if constexpr (COMPENSATED) {
+            float error;
+            sum_hi = two_sum(sum_hi, right.sum_hi, error);
+            sum_lo = (sum_lo + right.sum_lo) + error;
+        } else {
+            sum_hi += right.sum_hi;
+        }
+    }
 };
 
 /// Reciprocal root mean square: y = h·rstd.
 template <class Element>
 struct RmsNorm {
-    using State = SquareSum;
+    using State = SquareSum<Element::IS_F32>;
 
     struct Result {
         float rstd;
@@ -247,11 +271,11 @@ struct RmsNorm {
         float sums[SUMS] = {};
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) sums[e % SUMS] = __fmaf_rn(h.at[e], h.at[e], sums[e % SUMS]);
-        return {total(sums)};
+        return {total(sums), 0.0f};
     }
 
     static __device__ __forceinline__ Result result(const State& state, unsigned int width, const RowArgs& args) {
-        const float rstd = reciprocal_root(__fmaf_rn(state.sum, args.hidden_reciprocal, args.eps));
+        const float rstd = reciprocal_root(__fmaf_rn(state.sum(), args.hidden_reciprocal, args.eps));
         return {from_first_lane(rstd, width)};
     }
 

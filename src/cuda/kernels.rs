@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// There is a module for every family and activation type. Each is loaded when it is first needed,
 /// which compiles PTX for the device and can take a tenth of a second or more; [`warm_up`](Self::warm_up)
 /// does that ahead of time. Dropping the kernels waits for the context's work, which is not allowed while a
-/// stream captures, then unloads the modules.
+/// stream captures, then unloads the modules: graphs that captured their launches are to be dropped first.
 pub struct Kernels {
     context: Arc<CudaContext>,
     facts: DeviceFacts,
@@ -80,6 +80,7 @@ impl Kernels {
 
     /// Loads the modules of these families and activation types, where they are not loaded yet. Call
     /// it before a stream's work is captured into a graph, and before the first request of a server.
+    /// Loading while another thread captures in global mode may end that capture.
     ///
     /// # Errors
     /// [`Error::Plan`] where no PTX of this build runs on the device or driver, [`Error::Cuda`] where

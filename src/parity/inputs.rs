@@ -94,7 +94,7 @@ impl Values {
                 let value = mean + deviation * random.unit();
                 if row.is_multiple_of(2) { value } else { -value }
             }
-            Values::Constant => [1.0, -0.5, 3.7, 1000.0, 0.1][row % 5],
+            Values::Constant => [1.0, -0.5, largest(dtype) / 1e10, 3.7, 0.1, 1000.0][row % 6],
             Values::Zeros => 0.0 * random.sign(),
             Values::Denormals => {
                 let below_normal = (1usize << (dtype.significand_bits() - 1)) - 1;

@@ -21,6 +21,8 @@
 //! semantics, although its precision is not:
 //! - a sum of squares (LayerNorm: of squared deviations) past the largest f32 is infinite, so rstd is 0
 //!   and v is 0 where h is finite; a deviation past the largest f32 is infinite, and its v NaN;
+//! - in LayerNorm rows of values past 2^112, the squares of the mean's own rounding errors are past the
+//!   largest f32 too, so that rstd is 0 even of a constant row; y is the same;
 //! - a square below half the smallest f32 is 0 and vanishes beside eps; with eps 0 and nothing but such
 //!   squares rstd is infinite, v infinite, and NaN where h (LayerNorm: the deviation) is 0.
 //!

@@ -3,7 +3,8 @@
 
 use crate::judge;
 use crate::support::{Failures, case, emulated_devices};
-use warpnorm::host::Placement;
+use warpnorm::emulated::Emulated;
+use warpnorm::host::{Device, Placement};
 use warpnorm::parity::Values;
 use warpnorm::{DType, Family, Norm, ResidualAdd, ResidualRounding};
 
@@ -75,4 +76,19 @@ fn eps_zero_follows_ieee() {
         }
     }
     failures.assert_none();
+}
+
+/// Constant rows at the very end of the range, of groups that are full and of groups that are not: the
+/// mean is the constant, and nothing but the bias is left of y.
+#[test]
+fn constants_at_the_end_of_the_range() {
+    for device in emulated_devices() {
+        for (value, hidden) in [(f32::MAX, 7), (-f32::MAX, 100), (f32::MAX, 777), (3e37, 1000), (-1e34, 16_500)] {
+            let mut case = case((Norm::layer_norm(1e-5), None, None), DType::F32, 1, hidden, Values::Unit, 2);
+            case.x = value.to_le_bytes().repeat(hidden);
+            let output = Emulated::new(device.clone()).run(&case.as_problem(), Placement::default()).expect("runs");
+            assert!(output.y.as_chunks().0.iter().all(|&y| f32::from_le_bytes(y) == 0.0), "{value:e} × {hidden}");
+            assert_eq!(output.mean, Some(vec![value]), "{value:e} × {hidden}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Outputs, Placement, Problem};
 use warpnorm::parity::{Values, judge as judge_output};
 use warpnorm::plan::{EXCHANGE_BYTES, Regime};
-use warpnorm::{Call, DType, DeviceFacts, Family, Norm, RawRows, ResidualAdd, ResidualRounding};
+use warpnorm::{Call, DType, DeviceFacts, Family, MAX_HIDDEN, Norm, RawRows, ResidualAdd, ResidualRounding};
 
 #[test]
 fn one_past_each_regimes_limit() {
@@ -20,16 +20,13 @@ fn one_past_each_regimes_limit() {
                 let mut norm = Norm::new(family, 1e-5);
                 norm.residual = add.then_some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide });
                 let staged_bytes = if add { 4 } else { dtype.size() };
-                let limit = shared / staged_bytes / 8 * 8;
+                // Whole chunks are staged: one element past a full stage needs another chunk.
+                let chunk = 16 / dtype.size();
+                let limit = shared / (chunk * staged_bytes) * chunk;
                 for (hidden, regime) in [(limit, Regime::Staged), (limit + 1, Regime::Reread)] {
                     let case = case((norm, Some(DType::F32), None), dtype, 1, hidden, Values::Unit, 5);
-                    let emulated = Emulated::new(device.clone());
-                    let (_, counted) = emulated.run_counted(&case.as_problem(), Placement::default()).expect("runs");
-                    let (plan, _) = counted.expect("launched");
-                    // A chunk that is not whole takes the room of one that is.
-                    if hidden == limit || staged_bytes * (hidden + 7) / 8 * 8 > shared {
-                        assert_eq!(plan.regime, regime, "{family} {dtype} {hidden}");
-                    }
+                    let plan = case.as_problem().plan(&device).expect("valid").expect("rows to launch");
+                    assert_eq!(plan.regime, regime, "{family} {dtype} {hidden}");
                     judge(&mut failures, &device, &case, Placement::default());
                 }
             }
@@ -46,6 +43,19 @@ fn a_million_elements() {
     {
         for hidden in [1 << 20, (1 << 20) + 3] {
             let case = case((Norm::new(family, 1e-5), Some(dtype), None), dtype, 1, hidden, Values::Unit, 6);
+            judge(&mut failures, &DeviceFacts::h200(), &case, Placement::default());
+        }
+    }
+    failures.assert_none();
+}
+
+/// The longest rows that are taken, where the mean and the sums of a thousand slabs have to hold.
+#[test]
+fn the_largest_hidden_size() {
+    let mut failures = Failures::default();
+    for family in Family::ALL {
+        for hidden in [MAX_HIDDEN, MAX_HIDDEN - 5] {
+            let case = case((Norm::new(family, 1e-5), None, None), DType::F32, 1, hidden, Values::LargeMean, 7);
             judge(&mut failures, &DeviceFacts::h200(), &case, Placement::default());
         }
     }

@@ -381,7 +381,6 @@ impl Destination {
 /// The system's error alone: tempfile adds the path of the temporary file, which says nothing to who
 /// gave another.
 fn without_temporary_path(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|error| error.source());
-    let code = inner.and_then(|inner| inner.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-    code.map_or(error, io::Error::from_raw_os_error)
+    // An error that wraps no other is the system's own and names no path.
+    if error.get_ref().is_some() { io::Error::from(error.kind()) } else { error }
 }

@@ -38,8 +38,7 @@ impl NormOptions {
             }
             Ok(())
         };
-        // Values that do nothing are not refused, nor are roundings: without the tensor that they are
-        // about, either choice gives the same result.
+        // Values that do nothing are not refused, nor are roundings: they say how to compute, not what.
         let (residual, weight) = (input.residual.is_some(), input.weight.is_some());
         needs("--residual-scale", self.residual_scale.is_some_and(|scale| scale != 1.0), "residual", residual)?;
         needs("--weight-offset", self.weight_offset.is_some_and(|offset| offset != 0.0), "weight", weight)?;
