@@ -96,6 +96,17 @@ pub enum FaultKind {
         /// The allocation's name.
         name: String,
     },
+    /// A load, or the reading half of an atomic, of bytes that nothing has written.
+    Uninitialised {
+        /// The access.
+        access: Access,
+        /// The address of the first such byte, as `access.address` counts.
+        byte: u64,
+        /// The allocation's name, or what memory it is.
+        name: String,
+        /// Bytes from the start of the allocation, or of the memory, to that byte.
+        offset: u64,
+    },
     /// An access that the space does not allow.
     InvalidAccess {
         /// The access.
@@ -152,6 +163,12 @@ impl fmt::Display for FaultKind {
             FaultKind::Misaligned { access } => write!(f, "misaligned: {access}"),
             FaultKind::ReadOnly { access, name } => {
                 write!(f, "write to read-only memory: {access}, in `{name}`")
+            }
+            FaultKind::Uninitialised { access, byte, name, offset } => {
+                write!(
+                    f,
+                    "uninitialised: {access}; nothing has written the byte at {byte:#x}, byte {offset} of `{name}`"
+                )
             }
             FaultKind::InvalidAccess { access, reason } => write!(f, "{reason}: {access}"),
             FaultKind::Deadlock { waiting } => {

@@ -4,7 +4,7 @@
 //! of 32 that meet at `shfl.sync`, CTAs that meet at `bar.sync`, clusters that meet at
 //! `barrier.cluster`. An instruction or modifier that it does not know is an error when the text
 //! is parsed, never a guess. An access outside an allocation, a misaligned one, a write to
-//! read-only memory or a divergent barrier ends the launch with a [`Fault`] that names the PTX
+//! read-only memory, a read of bytes that nothing has written or a divergent barrier ends the launch with a [`Fault`] that names the PTX
 //! line, the instruction and the thread.
 //!
 //! ```
@@ -63,6 +63,7 @@ mod module;
 mod parse;
 mod report;
 mod semantics;
+mod written;
 
 pub use error::{LaunchError, ParseError};
 pub use exec::launch::{LaunchConfig, LaunchOptions};

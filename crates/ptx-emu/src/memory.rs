@@ -1,5 +1,6 @@
 //! Device global memory: allocations in a sparse 64-bit address space.
 
+use crate::written::Written;
 use thiserror::Error;
 
 /// First address handed out. Low addresses, null among them, stay unmapped.
@@ -9,8 +10,6 @@ const FIRST_ADDRESS: u64 = 1 << 36;
 const GUARD: u64 = 1 << 32;
 /// Allocations start at multiples of this, as `cudaMalloc`'s do, plus the misalignment asked for.
 const ALIGNMENT: u64 = 256;
-/// What memory holds before anything is written: NaN in every floating-point type.
-pub(crate) const FILL: u8 = 0xff;
 
 /// Why the host could not use a range of device memory.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -30,6 +29,14 @@ pub enum MemoryError {
         /// The address given.
         address: u64,
     },
+    /// The range holds bytes that neither the host nor a kernel has written.
+    #[error("byte {offset} of `{name}` was read by the host, but nothing has written it")]
+    Uninitialised {
+        /// The allocation's name.
+        name: String,
+        /// Bytes from its start to the first byte that was not written.
+        offset: usize,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +44,7 @@ struct Allocation {
     address: u64,
     name: String,
     data: Vec<u8>,
+    written: Written,
     read_only: bool,
     freed: bool,
 }
@@ -50,8 +58,8 @@ impl Allocation {
 /// Global memory of the emulated device.
 ///
 /// Every allocation has its exact length in bytes, with gigabytes of unmapped addresses on each
-/// side; an access by a kernel must lie wholly inside one allocation. Fresh memory holds 0xff
-/// bytes, which read as NaN.
+/// side; an access by a kernel must lie wholly inside one allocation. Fresh memory holds nothing:
+/// reading a byte that nothing has written, by a kernel or by the host, is an error.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// In increasing order of address.
@@ -96,7 +104,10 @@ impl Memory {
         self.allocations.push(Allocation {
             address,
             name: name.to_owned(),
-            data: vec![FILL; bytes],
+            // Zeroed pages come from the system untouched, so a huge allocation costs nothing until
+            // it is written; the zeroes themselves are never seen.
+            data: vec![0; bytes],
+            written: Written::none_of(bytes),
             read_only: false,
             freed: false,
         });
@@ -115,25 +126,33 @@ impl Memory {
         Ok(())
     }
 
-    /// Copies `data` to device memory.
+    /// Copies `data` to device memory, which initialises it.
     ///
     /// # Errors
     /// [`MemoryError::Unmapped`] where the range does not lie inside one allocation.
     pub fn write(&mut self, address: u64, data: &[u8]) -> Result<(), MemoryError> {
         let unmapped = MemoryError::Unmapped { address, bytes: data.len() };
         let (index, offset) = self.find(address, data.len() as u64).ok_or(unmapped)?;
-        self.allocations[index].data[offset..offset + data.len()].copy_from_slice(data);
+        let allocation = &mut self.allocations[index];
+        allocation.data[offset..offset + data.len()].copy_from_slice(data);
+        allocation.written.insert(offset..offset + data.len());
         Ok(())
     }
 
     /// Copies device memory to `data`.
     ///
     /// # Errors
-    /// [`MemoryError::Unmapped`] where the range does not lie inside one allocation.
+    /// [`MemoryError::Unmapped`] where the range does not lie inside one allocation,
+    /// [`MemoryError::Uninitialised`] where nothing has written some byte of it; `data` is then
+    /// unchanged. A host that wants to see which bytes a kernel left alone writes a pattern first.
     pub fn read(&self, address: u64, data: &mut [u8]) -> Result<(), MemoryError> {
         let unmapped = MemoryError::Unmapped { address, bytes: data.len() };
         let (index, offset) = self.find(address, data.len() as u64).ok_or(unmapped)?;
-        data.copy_from_slice(&self.allocations[index].data[offset..offset + data.len()]);
+        let allocation = &self.allocations[index];
+        if let Some(offset) = allocation.written.first_missing(offset..offset + data.len()) {
+            return Err(MemoryError::Uninitialised { name: allocation.name.clone(), offset });
+        }
+        data.copy_from_slice(&allocation.data[offset..offset + data.len()]);
         Ok(())
     }
 
@@ -186,6 +205,15 @@ impl Memory {
 
     pub(crate) fn data_mut(&mut self, index: usize) -> &mut [u8] {
         &mut self.allocations[index].data
+    }
+
+    /// Which bytes of an allocation have been written.
+    pub(crate) fn written(&self, index: usize) -> &Written {
+        &self.allocations[index].written
+    }
+
+    pub(crate) fn written_mut(&mut self, index: usize) -> &mut Written {
+        &mut self.allocations[index].written
     }
 
     /// The allocation closest to an address, for messages.
@@ -243,6 +271,20 @@ mod tests {
         assert_eq!(back, [3, 4]);
         let error = memory.write(a + 1, &[0; 4]).unwrap_err();
         assert_eq!(error, MemoryError::Unmapped { address: a + 1, bytes: 4 });
+    }
+
+    #[test]
+    fn the_host_reads_only_what_was_written() {
+        let mut memory = Memory::new();
+        let a = memory.allocate("a", 8);
+        memory.write(a, &[1, 2, 3]).unwrap();
+        let mut back = [9; 4];
+        let error = memory.read(a, &mut back).unwrap_err();
+        assert_eq!(error, MemoryError::Uninitialised { name: "a".to_owned(), offset: 3 });
+        assert_eq!(back, [9; 4]);
+        memory.read(a, &mut back[..3]).unwrap();
+        assert_eq!(back, [1, 2, 3, 9]);
+        memory.read(a + 8, &mut []).unwrap();
     }
 
     #[test]

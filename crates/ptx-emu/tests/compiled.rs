@@ -42,7 +42,7 @@ fn rms_norm_of_f16_rows() {
         let mut memory = Memory::new();
         let x_at = upload(&mut memory, "x", &bytes(&x, f16::to_le_bytes));
         memory.set_read_only(x_at, true).expect("a live allocation");
-        let y_at = memory.allocate("y", rows * stride * 2);
+        let y_at = upload(&mut memory, "y", &vec![0xff; rows * stride * 2]);
         let w_at = upload(&mut memory, "weight", &bytes(&weight, f32::to_le_bytes));
         let mut args = bytes(&[x_at, y_at, w_at, rows as u64, (stride / 8) as u64], u64::to_le_bytes);
         args.extend((hidden as u32).to_le_bytes());

@@ -25,6 +25,7 @@ fn access(access: &str, scale: u32, shift: i64, read_only: bool) -> Fault {
     let text = program(".param .u64 data", &body) + ".file 1 \"kernel.cu\"\n";
     let mut memory = Memory::new();
     let data = memory.allocate("data", 64 * 4);
+    memory.write(data, &[0; 64 * 4]).expect("live");
     memory.set_read_only(data, read_only).expect("live");
     fault(launch(&text, &LaunchConfig::linear(2, 64), &[&data.to_le_bytes()], &mut memory))
 }
@@ -91,6 +92,7 @@ fn use_after_free() {
     let text = program(".param .u64 data", "ld.param.u64 %rd0, [data];\nld.global.u32 %r0, [%rd0];");
     let mut memory = Memory::new();
     let data = memory.allocate("data", 4);
+    memory.write(data, &[0; 4]).expect("live");
     launch(&text, &LaunchConfig::linear(1, 1), &[&data.to_le_bytes()], &mut memory).expect("live memory");
     memory.free(data).expect("live");
     let fault = fault(launch(&text, &LaunchConfig::linear(1, 1), &[&data.to_le_bytes()], &mut memory));

@@ -219,6 +219,7 @@ fn traffic_is_counted() {
                 st.global.u32 [%rd4], %r1;\nsetp.lt.u32 %p0, %r0, 3;\n@%p0 ld.global.u16 %h0, [%rd4];";
     let mut memory = Memory::new();
     let input = memory.allocate("in", 512);
+    memory.write(input, &[0; 512]).expect("inside");
     let out = memory.allocate_misaligned("out", 128, 8);
     let text = program(".param .u64 in, .param .u64 out", body);
     let report = launch(&text, &WARP, &[&input.to_le_bytes(), &out.to_le_bytes()], &mut memory).expect("runs");

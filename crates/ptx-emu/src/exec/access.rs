@@ -24,6 +24,18 @@ pub(crate) enum Region {
     Param,
 }
 
+impl Region {
+    pub(super) fn space(self) -> Space {
+        match self {
+            Region::Global(_) => Space::Global,
+            Region::Shared(_) => Space::Shared,
+            Region::Local => Space::Local,
+            Region::Const => Space::Const,
+            Region::Param => Space::Param,
+        }
+    }
+}
+
 /// Where the bytes of each lane live.
 pub(crate) struct Placement {
     pub region: [Region; LANES],
@@ -37,6 +49,17 @@ pub(crate) struct LastHit {
     bytes: u64,
     index: usize,
     read_only: bool,
+    /// Whether every byte has been written.
+    whole: bool,
+}
+
+impl LastHit {
+    /// Records how the allocation of an index stands, if it is this one.
+    pub(super) fn update(&mut self, index: usize, whole: bool) {
+        if self.index == index {
+            self.whole = whole;
+        }
+    }
 }
 
 /// An instruction's access to memory, the same for all lanes but for the address.
@@ -49,16 +72,6 @@ pub(crate) struct Request {
 }
 
 const WINDOW_MASK: u64 = 0xffff_ffff_0000_0000;
-
-fn space_of(region: Region) -> Space {
-    match region {
-        Region::Global(_) => Space::Global,
-        Region::Shared(_) => Space::Shared,
-        Region::Local => Space::Local,
-        Region::Const => Space::Const,
-        Region::Param => Space::Param,
-    }
-}
 
 /// The addresses of all lanes.
 pub(crate) fn addresses(warp: &Warp, operand: AddressOperand, space: StateSpace) -> [u64; LANES] {
@@ -86,10 +99,11 @@ pub(crate) fn addresses(warp: &Warp, operand: AddressOperand, space: StateSpace)
 
 impl Machine<'_> {
     /// Checks the access of every lane in the mask, counts it, and says where its bytes live.
-    pub(crate) fn place(&mut self, warp: &Warp, request: Request, addresses: &[u64; LANES]) -> Outcome<Placement> {
+    pub(crate) fn place(&mut self, warp: &mut Warp, request: Request, addresses: &[u64; LANES]) -> Outcome<Placement> {
         let mut placement = Placement { region: [Region::Param; LANES], offset: [0; LANES] };
         if request.space == StateSpace::Global {
-            self.place_global(warp, request, addresses, &mut placement)?;
+            let partial = self.place_global(warp, request, addresses, &mut placement)?;
+            self.check_written(warp, Request { mask: partial, ..request }, addresses, &placement)?;
             self.count_global(request, addresses, request.mask);
             return Ok(placement);
         }
@@ -105,6 +119,7 @@ impl Machine<'_> {
                 Region::Const | Region::Param => {}
             }
         }
+        self.check_written(warp, request, addresses, &placement)?;
         if global != 0 {
             self.count_global(request, addresses, global);
         }
@@ -119,13 +134,15 @@ impl Machine<'_> {
         Ok(placement)
     }
 
+    /// Returns the lanes whose allocations may hold bytes that nothing has written.
     fn place_global(
         &mut self,
         warp: &Warp,
         request: Request,
         addresses: &[u64; LANES],
         placement: &mut Placement,
-    ) -> Outcome<()> {
+    ) -> Outcome<u32> {
+        let mut partial = 0;
         let bytes = u64::from(request.bytes);
         let loads = request.kind == AccessKind::Load;
         for lane in lanes_of(request.mask) {
@@ -140,10 +157,11 @@ impl Machine<'_> {
             } else {
                 self.place_lane(warp, request, address, lane)?
             };
+            partial |= u32::from(!self.last_hit.whole) << lane;
             placement.region[lane] = region;
             placement.offset[lane] = offset;
         }
-        Ok(())
+        Ok(partial)
     }
 
     /// Checks one lane's access.
@@ -165,7 +183,7 @@ impl Machine<'_> {
                 _ => (Region::Global(0), address),
             },
         };
-        let access = Access { space: space_of(region), kind: request.kind, address, bytes: request.bytes };
+        let access = Access { space: region.space(), kind: request.kind, address, bytes: request.bytes };
         let bytes = u64::from(request.bytes);
         if offset & (bytes - 1) != 0 {
             return Err(self.fault(warp, 1 << lane, FaultKind::Misaligned { access }));
@@ -182,7 +200,8 @@ impl Machine<'_> {
                     }
                     let (start, bytes) = self.memory.extent(index);
                     let read_only = self.memory.is_read_only(index);
-                    self.last_hit = LastHit { start, bytes, index, read_only };
+                    let whole = self.memory.written(index).is_whole();
+                    self.last_hit = LastHit { start, bytes, index, read_only, whole };
                     Some((Region::Global(index), offset))
                 }
                 None => None,
@@ -195,7 +214,7 @@ impl Machine<'_> {
                 .then(|| (region, offset as usize + lane * self.kernel.local_bytes as usize)),
             Region::Const | Region::Param => {
                 if writes {
-                    let name = space_of(region).to_string();
+                    let name = region.space().to_string();
                     let kind = FaultKind::ReadOnly { access, name };
                     return Err(self.fault(warp, 1 << lane, kind));
                 }
@@ -248,6 +267,10 @@ impl Machine<'_> {
         Err(self.fault(warp, 1 << lane, FaultKind::InvalidAccess { access, reason }))
     }
 
+    pub(super) fn shared_name(&self, warp: &Warp, cta: usize) -> String {
+        if cta == warp.cta { "shared memory".to_owned() } else { format!("shared memory of CTA rank {cta}") }
+    }
+
     fn nearest(&self, warp: &Warp, region: Region, offset: u64) -> Option<Nearest> {
         let of = |name: String, address: u64, bytes: u64| Nearest {
             name,
@@ -258,14 +281,7 @@ impl Machine<'_> {
         };
         match region {
             Region::Global(_) => self.memory.nearest(offset),
-            Region::Shared(cta) => {
-                let name = if cta == warp.cta {
-                    "shared memory".to_owned()
-                } else {
-                    format!("shared memory of CTA rank {cta}")
-                };
-                Some(of(name, 0, self.ctas[cta].shared.len() as u64))
-            }
+            Region::Shared(cta) => Some(of(self.shared_name(warp, cta), 0, self.ctas[cta].shared.len() as u64)),
             Region::Local => Some(of("local memory".to_owned(), 0, self.kernel.local_bytes)),
             Region::Param => self
                 .kernel

@@ -6,9 +6,10 @@ use super::warp::{Warp, lanes_in_warp};
 use super::{Cta, Machine, clear_registers, thread_coordinates};
 use crate::error::LaunchError;
 use crate::ir::{Kernel, Preset, SHARED_WINDOW, Special};
-use crate::memory::{FILL, Memory};
+use crate::memory::Memory;
 use crate::module::Module;
 use crate::report::LaunchReport;
+use crate::written::ByteSet;
 
 /// The most threads a CTA may have.
 const MAX_THREADS: u64 = 1024;
@@ -264,7 +265,8 @@ fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), Laun
     machine.ctas = (0..cluster_size)
         .map(|_| Cta {
             id: [0; 3],
-            shared: vec![FILL; presets.total_shared as usize],
+            shared: vec![0; presets.total_shared as usize],
+            written: ByteSet::new(presets.total_shared as usize),
             live_threads: 0,
             barriers: [BarrierState::default(); super::barrier::COUNT],
         })
@@ -288,7 +290,7 @@ fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), Laun
         for (rank, cta) in machine.ctas.iter_mut().enumerate() {
             let inside = thread_coordinates(rank as u32, cluster);
             cta.id = std::array::from_fn(|axis| origin[axis] as u32 * cluster[axis] + inside[axis]);
-            cta.shared.fill(FILL);
+            cta.written.clear();
             cta.live_threads = threads;
             cta.barriers.fill(BarrierState::default());
         }
@@ -304,7 +306,6 @@ fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), Laun
                 let values = presets.values(*preset, cta, warp.index);
                 warp.registers.w64[*index as usize] = values;
             }
-            warp.local.fill(FILL);
             warp.restart(lanes_in_warp(threads, warp.index));
             debug_assert!(lanes_of(warp.live).count() > 0);
         }

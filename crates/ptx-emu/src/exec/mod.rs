@@ -2,6 +2,7 @@
 
 mod access;
 mod barrier;
+mod defined;
 mod exchange;
 pub(crate) mod launch;
 pub(crate) mod registers;
@@ -12,6 +13,7 @@ use crate::fault::{Fault, FaultKind, SourceLine};
 use crate::ir::{Kernel, Op};
 use crate::memory::Memory;
 use crate::report::LaunchReport;
+use crate::written::ByteSet;
 use access::LastHit;
 use barrier::{BarrierState, ClusterBarrier};
 use registers::{Registers, lanes_of};
@@ -25,6 +27,8 @@ const TIME_SLICE: u32 = 1 << 16;
 pub(crate) struct Cta {
     pub id: [u32; 3],
     pub shared: Vec<u8>,
+    /// Which bytes of `shared` have been written.
+    pub written: ByteSet,
     pub live_threads: u32,
     pub barriers: [BarrierState; barrier::COUNT],
 }

@@ -1,6 +1,7 @@
 //! A warp: registers, and the groups of lanes that run or wait together.
 
 use super::registers::{FULL, LANES, Registers};
+use crate::written::ByteSet;
 
 /// Why a group of lanes does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(crate) struct Warp {
     pub registers: Registers,
     /// Local memory, one frame after another.
     pub local: Vec<u8>,
+    /// Which bytes of `local` have been written.
+    pub local_written: ByteSet,
     /// Lanes that have not exited.
     pub live: u32,
     pub pc: u32,
@@ -52,7 +55,7 @@ pub(crate) struct Warp {
 }
 
 impl Warp {
-    /// Makes all of `live` start at the kernel's first instruction.
+    /// Makes all of `live` start at the kernel's first instruction, with nothing in local memory.
     pub(crate) fn restart(&mut self, live: u32) {
         self.live = live;
         self.pc = 0;
@@ -61,6 +64,7 @@ impl Warp {
         self.horizon = u32::MAX;
         self.pinned = false;
         self.cluster_arrived = 0;
+        self.local_written.clear();
     }
 
     fn update_horizon(&mut self) {
@@ -192,6 +196,7 @@ impl Warp {
             index,
             registers,
             local: vec![0; local],
+            local_written: ByteSet::new(local),
             live: 0,
             pc: 0,
             active: 0,

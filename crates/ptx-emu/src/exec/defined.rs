@@ -1,0 +1,105 @@
+//! Reads of bytes that nothing has written.
+
+use super::access::{Placement, Region, Request};
+use super::registers::{LANES, lanes_of};
+use super::warp::Warp;
+use super::{Machine, Outcome};
+use crate::fault::{Access, AccessKind, Fault, FaultKind};
+use std::ops::Range;
+
+impl Machine<'_> {
+    /// For the lanes of the request: that what they read has been written, and that what they
+    /// write now is.
+    ///
+    /// Neighbouring lanes with neighbouring bytes are taken together.
+    pub(super) fn check_written(
+        &mut self,
+        warp: &mut Warp,
+        request: Request,
+        addresses: &[u64; LANES],
+        placement: &Placement,
+    ) -> Outcome<()> {
+        let bytes = request.bytes as usize;
+        let mut left = request.mask;
+        while left != 0 {
+            let first = left.trailing_zeros() as usize;
+            let region = placement.region[first];
+            let start = placement.offset[first];
+            let mut end = start + bytes;
+            left &= left - 1;
+            // Frames of local memory adjoin, but are not one memory.
+            while left != 0 && region != Region::Local {
+                let lane = left.trailing_zeros() as usize;
+                if placement.region[lane] != region || placement.offset[lane] != end {
+                    break;
+                }
+                end += bytes;
+                left &= left - 1;
+            }
+            if request.kind != AccessKind::Store
+                && let Some(missing) = self.first_unwritten(warp, region, start..end)
+            {
+                return Err(self.uninitialised(warp, request, addresses, placement, region, missing));
+            }
+            if request.kind != AccessKind::Load {
+                self.mark_written(warp, region, start..end);
+            }
+        }
+        Ok(())
+    }
+
+    fn first_unwritten(&self, warp: &Warp, region: Region, range: Range<usize>) -> Option<usize> {
+        match region {
+            Region::Global(index) => self.memory.written(index).first_missing(range),
+            Region::Shared(cta) => self.ctas[cta].written.first_missing(range),
+            Region::Local => warp.local_written.first_missing(range),
+            Region::Const | Region::Param => None,
+        }
+    }
+
+    fn mark_written(&mut self, warp: &mut Warp, region: Region, range: Range<usize>) {
+        match region {
+            Region::Global(index) => {
+                let written = self.memory.written_mut(index);
+                written.insert(range);
+                self.last_hit.update(index, written.is_whole());
+            }
+            Region::Shared(cta) => {
+                self.ctas[cta].written.insert(range);
+            }
+            Region::Local => {
+                warp.local_written.insert(range);
+            }
+            Region::Const | Region::Param => {}
+        }
+    }
+
+    /// The fault of the first lane that reads the byte at `missing`.
+    fn uninitialised(
+        &self,
+        warp: &Warp,
+        request: Request,
+        addresses: &[u64; LANES],
+        placement: &Placement,
+        region: Region,
+        missing: usize,
+    ) -> Box<Fault> {
+        let reads = |lane: &usize| {
+            let start = placement.offset[*lane];
+            placement.region[*lane] == region && (start..start + request.bytes as usize).contains(&missing)
+        };
+        let lane = lanes_of(request.mask).find(reads).unwrap_or(0);
+        let address = addresses[lane];
+        let access = Access { space: region.space(), kind: request.kind, address, bytes: request.bytes };
+        let (name, frame) = match region {
+            Region::Global(index) => (self.memory.name(index).to_owned(), 0),
+            Region::Shared(cta) => (self.shared_name(warp, cta), 0),
+            Region::Local | Region::Const | Region::Param => {
+                ("local memory".to_owned(), lane * self.kernel.local_bytes as usize)
+            }
+        };
+        let byte = address + (missing - placement.offset[lane]) as u64;
+        let kind = FaultKind::Uninitialised { access, byte, name, offset: (missing - frame) as u64 };
+        self.fault(warp, 1 << lane, kind)
+    }
+}
