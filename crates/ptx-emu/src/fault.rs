@@ -73,6 +73,32 @@ impl fmt::Display for Access {
     }
 }
 
+/// One of the two accesses of a race.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaceAccess {
+    /// Load, store or atomic.
+    pub kind: AccessKind,
+    /// `%tid` of the thread.
+    pub thread: [u32; 3],
+    /// Line of the PTX text, from 1.
+    pub ptx_line: u32,
+    /// Line of the CUDA source, where known.
+    pub source: Option<SourceLine>,
+    /// The instruction's text.
+    pub instruction: String,
+}
+
+impl fmt::Display for RaceAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RaceAccess { kind, thread, ptx_line, source, instruction } = self;
+        write!(f, "{kind} by thread {thread:?} at PTX line {ptx_line} `{instruction}`")?;
+        match source {
+            Some(SourceLine { file, line }) => write!(f, " ({file}:{line})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,6 +132,18 @@ pub enum FaultKind {
         name: String,
         /// Bytes from the start of the allocation, or of the memory, to that byte.
         offset: u64,
+    },
+    /// Two threads of a CTA touched the same bytes of its shared memory, at least one of them
+    /// writing, and nothing orders the one before the other.
+    Race {
+        /// The access that happened to run first.
+        first: RaceAccess,
+        /// The access that happened to run second.
+        second: RaceAccess,
+        /// Address in shared memory of the first byte that both touch.
+        address: u64,
+        /// Bytes from there that both touch; there may be more.
+        bytes: u32,
     },
     /// An access that the space does not allow.
     InvalidAccess {
@@ -169,6 +207,9 @@ impl fmt::Display for FaultKind {
                     f,
                     "uninitialised: {access}; nothing has written the byte at {byte:#x}, byte {offset} of `{name}`"
                 )
+            }
+            FaultKind::Race { first, second, address, bytes } => {
+                write!(f, "race on {bytes} bytes at shared address {address:#x}: {first}, then {second}")
             }
             FaultKind::InvalidAccess { access, reason } => write!(f, "{reason}: {access}"),
             FaultKind::Deadlock { waiting } => {

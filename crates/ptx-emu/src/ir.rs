@@ -38,10 +38,23 @@ pub(crate) struct AddressOperand {
 /// One element of a load's destination: `None` discards it.
 pub(crate) type LoadDest = Option<AnyReg>;
 
+/// What an access promises to other threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ordering {
+    /// Nothing.
+    #[default]
+    Weak,
+    /// To race with no other strong access (`.volatile`, `.relaxed`, atomics).
+    Relaxed,
+    /// To order the accesses around it, too (`.acquire`, `.release`).
+    Synchronises,
+}
+
 /// A load of one or more elements.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub space: StateSpace,
+    pub ordering: Ordering,
     pub address: AddressOperand,
     pub element_bytes: u32,
     pub signed: bool,
@@ -52,6 +65,7 @@ pub(crate) struct Load {
 #[derive(Debug)]
 pub(crate) struct Store {
     pub space: StateSpace,
+    pub ordering: Ordering,
     pub address: AddressOperand,
     pub element_bytes: u32,
     pub sources: Vec<AnyReg>,
@@ -63,6 +77,7 @@ pub(crate) type AtomicFn = Box<dyn Fn(u64, u64, u64) -> u64 + Send + Sync>;
 /// An atomic read-modify-write of one or more elements.
 pub(crate) struct Atomic {
     pub space: StateSpace,
+    pub ordering: Ordering,
     pub address: AddressOperand,
     pub element_bytes: u32,
     pub dests: Vec<LoadDest>,
@@ -157,6 +172,7 @@ pub(crate) struct CtaBarrier {
 pub(crate) enum Op {
     Alu(Alu),
     Nop,
+    Fence,
     Load(Box<Load>),
     Store(Box<Store>),
     Atomic(Box<Atomic>),

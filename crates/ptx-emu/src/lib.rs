@@ -4,7 +4,7 @@
 //! of 32 that meet at `shfl.sync`, CTAs that meet at `bar.sync`, clusters that meet at
 //! `barrier.cluster`. An instruction or modifier that it does not know is an error when the text
 //! is parsed, never a guess. An access outside an allocation, a misaligned one, a write to
-//! read-only memory, a read of bytes that nothing has written or a divergent barrier ends the launch with a [`Fault`] that names the PTX
+//! read-only memory, a read of bytes that nothing has written, a race on shared memory or a divergent barrier ends the launch with a [`Fault`] that names the PTX
 //! line, the instruction and the thread.
 //!
 //! ```
@@ -67,7 +67,7 @@ mod written;
 
 pub use error::{LaunchError, ParseError};
 pub use exec::launch::{LaunchConfig, LaunchOptions};
-pub use fault::{Access, AccessKind, Fault, FaultKind, SourceLine, Space};
+pub use fault::{Access, AccessKind, Fault, FaultKind, RaceAccess, SourceLine, Space};
 pub use ir::Kernel;
 pub use memory::{Memory, MemoryError, Nearest};
 pub use module::Module;

@@ -68,7 +68,7 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     /// Fences, and the dependence between launches: threads run one after another, and so do
-    /// launches, so these have nothing left to do.
+    /// launches, so these have nothing left to do but to tell the search for races.
     pub(super) fn ordering(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
         let known: &[&str] = match inst.opcode {
             "membar" => &["cta", "gl", "sys", "gpu"],
@@ -80,7 +80,7 @@ impl<'a> Decoder<'_, 'a> {
         for name in known {
             mods.take(name);
         }
-        Ok(Op::Nop)
+        Ok(if matches!(inst.opcode, "membar" | "fence") { Op::Fence } else { Op::Nop })
     }
 
     /// Decodes a call by decoding the function's body in its place.

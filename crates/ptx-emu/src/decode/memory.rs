@@ -5,7 +5,7 @@ use super::operand::Width;
 use super::types::{Modifiers, Type};
 use crate::error::ParseError;
 use crate::exec::registers::AnyReg;
-use crate::ir::{Atomic, AtomicFn, Load, Op, StateSpace, Store};
+use crate::ir::{Atomic, AtomicFn, Load, Op, Ordering, StateSpace, Store};
 use crate::parse::ast::{Instruction, Operand};
 use crate::semantics::float::{canonical32, canonical64, flush32};
 use crate::semantics::small::{BF16, F16};
@@ -25,7 +25,7 @@ fn state_space(name: &str) -> Option<StateSpace> {
 }
 
 /// Modifiers that say how to cache or order an access: with threads that run one after another,
-/// every order they ask for is kept.
+/// every order they ask for is kept. Only the search for races tells them apart.
 fn is_hint(name: &str) -> bool {
     matches!(
         name,
@@ -62,9 +62,28 @@ fn is_hint(name: &str) -> bool {
     )
 }
 
+/// Takes all hints, and says what those among them that order the access ask for.
+fn take_hints(mods: &mut Modifiers<'_>) -> Ordering {
+    let mut ordering = Ordering::Weak;
+    let hint = |name: &str| {
+        is_hint(name).then_some(match name {
+            "volatile" | "relaxed" | "mmio" => Ordering::Relaxed,
+            "acquire" | "release" | "acq_rel" => Ordering::Synchronises,
+            _ => Ordering::Weak,
+        })
+    };
+    while let Some(asked) = mods.take_map(hint) {
+        if asked != Ordering::Weak {
+            ordering = asked;
+        }
+    }
+    ordering
+}
+
 /// The modifiers that loads and stores share.
 struct Modified {
     space: StateSpace,
+    ordering: Ordering,
     ty: Type,
     count: usize,
     /// Whether a cache policy follows the other operands.
@@ -77,7 +96,7 @@ fn access(inst: &Instruction<'_>, mods: &mut Modifiers<'_>) -> Result<Modified, 
         return Err(inst.operand_error("memory does not hold this type"));
     }
     let policy = mods.take("L2::cache_hint");
-    while mods.take_map(|name| is_hint(name).then_some(())).is_some() {}
+    let ordering = take_hints(mods);
     let space = mods.take_map(state_space).unwrap_or(StateSpace::Generic);
     let count = mods
         .take_map(|name| match name {
@@ -90,7 +109,7 @@ fn access(inst: &Instruction<'_>, mods: &mut Modifiers<'_>) -> Result<Modified, 
     if count * ty.bytes() as usize > 16 {
         return Err(inst.unsupported("an access of more than 16 bytes"));
     }
-    Ok(Modified { space, ty, count, policy })
+    Ok(Modified { space, ordering, ty, count, policy })
 }
 
 impl<'a> Decoder<'_, 'a> {
@@ -119,7 +138,7 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     pub(super) fn load(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        let Modified { space, ty, count, policy } = access(inst, mods)?;
+        let Modified { space, ordering, ty, count, policy } = access(inst, mods)?;
         self.check_policy(inst, policy, 2)?;
         let (address, space) = self.address(inst, 1, space)?;
         let elements = Self::elements(inst, self.operand(inst, 0)?, count)?;
@@ -128,15 +147,15 @@ impl<'a> Decoder<'_, 'a> {
             .map(|element| self.dest_or_sink(inst, element, ty, Width::AtLeast))
             .collect::<Result<_, _>>()?;
         let (element_bytes, signed) = (ty.bytes(), ty.is_signed());
-        Ok(Op::Load(Box::new(Load { space, address, element_bytes, signed, dests })))
+        Ok(Op::Load(Box::new(Load { space, ordering, address, element_bytes, signed, dests })))
     }
 
     pub(super) fn store(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        let Modified { space, ty, count, policy } = access(inst, mods)?;
+        let Modified { space, ordering, ty, count, policy } = access(inst, mods)?;
         self.check_policy(inst, policy, 2)?;
         let (address, space) = self.address(inst, 0, space)?;
         let sources = self.value_operands(inst, 1, ty, count)?;
-        Ok(Op::Store(Box::new(Store { space, address, element_bytes: ty.bytes(), sources })))
+        Ok(Op::Store(Box::new(Store { space, ordering, address, element_bytes: ty.bytes(), sources })))
     }
 
     fn value_operands(
@@ -177,7 +196,10 @@ impl<'a> Decoder<'_, 'a> {
         if count > 1 && (ty != Type::F32 || operation != "add") {
             return Err(inst.unsupported("this vector atomic"));
         }
-        while mods.take_map(|name| is_hint(name).then_some(())).is_some() {}
+        let ordering = match take_hints(mods) {
+            Ordering::Weak => Ordering::Relaxed,
+            ordering => ordering,
+        };
         let space = mods.take_map(state_space).unwrap_or(StateSpace::Generic);
         let first = usize::from(returns);
         let cas = operation == "cas";
@@ -208,7 +230,7 @@ impl<'a> Decoder<'_, 'a> {
             None
         };
         let element_bytes = ty.bytes();
-        Ok(Op::Atomic(Box::new(Atomic { space, address, element_bytes, dests, operands, swap, update })))
+        Ok(Op::Atomic(Box::new(Atomic { space, ordering, address, element_bytes, dests, operands, swap, update })))
     }
 
     /// Prefetches and cache policies, which change no value.

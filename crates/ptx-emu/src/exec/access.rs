@@ -40,6 +40,8 @@ impl Region {
 pub(crate) struct Placement {
     pub region: [Region; LANES],
     pub offset: [usize; LANES],
+    /// Whether any of them live in shared memory.
+    pub shared: bool,
 }
 
 /// The allocation of global memory that was hit last.
@@ -100,7 +102,7 @@ pub(crate) fn addresses(warp: &Warp, operand: AddressOperand, space: StateSpace)
 impl Machine<'_> {
     /// Checks the access of every lane in the mask, counts it, and says where its bytes live.
     pub(crate) fn place(&mut self, warp: &mut Warp, request: Request, addresses: &[u64; LANES]) -> Outcome<Placement> {
-        let mut placement = Placement { region: [Region::Param; LANES], offset: [0; LANES] };
+        let mut placement = Placement { region: [Region::Param; LANES], offset: [0; LANES], shared: false };
         if request.space == StateSpace::Global {
             let partial = self.place_global(warp, request, addresses, &mut placement)?;
             self.check_written(warp, Request { mask: partial, ..request }, addresses, &placement)?;
@@ -123,6 +125,7 @@ impl Machine<'_> {
         if global != 0 {
             self.count_global(request, addresses, global);
         }
+        placement.shared = shared;
         if shared {
             *match request.kind {
                 AccessKind::Load => &mut self.report.shared_loads,

@@ -108,6 +108,10 @@ impl Machine<'_> {
         }
         let generation = state.generation;
         let completed = state.complete_if_due(cta.live_threads);
+        if completed {
+            // Every access before an arrival lies before this, every access after a wait behind.
+            cta.races.order_all();
+        }
         self.report.cta_barriers += u64::from(completed);
         if !barrier.waits {
             warp.pc += 1;
@@ -189,6 +193,7 @@ impl Machine<'_> {
         let barrier = &mut self.cluster_barrier;
         if barrier.arrived > 0 && barrier.arrived >= live {
             *barrier = ClusterBarrier { arrived: 0, phase: barrier.phase + 1 };
+            self.ctas.iter_mut().for_each(|cta| cta.races.order_all());
             self.report.cluster_barriers += 1;
         }
     }
@@ -221,7 +226,10 @@ impl Machine<'_> {
         let cta = &mut self.ctas[warp.cta];
         cta.live_threads -= mask.count_ones();
         for barrier in &mut cta.barriers {
-            self.report.cta_barriers += u64::from(barrier.complete_if_due(cta.live_threads));
+            if barrier.complete_if_due(cta.live_threads) {
+                cta.races.order_all();
+                self.report.cta_barriers += 1;
+            }
         }
         let pending = lanes_of(mask & warp.cluster_arrived)
             .filter(|lane| warp.cluster_phase[*lane] == self.cluster_barrier.phase)

@@ -1,6 +1,7 @@
 //! Validating a launch, and running its clusters one after another.
 
 use super::barrier::BarrierState;
+use super::race::Races;
 use super::registers::{LANES, Registers, lanes_of};
 use super::warp::{Warp, lanes_in_warp};
 use super::{Cta, Machine, clear_registers, thread_coordinates};
@@ -267,6 +268,7 @@ fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), Laun
             id: [0; 3],
             shared: vec![0; presets.total_shared as usize],
             written: ByteSet::new(presets.total_shared as usize),
+            races: Races::new(kernel, presets.total_shared as usize),
             live_threads: 0,
             barriers: [BarrierState::default(); super::barrier::COUNT],
         })
@@ -291,6 +293,7 @@ fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), Laun
             let inside = thread_coordinates(rank as u32, cluster);
             cta.id = std::array::from_fn(|axis| origin[axis] as u32 * cluster[axis] + inside[axis]);
             cta.written.clear();
+            cta.races.order_all();
             cta.live_threads = threads;
             cta.barriers.fill(BarrierState::default());
         }

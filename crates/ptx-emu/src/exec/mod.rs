@@ -5,17 +5,19 @@ mod barrier;
 mod defined;
 mod exchange;
 pub(crate) mod launch;
+mod race;
 pub(crate) mod registers;
 mod transfer;
 mod warp;
 
 use crate::fault::{Fault, FaultKind, SourceLine};
-use crate::ir::{Kernel, Op};
+use crate::ir::{Kernel, Op, Origin};
 use crate::memory::Memory;
 use crate::report::LaunchReport;
 use crate::written::ByteSet;
 use access::LastHit;
 use barrier::{BarrierState, ClusterBarrier};
+use race::Races;
 use registers::{Registers, lanes_of};
 use warp::{State, Warp};
 
@@ -29,6 +31,7 @@ pub(crate) struct Cta {
     pub shared: Vec<u8>,
     /// Which bytes of `shared` have been written.
     pub written: ByteSet,
+    pub races: Races,
     pub live_threads: u32,
     pub barriers: [BarrierState; barrier::COUNT],
 }
@@ -124,6 +127,10 @@ impl Machine<'_> {
                     warp.pc += 1;
                 }
                 Op::Nop => warp.pc += 1,
+                Op::Fence => {
+                    self.ctas[warp.cta].races.order_all();
+                    warp.pc += 1;
+                }
                 Op::Branch { target } => warp.branch(mask, *target),
                 Op::BranchIndexed { index, targets } => {
                     self.branch_indexed(warp, mask, *index.read(&warp.registers), targets)?;
@@ -186,19 +193,22 @@ impl Machine<'_> {
 
     pub(crate) fn fault_at(&self, warp: &Warp, pc: u32, mask: u32, kind: FaultKind) -> Box<Fault> {
         let origin = &self.kernel.origins[pc as usize];
-        let source = origin.source.map(|(file, line)| {
-            let name = self.files.iter().find(|(index, _)| *index == file);
-            let file = name.map_or_else(|| format!("file {file}"), |(_, name)| name.clone());
-            SourceLine { file, line }
-        });
         Box::new(Fault {
             kernel: self.kernel.name.clone(),
             ptx_line: origin.line,
-            source,
+            source: self.source_line(origin),
             instruction: origin.text.clone(),
             cta: self.ctas[warp.cta].id,
             thread: self.thread_id(warp, mask.trailing_zeros() & 31),
             kind,
+        })
+    }
+
+    fn source_line(&self, origin: &Origin) -> Option<SourceLine> {
+        origin.source.map(|(file, line)| {
+            let name = self.files.iter().find(|(index, _)| *index == file);
+            let file = name.map_or_else(|| format!("file {file}"), |(_, name)| name.clone());
+            SourceLine { file, line }
         })
     }
 

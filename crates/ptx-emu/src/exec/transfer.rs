@@ -1,11 +1,11 @@
 //! Loads, stores and atomics, once their addresses are checked.
 
-use super::access::{Request, addresses};
+use super::access::{Region, Request, addresses};
 use super::registers::{AnyReg, lanes_of};
 use super::warp::Warp;
 use super::{Machine, Outcome};
 use crate::fault::AccessKind;
-use crate::ir::{Atomic, Load, Store};
+use crate::ir::{Atomic, Load, Ordering, Store};
 
 /// Reads a little-endian value of 1, 2, 4 or 8 bytes.
 fn read_value(bytes: &[u8]) -> u64 {
@@ -33,13 +33,24 @@ fn extend(value: u64, bytes: u32, signed: bool) -> u64 {
     (((value << shift) as i64) >> shift) as u64
 }
 
+/// The most bytes that one lane accesses at once.
+const WIDEST: usize = 16;
+
 impl Machine<'_> {
+    fn synchronise(&mut self, warp: &Warp, ordering: Ordering) {
+        if ordering == Ordering::Synchronises {
+            self.ctas[warp.cta].races.order_all();
+        }
+    }
+
     pub(super) fn load(&mut self, warp: &mut Warp, load: &Load, mask: u32) -> Outcome<()> {
         let addresses = addresses(warp, load.address, load.space);
         let element = load.element_bytes as usize;
         let total = element * load.dests.len();
         let request = Request { space: load.space, kind: AccessKind::Load, bytes: total as u32, mask };
         let placement = self.place(warp, request, &addresses)?;
+        self.synchronise(warp, load.ordering);
+        self.race_loads(warp, mask, total, load.ordering, &placement)?;
         let Warp { registers, local, .. } = warp;
         let words = load.element_bytes == 4;
         let mut at = None;
@@ -74,14 +85,20 @@ impl Machine<'_> {
         let total = element * store.sources.len();
         let request = Request { space: store.space, kind: AccessKind::Store, bytes: total as u32, mask };
         let placement = self.place(warp, request, &addresses)?;
-        let Warp { registers, local, .. } = warp;
+        self.synchronise(warp, store.ordering);
+        let strong = store.ordering != Ordering::Weak;
+        let mut buffer = [0; WIDEST];
+        let new = &mut buffer[..total];
         for lane in lanes_of(mask) {
-            let offset = placement.offset[lane];
-            let bytes = self.bytes_mut(local, placement.region[lane]);
-            let bytes = &mut bytes[offset..offset + total];
-            for (chunk, source) in bytes.chunks_exact_mut(element).zip(&store.sources) {
-                write_value(chunk, source.get(registers, lane));
+            for (chunk, source) in new.chunks_exact_mut(element).zip(&store.sources) {
+                write_value(chunk, source.get(&warp.registers, lane));
             }
+            let (region, offset) = (placement.region[lane], placement.offset[lane]);
+            let range = offset..offset + total;
+            if region == Region::Shared(warp.cta) {
+                self.race_write(warp, lane, range.clone(), strong, Some(new))?;
+            }
+            self.bytes_mut(&mut warp.local, region)[range].copy_from_slice(new);
         }
         Ok(())
     }
@@ -93,9 +110,13 @@ impl Machine<'_> {
         let total = element * atomic.operands.len();
         let request = Request { space: atomic.space, kind: AccessKind::Atomic, bytes: total as u32, mask };
         let placement = self.place(warp, request, &addresses)?;
-        let Warp { registers, local, .. } = warp;
+        self.synchronise(warp, atomic.ordering);
         for lane in lanes_of(mask) {
             let offset = placement.offset[lane];
+            if placement.region[lane] == Region::Shared(warp.cta) {
+                self.race_write(warp, lane, offset..offset + total, true, None)?;
+            }
+            let Warp { registers, local, .. } = &mut *warp;
             for (index, operand) in atomic.operands.iter().enumerate() {
                 let operand = operand.get(registers, lane);
                 let swap = atomic.swap.map_or(0, |swap| swap.get(registers, lane));
