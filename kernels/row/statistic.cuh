@@ -45,13 +45,13 @@ __device__ __forceinline__ float with_error(float sum, float error) {
     return total == total ? total : sum;
 }
 
-/// sum / divisor, correctly rounded for the reciprocal given (Markstein's scheme), as long as the sum
-/// is finite: at the very end of the range the estimate overflows where the quotient does not.
-__device__ __forceinline__ float quotient(float sum, float divisor, float reciprocal) {
+/// (sum_hi + sum_lo) / divisor, correctly rounded for the reciprocal given (Markstein's scheme), as long
+/// as the sum is finite: at the very end of the range the estimate overflows where the quotient does not.
+__device__ __forceinline__ float quotient(float sum_hi, float sum_lo, float divisor, float reciprocal) {
     constexpr float LARGEST = 3.40282346638528859812e38f;
-    float estimate = sum * reciprocal;
-    if (isinf(estimate) && !isinf(sum)) estimate = copysignf(LARGEST, sum);
-    return __fmaf_rn(__fmaf_rn(-estimate, divisor, sum), reciprocal, estimate);
+    float estimate = sum_hi * reciprocal;
+    if (isinf(estimate) && !isinf(sum_hi)) estimate = copysignf(LARGEST, sum_hi);
+    return __fmaf_rn(__fmaf_rn(-estimate, divisor, sum_hi) + sum_lo, reciprocal, estimate);
 }
 
 /// A count, a mean and a sum of squared deviations, merged as Chan, Golub and LeVeque do.
@@ -172,7 +172,7 @@ struct LayerNorm {
         }
         state.reciprocal = full ? args.count_unscale * (1.0f / GROUP_ELEMENTS) : __frcp_rn(state.count);
         // A pivot that is off by an ULP would make deviations of an ULP, whose squares may overflow.
-        const float pivot = elements == 0 ? 0.0f : quotient(state.sum_hi, state.count, state.reciprocal);
+        const float pivot = elements == 0 ? 0.0f : quotient(state.sum_hi, state.sum_lo, state.count, state.reciprocal);
         float squares[SUMS] = {};
         if (full) {
 #pragma unroll
@@ -200,9 +200,9 @@ struct LayerNorm {
     /// Called by all lanes; the first of each segment of `width` lanes holds the row's state.
     static __device__ __forceinline__ Result result(const State& state, unsigned int width, const RowArgs& args) {
         const float divisor = args.scaled_hidden;
-        const float high = quotient(state.sum_hi, divisor, args.scaled_hidden_reciprocal);
+        const float high = quotient(state.sum_hi, state.sum_lo, divisor, args.scaled_hidden_reciprocal);
         const float rest = __fmaf_rn(-high, divisor, state.sum_hi) + state.sum_lo;
-        const float low = quotient(rest, divisor, args.scaled_hidden_reciprocal);
+        const float low = quotient(rest, 0.0f, divisor, args.scaled_hidden_reciprocal);
         Result result;
         // The high part becomes the mean rounded to f32: of a constant row, the constant itself.
         result.mean_hi = high + low;
