@@ -381,6 +381,7 @@ impl Destination {
 /// The system's error alone: tempfile adds the path of the temporary file, which says nothing to who
 /// gave another.
 fn without_temporary_path(error: io::Error) -> io::Error {
-    // An error that wraps no other is the system's own and names no path.
-    if error.get_ref().is_some() { io::Error::from(error.kind()) } else { error }
+    // One that wraps no other is the system's own; one of no known kind is this file's.
+    let wrapped = error.get_ref().is_some() && error.kind() != io::ErrorKind::Other;
+    if wrapped { io::Error::from(error.kind()) } else { error }
 }
