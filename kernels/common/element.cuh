@@ -4,6 +4,8 @@
 // narrowing rounds to nearest, ties to even, and turns every NaN into the canonical one (what `cvt` does).
 #pragma once
 
+#include "two_float.cuh"
+
 namespace warpnorm {
 
 struct F32 {
@@ -56,6 +58,21 @@ struct BF16 {
 template <class Element>
 __device__ __forceinline__ float round_to(float value) {
     return Element::widen(Element::narrow(value));
+}
+
+/// A sum of two floats, `hi` its nearest f32, rounded to a 16-bit type once.
+///
+/// A value between two neighbouring f32 may round differently from the nearer one only where that one is
+/// the middle of two 16-bit values, hence even. Going to its odd neighbour on the value's side keeps the
+/// value's side of every middle (Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008).
+template <class Element>
+__device__ __forceinline__ unsigned int narrow_two(const TwoFloat& value) {
+    unsigned int bits = __float_as_uint(value.hi);
+    // Where the value is past f32's range, `lo` is no number.
+    if ((value.lo > 0.0f || value.lo < 0.0f) && !(bits & 1u)) {
+        bits += (value.lo > 0.0f) == (value.hi > 0.0f) ? 1u : -1u;
+    }
+    return Element::narrow(__uint_as_float(bits));
 }
 
 /// Two values rounded to a 16-bit type, the first in the lower half.

@@ -26,21 +26,31 @@ struct Team {
     /// Lanes that the team has in each of its warps.
     __device__ __forceinline__ unsigned int lanes() const { return threads < WARP ? threads : WARP; }
 
+    /// The value that the thread of rank 0 holds, in every thread of the team.
+    ///
+    /// Called by every thread of the CTA. `slot` is shared memory.
+    __device__ __forceinline__ float from_first(float value, float* slot) const {
+        if (threads <= WARP) return from_first_lane(value, lanes());
+        if (rank == 0) *slot = value;
+        __syncthreads();
+        return *slot;
+    }
+
     /// The merged state of the whole team, in the first lane of each of its warps.
     ///
     /// Called once by every thread of the CTA. `slots` is shared memory for one state a warp.
     template <class State>
-    __device__ __forceinline__ State reduce(State state, typename State::Slot* slots) const {
+    __device__ __forceinline__ State reduce(State state, State* slots) const {
         // After this, the first lane of each segment of `lanes()` lanes holds its warp's share.
         state = reduce_lanes(state, lanes(), lanes());
         if (threads > WARP) {
             const unsigned int warps = threads / WARP;
             const unsigned int lane = rank % WARP;
-            if (lane == 0) slots[rank / WARP] = state.to_slot();
+            if (lane == 0) slots[rank / WARP] = state;
             __syncthreads();
             // Lane w of every warp takes the share of warp w; all warps then merge the same tree, which
             // costs less than a second barrier to pass one warp's result around.
-            state = lane < warps ? state.with(slots[lane]) : state.empty();
+            state = lane < warps ? slots[lane] : State::empty();
             state = reduce_lanes(state, warps, WARP);
         }
         return state;

@@ -136,17 +136,24 @@ __device__ __forceinline__ RawChunk load_chunk(Address from, unsigned int valid,
     }
 }
 
-/// Stores the first `valid` elements of a chunk, rounded to Element; `wide` as for load_chunk.
+/// A chunk of values, each rounded to Element.
 template <class Element>
-__device__ __forceinline__ void store_chunk(Address to, const float* values, unsigned int valid, bool wide) {
+__device__ __forceinline__ RawChunk narrow_chunk(const float* values) {
     RawChunk raw;
-    if constexpr (sizeof(typename Element::Bits) == 4) {
 #pragma unroll
-        for (unsigned int w = 0; w < 4; ++w) raw.words[w] = Element::narrow(values[w]);
-    } else {
-#pragma unroll
-        for (unsigned int w = 0; w < 4; ++w) raw.words[w] = narrow_pair<Element>(values[2 * w], values[2 * w + 1]);
+    for (unsigned int w = 0; w < 4; ++w) {
+        if constexpr (sizeof(typename Element::Bits) == 4) {
+            raw.words[w] = Element::narrow(values[w]);
+        } else {
+            raw.words[w] = narrow_pair<Element>(values[2 * w], values[2 * w + 1]);
+        }
     }
+    return raw;
+}
+
+/// Stores the first `valid` elements of a chunk; `wide` as for load_chunk.
+template <class Element>
+__device__ __forceinline__ void store_raw(Address to, const RawChunk& raw, unsigned int valid, bool wide) {
     if (wide && valid == CHUNK<Element>) {
         store_wide(to, raw);
     } else if constexpr (sizeof(typename Element::Bits) == 4) {
@@ -155,6 +162,12 @@ __device__ __forceinline__ void store_chunk(Address to, const float* values, uns
         store_narrow_16<0>(to, raw, valid);
         store_narrow_16<1>(to, raw, valid);
     }
+}
+
+/// Stores the first `valid` elements of a chunk, rounded to Element; `wide` as for load_chunk.
+template <class Element>
+__device__ __forceinline__ void store_chunk(Address to, const float* values, unsigned int valid, bool wide) {
+    store_raw<Element>(to, narrow_chunk<Element>(values), valid, wide);
 }
 
 }  // namespace warpnorm

@@ -44,12 +44,12 @@ struct RowArgs {
     float eps;
     float weight_offset;
     float residual_scale;
+    float hidden_float;       // hidden, which is exact
     float hidden_reciprocal;  // 1 / hidden
-    // Sums and counts are kept multiplied by a power of two no greater than 1 / hidden, so that no sum
-    // of finite values overflows; the scaling is exact.
+    // Sums of values are kept multiplied by a power of two, at most 1 / 2·hidden and 1 / 256, so that
+    // neither a sum nor its anchor overflows where the values are finite; the scaling is exact.
     float count_scale;
-    float count_unscale;             // 1 / count_scale
-    float scaled_hidden;             // hidden · count_scale, in (1/2, 1]
+    float scaled_hidden;             // hidden · count_scale
     float scaled_hidden_reciprocal;  // 1 / scaled_hidden
     unsigned int rows_per_cta;       // teams side by side in a CTA
 };

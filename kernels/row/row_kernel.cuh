@@ -1,6 +1,6 @@
 // The row kernel: one team reduces one row and writes it normalised.
 //
-//     h = source(x, residual)    s = statistic(h)    sink(normalise(h, s))
+//     h = source(x, residual)    moments = statistic(h)    sink(h, moments)
 //
 // Two regimes share every piece of it. In the registers regime a row is one slab and stays in the
 // team's registers between the statistic and the sink. In the looped regime the team walks the row in
@@ -18,31 +18,29 @@ namespace warpnorm {
 
 constexpr unsigned int MAX_CTA_THREADS = 1024;
 
-template <class Statistic>
-__device__ __forceinline__ void store_statistic(const typename Statistic::Result& result, const Team& team,
-                                                const RowArgs& args, unsigned long long row) {
+__device__ __forceinline__ void store_moments(const Moments& moments, const Team& team, const RowArgs& args,
+                                              unsigned long long row) {
     if (team.rank != 0) return;
-    if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), Statistic::mean(result));
-    if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), result.rstd);
+    if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), moments.mean.hi);
+    if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd.hi);
 }
 
-template <class Statistic, class Source, class Sink>
-__device__ __forceinline__ void emit(Values& h, const typename Statistic::Result& result, const Source& source,
+template <class Source, class Sink>
+__device__ __forceinline__ void emit(Values& h, const Moments& moments, const Source& source,
                                      const typename Sink::Weights* weights,
                                      const Group<typename Source::Element>& group, const RowArgs& args,
                                      unsigned long long row) {
     source.store_residual(h, group, args, row);
     source.output(h, args);
-#pragma unroll
-    for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) h.at[e] = Statistic::normalise(h.at[e], result);
-    Sink::store(h, weights, group, args, row);
+    Sink::store(h, moments, weights, group, args, row);
 }
 
 /// The registers regime. Grid: one CTA for every rows_per_cta rows.
 template <class Statistic, class Source, class Sink>
 __device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
-    __shared__ typename Statistic::State::Slot slots[MAX_TEAM_WARPS];
+    __shared__ typename Statistic::State slots[MAX_TEAM_WARPS];
+    __shared__ float pivot_slot;
 
     const Team team = Team::of_this_thread(args.team_threads);
     const unsigned long long row =
@@ -57,20 +55,22 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     if constexpr (Sink::WEIGHTS_FIRST) weights = Sink::load_weights(group, args);
 
     Values h = source.h(raw, args);
-    typename Statistic::State state = Statistic::of_group(h, group, args);
+    const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
+    typename Statistic::State state = Statistic::template of_group<Source::SHORT>(h, pivot, group, args);
     state = team.reduce(state, slots);
-    const typename Statistic::Result result = Statistic::result(state, team.lanes(), args);
+    const Moments moments = Statistic::moments(state, pivot, team.lanes(), args);
 
     if (!exists) return;
-    store_statistic<Statistic>(result, team, args, row);
-    emit<Statistic, Source, Sink>(h, result, source, Sink::WEIGHTS_FIRST ? &weights : nullptr, group, args, row);
+    store_moments(moments, team, args, row);
+    emit<Source, Sink>(h, moments, source, Sink::WEIGHTS_FIRST ? &weights : nullptr, group, args, row);
 }
 
 /// The looped regime. Grid: one CTA, which is one team, for every row longer than a slab.
 template <class Statistic, class Source, class Sink>
 __device__ __forceinline__ void looped_row(const RowArgs& args) {
     using Element = typename Source::Element;
-    __shared__ typename Statistic::State::Slot slots[MAX_TEAM_WARPS];
+    __shared__ typename Statistic::State slots[MAX_TEAM_WARPS];
+    __shared__ float pivot_slot;
     extern __shared__ uint4 stage[];
 
     const Team team = Team::of_this_thread(args.team_threads);
@@ -79,29 +79,26 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     const unsigned int slabs = (args.hidden - 1) / (GROUP_ELEMENTS * team.threads) + 1;
     const Source source(args, row);
 
-    typename Statistic::State state;
+    typename Statistic::State state = Statistic::State::empty();
+    float pivot = 0.0f;
 #pragma unroll 1
     for (unsigned int slab = 0; slab < slabs; ++slab) {
         const Group<Element> group(team, slab, args.hidden);
         const typename Source::Raw raw = source.load(group);
-        const Values h = source.h(raw, args);
+        Values h = source.h(raw, args);
         if (staged) Source::stage(stage, raw, h, group, args);
-        const typename Statistic::State share = Statistic::of_group(h, group, args);
-        if (slab == 0) {
-            state = share;
-        } else {
-            state.merge(share);
-        }
+        if (slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
+        state.merge(Statistic::template of_group<Source::SHORT>(h, pivot, group, args));
     }
     state = team.reduce(state, slots);
-    const typename Statistic::Result result = Statistic::result(state, team.lanes(), args);
-    store_statistic<Statistic>(result, team, args, row);
+    const Moments moments = Statistic::moments(state, pivot, team.lanes(), args);
+    store_moments(moments, team, args, row);
 
 #pragma unroll 1
     for (unsigned int slab = 0; slab < slabs; ++slab) {
         const Group<Element> group(team, slab, args.hidden);
         Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), args);
-        emit<Statistic, Source, Sink>(h, result, source, nullptr, group, args, row);
+        emit<Source, Sink>(h, moments, source, nullptr, group, args, row);
     }
 }
 
@@ -128,7 +125,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         WARPNORM_NAME(family, WARPNORM_ELEMENT_NAME, source_name,                                             \
                       regime)(const __grid_constant__ warpnorm::RowArgs args) {                               \
         warpnorm::regime##_row<warpnorm::Statistic<WARPNORM_ELEMENT>, warpnorm::Source<WARPNORM_ELEMENT>,     \
-                               warpnorm::Store<WARPNORM_ELEMENT>>(args);                                      \
+                               warpnorm::Store<warpnorm::Statistic<WARPNORM_ELEMENT>, WARPNORM_ELEMENT>>(args);                                      \
     }
 
 /// The kernels of one family: family_element_source_regime.

@@ -1,114 +1,251 @@
-// Sinks: what becomes of the normalised values of a row.
+// Sinks: what becomes of the values of a row once its moments are known.
 #pragma once
 
 #include "args.cuh"
 #include "group.cuh"
 #include "source.cuh"
+#include "statistic.cuh"
 
 namespace warpnorm {
 
-/// The weights or biases that belong to one chunk, as they lie in memory: in the activation type or
-/// in f32, in which a chunk of 16-bit activations takes two chunks of parameters.
+/// Elements that are worked on at a time: what fits the registers beside a row and its weights.
+constexpr unsigned int STEP = 4;
+
+/// A vector of weights or biases, in the activation type or in f32.
 template <class Element>
 struct Parameters {
-    static constexpr unsigned int LENGTH = CHUNK<Element>;
-    static constexpr unsigned int F32_CHUNKS = LENGTH / CHUNK<F32>;
+    static_assert(STEP == CHUNK<F32>, "f32 parameters are loaded step by step");
 
-    RawChunk raw[F32_CHUNKS];
+    Address base;  // 0: there is none
+    bool wide;
+    bool is_f32;
 
-    __device__ __forceinline__ void load(Address base, unsigned int first, unsigned int valid, bool wide,
-                                         bool is_f32) {
-        if (Element::IS_F32 || is_f32) {
-            raw[0] = load_chunk<F32>(column<F32>(base, first), min(valid, CHUNK<F32>), wide);
-            if constexpr (F32_CHUNKS == 2) {
-                raw[1] = load_chunk<F32>(column<F32>(base, first + CHUNK<F32>), beyond<CHUNK<F32>>(valid), wide);
-            }
-        } else {
-            raw[0] = load_chunk<Element>(column<Element>(base, first), valid, wide);
-        }
+    __device__ __forceinline__ Parameters(const void* vector, unsigned int wide_flag, const RowArgs& args)
+        : base(vector == nullptr ? 0 : address_of(vector)),
+          wide(args.flags & wide_flag),
+          is_f32(Element::IS_F32 || (args.flags & PARAMETERS_F32)) {}
+
+    __device__ __forceinline__ bool exist() const { return base != 0; }
+
+    /// Those of a chunk, where they are of the activation type.
+    __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
+        if (exist() && !is_f32) raw = load_chunk<Element>(warpnorm::column<Element>(base, column), valid, wide);
     }
 
-    __device__ __forceinline__ void widen(float (&values)[LENGTH], bool is_f32) const {
-        if (Element::IS_F32 || is_f32) {
+    /// Those of a step, where they are f32.
+    __device__ __forceinline__ void load_step_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
+        if (exist() && is_f32) raw = load_chunk<F32>(warpnorm::column<F32>(base, column), min(valid, STEP), wide);
+    }
+
+    /// The parameters of the elements of a step.
+    __device__ __forceinline__ void widen(float (&values)[STEP], const RawChunk& raw, unsigned int step) const {
+        if (is_f32) {
 #pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) {
-                values[e] = element_of<F32>(raw[e / CHUNK<F32>], e % CHUNK<F32>);
-            }
-        } else {
+            for (unsigned int e = 0; e < STEP; ++e) values[e] = element_of<F32>(raw, e);
+        } else if constexpr (!Element::IS_F32) {
 #pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = element_of<Element>(raw[0], e);
+            for (unsigned int e = 0; e < STEP; ++e) values[e] = element_of<Element>(raw, step + e);
         }
     }
 };
 
 /// y = R(v·(γ + γ₀) + β), in the activation type.
-template <class Element>
+///
+/// 16-bit results are the correctly rounded ones. Two values are computed in f32, with a factor a little
+/// larger and a little smaller than rstd, so that the exact y lies between them. Where both round to the
+/// same 16-bit value, that is the result. Where they do not, in about one element of a thousand (f16) or
+/// of eight thousand (bf16), and where β cancels the product, y is computed again in two floats. So is v
+/// where the op rounds it before the weight.
+template <class Statistic, class Element>
 struct Store {
     using G = Group<Element>;
+    static constexpr unsigned int LENGTH = G::LENGTH;
 
     /// Whether a row that stays in registers has registers left for its weights, so that they are on
-    /// their way while the row is reduced. With f32 activations they would spill.
+    /// their way while the row is reduced. With f32 activations or weights they would spill.
     static constexpr bool WEIGHTS_FIRST = !Element::IS_F32;
 
-    /// The weights of a group, loaded ahead of their use.
+    /// The weights of a group, loaded ahead of their use where they are of the activation type.
     struct Weights {
-        Parameters<Element> of[G::CHUNKS];
+        RawChunk of[G::CHUNKS];
     };
 
-    static __device__ __forceinline__ void load_weight(Parameters<Element>& weight, const G& group, unsigned int c,
-                                                       const RowArgs& args) {
-        weight.load(address_of(args.weight), group.first[c], group.valid[c], args.flags & WIDE_WEIGHT,
-                    args.flags & PARAMETERS_F32);
-    }
-
     static __device__ __forceinline__ Weights load_weights(const G& group, const RowArgs& args) {
+        const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
         Weights weights;
-        if (args.weight != nullptr) {
 #pragma unroll
-            for (unsigned int c = 0; c < G::CHUNKS; ++c) load_weight(weights.of[c], group, c, args);
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            weight.load_chunk_of(weights.of[c], group.first[c], group.valid[c]);
         }
         return weights;
     }
 
     /// `weights` is null where they were not loaded ahead.
-    static __device__ __forceinline__ void store(Values& values, const Weights* weights, const G& group,
-                                                 const RowArgs& args, unsigned long long row) {
-        if (args.flags & ROUND_BEFORE_WEIGHT) round_values<Element>(values);
-        const bool parameters_f32 = args.flags & PARAMETERS_F32;
+    static __device__ __forceinline__ void store(const Values& values, const Moments& moments, const Weights* weights,
+                                                 const G& group, const RowArgs& args, unsigned long long row) {
+        const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
+        const Parameters<Element> bias(args.bias, WIDE_BIAS, args);
         const Address y = row_address<Element>(args.y, row, args.y_stride);
-        // Chunk by chunk, so that no more than one chunk of gains and biases is held in registers.
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            float* chunk = &values.at[c * G::LENGTH];
-            float gain[G::LENGTH];
-            if (args.weight != nullptr) {
-                Parameters<Element> weight;
-                if (weights != nullptr) {
-                    weight = weights->of[c];
+            const unsigned int column = group.first[c];
+            const unsigned int valid = group.valid[c];
+            RawChunk gains;
+            RawChunk biases;
+            if (weights != nullptr) {
+                gains = weights->of[c];
+            } else {
+                weight.load_chunk_of(gains, column, valid);
+            }
+            bias.load_chunk_of(biases, column, valid);
+            RawChunk chunk;
+#pragma unroll
+            for (unsigned int step = 0; step < LENGTH; step += STEP) {
+                const unsigned int left = valid > step ? valid - step : 0;
+                weight.load_step_of(gains, column + step, left);
+                bias.load_step_of(biases, column + step, left);
+                const Step of = {weight, bias, gains, biases, step};
+                const float* h = &values.at[c * LENGTH + step];
+                if constexpr (Element::IS_F32) {
+                    of.in_f32(chunk, h, moments, args);
                 } else {
-                    load_weight(weight, group, c, args);
+                    of.correctly_rounded(chunk, h, moments, args);
                 }
-                weight.widen(gain, parameters_f32);
-#pragma unroll
-                for (unsigned int e = 0; e < G::LENGTH; ++e) gain[e] += args.weight_offset;
             }
-            if (args.bias != nullptr) {
-                Parameters<Element> biases;
-                biases.load(address_of(args.bias), group.first[c], group.valid[c], args.flags & WIDE_BIAS,
-                            parameters_f32);
-                float bias[G::LENGTH];
-                biases.widen(bias, parameters_f32);
-#pragma unroll
-                for (unsigned int e = 0; e < G::LENGTH; ++e) {
-                    chunk[e] = args.weight != nullptr ? __fmaf_rn(chunk[e], gain[e], bias[e]) : chunk[e] + bias[e];
-                }
-            } else if (args.weight != nullptr) {
-#pragma unroll
-                for (unsigned int e = 0; e < G::LENGTH; ++e) chunk[e] *= gain[e];
-            }
-            store_chunk<Element>(column<Element>(y, group.first[c]), chunk, group.valid[c], args.flags & WIDE_Y);
+            store_raw<Element>(warpnorm::column<Element>(y, column), chunk, valid, args.flags & WIDE_Y);
         }
     }
+
+private:
+    /// The output of STEP elements of a chunk, from place `step` of it on.
+    struct Step {
+        const Parameters<Element>& weight;
+        const Parameters<Element>& bias;
+        const RawChunk& gains;
+        const RawChunk& biases;
+        unsigned int step;
+
+        /// γ + γ₀, in f32; 1 where there is no weight.
+        __device__ __forceinline__ void gain(float (&values)[STEP], const RowArgs& args) const {
+            if (weight.exist()) {
+                weight.widen(values, gains, step);
+                if (args.weight_offset != 0.0f) {
+#pragma unroll
+                    for (unsigned int e = 0; e < STEP; ++e) values[e] += args.weight_offset;
+                }
+            } else {
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) values[e] = 1.0f;
+            }
+        }
+
+        __device__ __forceinline__ void in_f32(RawChunk& chunk, const float* h, const Moments& moments,
+                                               const RowArgs& args) const {
+            const Scale scale = scale_of(moments, 0.0f);
+            float factor[STEP];
+            gain(factor, args);
+            float y[STEP];
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; ++e) y[e] = Statistic::normalise(h[e], moments, scale);
+            if (bias.exist()) {
+                float addend[STEP];
+                bias.widen(addend, biases, step);
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) y[e] = __fmaf_rn(y[e], factor[e], addend[e]);
+            } else {
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) y[e] *= factor[e];
+            }
+            chunk = narrow_chunk<F32>(y);
+        }
+
+        __device__ __forceinline__ void correctly_rounded(RawChunk& chunk, const float* h, const Moments& moments,
+                                                          const RowArgs& args) const {
+            // Twice 2^-24 for the last operation, whose rounding is directed, and half of one to spare.
+            constexpr float ERROR = (Statistic::ROUNDINGS + 2.5f) / 16777216.0f;
+            const Scale larger = scale_of(moments, ERROR);
+            const Scale smaller = scale_of(moments, -ERROR);
+            float outer[STEP];
+            float inner[STEP];
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; ++e) {
+                outer[e] = Statistic::normalise(h[e], moments, larger);
+                inner[e] = Statistic::normalise(h[e], moments, smaller);
+            }
+            // The bits of each pair of elements on whose rounding the two do not agree.
+            unsigned int doubt[STEP / 2] = {};
+            if (args.flags & ROUND_BEFORE_WEIGHT) {
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; e += 2) {
+                    const unsigned int pair = narrow_pair<Element>(outer[e], outer[e + 1]);
+                    doubt[e / 2] = pair ^ narrow_pair<Element>(inner[e], inner[e + 1]);
+                    outer[e] = inner[e] = Element::widen(static_cast<typename Element::Bits>(pair));
+                    outer[e + 1] = inner[e + 1] = Element::widen(static_cast<typename Element::Bits>(pair >> 16));
+                }
+            }
+            float factor[STEP];
+            gain(factor, args);
+            float addend[STEP] = {};
+            if (bias.exist()) {
+                bias.widen(addend, biases, step);
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) {
+                    outer[e] = __fmaf_ru(outer[e], factor[e], addend[e]);
+                    inner[e] = __fmaf_rd(inner[e], factor[e], addend[e]);
+                }
+            } else {
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) {
+                    outer[e] = __fmul_ru(outer[e], factor[e]);
+                    inner[e] = __fmul_rd(inner[e], factor[e]);
+                }
+            }
+            unsigned int* words = &chunk.words[step / 2];
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; e += 2) {
+                words[e / 2] = narrow_pair<Element>(outer[e], outer[e + 1]);
+                doubt[e / 2] |= words[e / 2] ^ narrow_pair<Element>(inner[e], inner[e + 1]);
+            }
+            if ((doubt[0] | doubt[1]) != 0) settle(words, doubt, h, factor, addend, moments, args);
+        }
+
+        /// Computes the elements in doubt again, in two floats.
+        __device__ __forceinline__ void settle(unsigned int* words, const unsigned int (&doubt)[STEP / 2],
+                                               const float* h, const float (&factor)[STEP],
+                                               const float (&addend)[STEP], const Moments& moments,
+                                               const RowArgs& args) const {
+            unsigned int pending = (doubt[0] & 0xffffu ? 1 : 0) | (doubt[0] >> 16 ? 2 : 0) |
+                                   (doubt[1] & 0xffffu ? 4 : 0) | (doubt[1] >> 16 ? 8 : 0);
+#pragma unroll 1
+            for (; pending != 0; pending &= pending - 1) {
+                const unsigned int element = __ffs(pending) - 1;
+                TwoFloat y = Statistic::normalise(pick(element, h), moments);
+                if (args.flags & ROUND_BEFORE_WEIGHT) {
+                    y = {Element::widen(static_cast<typename Element::Bits>(narrow_two<Element>(y))), 0.0f};
+                }
+                const float gain = pick(element, factor);
+                TwoFloat product = two_product(y.hi, gain);
+                product.lo = __fmaf_rn(y.lo, gain, product.lo);
+                y = fast_two_sum(product.hi, product.lo);
+                if (bias.exist()) {
+                    const TwoFloat sum = two_sum(y.hi, pick(element, addend));
+                    y = normalised({sum.hi, sum.lo + y.lo});
+                }
+                const unsigned int shift = 16 * (element % 2);
+                const unsigned int others = (element < 2 ? words[0] : words[1]) & ~(0xffffu << shift);
+                const unsigned int word = others | narrow_two<Element>(y) << shift;
+                words[0] = element < 2 ? word : words[0];
+                words[1] = element < 2 ? words[1] : word;
+            }
+        }
+
+        /// One of four values; no array is indexed with a number known only at run time.
+        static __device__ __forceinline__ float pick(unsigned int index, const float* values) {
+            const float even = index & 2 ? values[2] : values[0];
+            const float odd = index & 2 ? values[3] : values[1];
+            return index & 1 ? odd : even;
+        }
+    };
 };
 
 }  // namespace warpnorm

@@ -49,6 +49,9 @@ struct Plain {
     using Element = Element_;
     using G = Group<Element>;
 
+    /// Whether every h has the few digits of a 16-bit type.
+    static constexpr bool SHORT = !Element::IS_F32;
+
     Address x;
     bool wide_x;
 
@@ -103,6 +106,8 @@ template <class Element_>
 struct ResidualAdd {
     using Element = Element_;
     using G = Group<Element>;
+
+    static constexpr bool SHORT = false;
 
     Address x;
     Address residual;

@@ -31,10 +31,6 @@ pub struct Verdict {
     pub mean_ulp: f64,
     /// The share of elements of y that are the correctly rounded exact value; 1 where there are none.
     pub correctly_rounded: f64,
-    /// How many of the others are the second nearest value, where the exact value lies so close to the
-    /// middle of the two that f32 cannot tell: within one f32 ULP of the terms, half for the rounding of
-    /// rstd and half for that of the last operation. 16-bit types only.
-    pub undecided: usize,
     /// The element of y with the largest error, if any has one.
     pub worst: Option<Worst>,
     /// Values of y, mean and rstd that are NaN or infinite where the reference is not, or the other
@@ -107,17 +103,17 @@ struct Finding {
     /// In units; infinite for a mismatch of NaN or infinity.
     error: f64,
     correctly_rounded: bool,
-    undecided: bool,
     /// got − exact where both are finite.
     difference: Option<f64>,
     exact: f64,
 }
 
-/// Judges one element against one exact value.
-fn compare(dtype: DType, tolerance: &Tolerance, got: f64, exact: f64, value: &Value) -> Finding {
+/// Judges one element.
+fn compare(dtype: DType, tolerance: &Tolerance, got: f64, value: &Value) -> Finding {
+    let exact = value.exact;
     let right = round(dtype, exact);
     let finding =
-        |error, difference| Finding { error, correctly_rounded: got == right, undecided: false, difference, exact };
+        |error, difference| Finding { error, correctly_rounded: got == right, difference, exact };
     if got.is_nan() || exact.is_nan() {
         let both = got.is_nan() && exact.is_nan();
         let error = if both { 0.0 } else { f64::INFINITY };
@@ -140,15 +136,15 @@ fn compare(dtype: DType, tolerance: &Tolerance, got: f64, exact: f64, value: &Va
         // side.
         ((got - right).abs(), ulp(dtype, got.abs().min(right.abs())))
     };
-    let product = tolerance.product_ulps * ulp(DType::F32, value.scale);
-    let error = distance / spacing.max(product).max(value.mean_error);
+    let cancelled = if dtype == DType::F32 { ulp(DType::F32, value.scale) } else { 0.0 };
+    let error = distance / spacing.max(cancelled).max(value.mean_error);
     if overflowed && error > tolerance.max_ulp {
         return finding(f64::INFINITY, None);
     }
     let middle = right + (got - right) / 2.0;
-    let resolution = ulp(DType::F32, exact.abs().max(value.scale));
-    let undecided = dtype != DType::F32 && got != right && (exact - middle).abs() <= resolution;
-    Finding { undecided, ..finding(error, got.is_finite().then_some(got - exact)) }
+    let either = dtype != DType::F32 && (exact - middle).abs() <= value.mean_error;
+    let correctly_rounded = got == right || either;
+    Finding { correctly_rounded, ..finding(error, got.is_finite().then_some(got - exact)) }
 }
 
 /// The errors of the rows' statistics.
@@ -177,7 +173,6 @@ struct Tally {
     elements: usize,
     finite: usize,
     misrounded: usize,
-    undecided: usize,
     max_ulp: f64,
     sum_ulp: f64,
     squared_difference: f64,
@@ -197,7 +192,6 @@ impl Tally {
             elements: 0,
             finite: 0,
             misrounded: 0,
-            undecided: 0,
             max_ulp: 0.0,
             sum_ulp: 0.0,
             squared_difference: 0.0,
@@ -212,13 +206,7 @@ impl Tally {
 
     fn y(&mut self, index: usize, got: &[f64], row: &Row) {
         for (column, (&got, value)) in got.iter().zip(&row.y).enumerate() {
-            let against = |exact| compare(self.dtype, &self.tolerance, got, exact, value);
-            let mut finding = against(value.exact);
-            if let Some(other) = value.alternative.map(against)
-                && other.error < finding.error
-            {
-                finding = other;
-            }
+            let finding = compare(self.dtype, &self.tolerance, got, value);
             self.element(finding);
             if finding.error > self.worst.map_or(0.0, |worst| worst.ulp) {
                 self.worst = Some(Worst { row: index, column, got, wanted: finding.exact, ulp: finding.error });
@@ -229,7 +217,6 @@ impl Tally {
     fn element(&mut self, finding: Finding) {
         self.elements += 1;
         self.misrounded += usize::from(!finding.correctly_rounded);
-        self.undecided += usize::from(finding.undecided);
         if finding.error.is_infinite() {
             self.nonfinite_mismatches += 1;
             return;
@@ -262,7 +249,6 @@ impl Tally {
             max_ulp: self.max_ulp,
             mean_ulp: share(self.sum_ulp, self.finite),
             correctly_rounded: 1.0 - share(self.misrounded as f64, self.elements),
-            undecided: self.undecided,
             worst: self.worst,
             nonfinite_mismatches,
             residual_mismatches: self.residual_mismatches,
@@ -273,7 +259,7 @@ impl Tally {
                 && self.residual_mismatches == 0
                 && self.max_ulp <= tolerance.max_ulp
                 && (tolerance.correctly_rounded == 0.0
-                    || self.misrounded - self.undecided <= tolerance.misrounded_allowed(self.elements))
+                    || self.misrounded <= tolerance.misrounded_allowed(self.elements))
                 && self.mean.max_ulp <= tolerance.statistic_ulp
                 && self.rstd.max_ulp <= tolerance.statistic_ulp,
             tolerance,

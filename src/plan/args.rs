@@ -54,10 +54,10 @@ pub struct RowArgs {
     pub eps: f32,
     pub weight_offset: f32,
     pub residual_scale: f32,
+    pub hidden_float: f32,
     pub hidden_reciprocal: f32,
-    /// The power of two by which counts and sums are scaled: at most 1 / hidden.
+    /// The power of two by which sums of values are scaled: at most 1 / 2·hidden and 1 / 256.
     pub count_scale: f32,
-    pub count_unscale: f32,
     pub scaled_hidden: f32,
     pub scaled_hidden_reciprocal: f32,
     /// Teams side by side in a CTA.
@@ -68,8 +68,8 @@ impl RowArgs {
     pub(super) fn new(call: &Call, hidden: u32, team: Team, rows_per_cta: u32, flags: u32) -> Self {
         let address = |rows: Option<crate::RawRows>| rows.map_or(0, |rows| rows.address);
         let stride = |rows: Option<crate::RawRows>| rows.map_or(0, |rows| rows.stride as u64);
-        let count_unscale = u64::from(hidden).next_power_of_two() as f32;
-        let scaled_hidden = hidden as f32 / count_unscale;
+        let count_scale = 0.5 / u64::from(hidden).next_power_of_two().max(128) as f32;
+        let scaled_hidden = hidden as f32 * count_scale;
         Self {
             x: call.x.address,
             residual: address(call.residual),
@@ -90,9 +90,9 @@ impl RowArgs {
             eps: call.norm.eps,
             weight_offset: call.norm.weight_offset,
             residual_scale: call.norm.residual.map_or(1.0, |add| add.scale),
+            hidden_float: hidden as f32,
             hidden_reciprocal: 1.0 / hidden as f32,
-            count_scale: 1.0 / count_unscale,
-            count_unscale,
+            count_scale,
             scaled_hidden,
             scaled_hidden_reciprocal: 1.0 / scaled_hidden,
             rows_per_cta,

@@ -16,9 +16,9 @@ use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, Resid
 /// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
 const SHARED_CTA_THREADS: u32 = 128;
 
-/// Bytes of shared memory that a kernel takes at most for the exchange between its warps: five f32 of
-/// moments for each of 32 warps. The rest of a CTA's shared memory is there for staging.
-pub const EXCHANGE_BYTES: u32 = 32 * 5 * 4;
+/// Bytes of shared memory that a kernel takes at most for the exchange between its warps: two sums of two
+/// f32 for each of 32 warps, and a pivot. The rest of a CTA's shared memory is there for staging.
+pub const EXCHANGE_BYTES: u32 = 32 * 4 * 4 + 16;
 
 /// Where the values of a row come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,16 +1,17 @@
 //! The CPU reference: what is right, in f64, with the same rounding points as the kernels.
 //!
-//! For every row, with h in f32 as the op defines it and all that follows in f64:
+//! For every row, with h and weight + weight_offset in f32 as the op defines them and all else in f64:
 //!
 //! ```text
 //! h = fma(α, r, x)                             one f32 rounding; h = x without a residual
+//! gain = weight + weight_offset                one f32 rounding
 //! residual = R(h)
 //! LayerNorm   mean = Σh / N                    Ba, Kiros and Hinton, Layer Normalization (2016)
 //!             rstd = 1/√(Σ(h − mean)² / N + eps)
 //!             v    = (h − mean)·rstd
 //! RMSNorm     rstd = 1/√(Σh² / N + eps)        Zhang and Sennrich, Root Mean Square Layer
 //!             v    = h·rstd                    Normalization (2019)
-//! y = R(v·(weight + weight_offset) + bias)     R(v) in place of v with WeightRounding::BeforeWeight
+//! y = R(v·gain + bias)                         R(v) in place of v with WeightRounding::BeforeWeight
 //! ```
 //!
 //! R rounds to the activation type, to nearest, ties to even. Which of h and R(h) the statistic and v
@@ -21,8 +22,6 @@
 //! semantics, although its precision is not:
 //! - a sum of squares (LayerNorm: of squared deviations) past the largest f32 is infinite, so rstd is 0
 //!   and v is 0 where h is finite; a deviation past the largest f32 is infinite, and its v NaN;
-//! - in LayerNorm rows of values past 2^112, the squares of the mean's own rounding errors are past the
-//!   largest f32 too, so that rstd is 0 even of a constant row; y is the same;
 //! - a square below half the smallest f32 is 0 and vanishes beside eps; with eps 0 and nothing but such
 //!   squares rstd is infinite, v infinite, and NaN where h (LayerNorm: the deviation) is 0.
 //!
@@ -41,7 +40,7 @@ pub use row::{Row, Value};
 
 use crate::Error;
 use crate::host::{Device, Output, Placement, Problem, Vector};
-use row::{Parameters, in_f32_range, norm_row};
+use row::{Parameters, norm_row};
 
 /// The result of a norm before its last rounding.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,8 +73,9 @@ impl<'a> Rows<'a> {
     pub fn new(problem: &Problem<'a>) -> Result<Self, Error> {
         problem.validate()?;
         let widen = |vector: Vector<'_>| decode(vector.dtype, vector.bytes);
-        let offset = f64::from(problem.norm.weight_offset);
-        let gain = |weight| widen(weight).into_iter().map(|weight| in_f32_range(weight + offset)).collect();
+        // Weights are f32 values, so the cast is exact and the sum has one rounding.
+        let offset = problem.norm.weight_offset;
+        let gain = |weight| widen(weight).into_iter().map(|weight| f64::from(weight as f32 + offset)).collect();
         Ok(Self {
             problem: *problem,
             parameters: Parameters { gain: problem.weight.map(gain), bias: problem.bias.map(widen) },

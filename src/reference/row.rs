@@ -1,6 +1,6 @@
 //! One row, step by step, in f64.
 
-use super::round::{quantum, round};
+use super::round::round;
 use super::sum::{quotient, sum};
 use crate::parity::Tolerance;
 use crate::{DType, Family, Norm, ResidualRounding, WeightRounding};
@@ -10,12 +10,8 @@ use crate::{DType, Family, Norm, ResidualRounding, WeightRounding};
 pub struct Value {
     /// y before its rounding to the activation type.
     pub exact: f64,
-    /// Another value that is as right: with [`WeightRounding::BeforeWeight`], the result from the
-    /// other neighbour of v, where v is so close to the middle of two values of the type that f32
-    /// arithmetic may decide for either.
-    pub alternative: Option<f64>,
     /// |v·(weight + weight_offset)|, the term before the bias: y may be far smaller than this, and f32
-    /// arithmetic is as exact as this term's last bits.
+    /// results are as exact as this term's last bits.
     pub scale: f64,
     /// How far y may move because the mean is not exact: |weight + weight_offset|·rstd times the error
     /// of the mean that the [tolerance](Tolerance::error_of_mean) allows. 0 for RMSNorm.
@@ -40,7 +36,7 @@ pub struct Row {
 
 /// The parameters of the norm for every row, widened.
 pub(super) struct Parameters {
-    /// γ + γ₀.
+    /// γ + γ₀, rounded to f32.
     pub gain: Option<Vec<f64>>,
     pub bias: Option<Vec<f64>>,
 }
@@ -146,33 +142,17 @@ fn output(
         (Some(gain), Some(bias)) => v.mul_add(gain, bias),
     };
     let v_error = statistic.mean_error * statistic.rstd;
-    let (v, other) = match rounding {
-        WeightRounding::Single => (v, None),
-        WeightRounding::BeforeWeight => (round(dtype, v), other_neighbour(dtype, v, v_error)),
+    let v = match rounding {
+        WeightRounding::Single => v,
+        WeightRounding::BeforeWeight => round(dtype, v),
     };
     let gain = gain.unwrap_or(1.0).abs();
-    Value { exact: y(v), alternative: other.map(y), scale: v.abs() * gain, mean_error: v_error * gain }
-}
-
-/// The neighbour of v in `dtype` that rounding does not choose, where v is so close to the middle
-/// between the two that f32 arithmetic, with an error of `mean_error` in the mean, may choose it.
-fn other_neighbour(dtype: DType, v: f64, mean_error: f64) -> Option<f64> {
-    if !v.is_finite() {
-        return None;
-    }
-    let quantum = quantum(dtype, v);
-    let lower = (v / quantum).floor() * quantum;
-    let middle = lower + 0.5 * quantum;
-    let doubt = Tolerance::INNER_ROUNDING_DOUBT * v.abs() + mean_error;
-    ((v - middle).abs() <= doubt).then(|| {
-        let (lower, upper) = (round(dtype, lower), round(dtype, lower + quantum));
-        if round(dtype, v) == lower { upper } else { lower }
-    })
+    Value { exact: y(v), scale: v.abs() * gain, mean_error: v_error * gain }
 }
 
 /// A value as f32 arithmetic could hold it, precision aside: infinite past the largest f32, zero
 /// below half the smallest. Within that range the value itself, unrounded.
-pub(super) fn in_f32_range(value: f64) -> f64 {
+fn in_f32_range(value: f64) -> f64 {
     let narrow = value as f32;
     if narrow.is_infinite() || narrow == 0.0 { f64::from(narrow) } else { value }
 }

@@ -116,12 +116,8 @@ pub fn percent(share: f64) -> String {
 
 /// A verdict on one line.
 pub fn verdict_line(verdict: &Verdict) -> String {
-    let undecided = match verdict.undecided {
-        0 => String::new(),
-        count => format!(" ({count} more on what f32 takes for a tie)"),
-    };
     format!(
-        "max {} ULP, mean {} ULP, {} correctly rounded{undecided}, relative L2 {:.1e}: {}",
+        "max {} ULP, mean {} ULP, {} correctly rounded, relative L2 {:.1e}: {}",
         ulp(verdict.max_ulp),
         ulp(verdict.mean_ulp),
         percent(verdict.correctly_rounded),
@@ -138,7 +134,6 @@ pub fn faults(verdict: &Verdict) -> String {
         faults.push(format!("an error of {} ULP (at most {})", ulp(verdict.max_ulp), tolerance.max_ulp));
     }
     let misrounded = ((1.0 - verdict.correctly_rounded) * verdict.elements as f64).round() as usize;
-    let misrounded = misrounded.saturating_sub(verdict.undecided);
     let allowed = tolerance.misrounded_allowed(verdict.elements);
     if tolerance.correctly_rounded > 0.0 && misrounded > allowed {
         faults.push(format!("{misrounded} elements not correctly rounded (at most {allowed})"));

@@ -227,14 +227,13 @@ fn a_whole_row_swapped_for_another_fails() {
     assert!(!verdict.passed && verdict.relative_l2 > 0.5);
 }
 
-#[test]
-fn cancellation_against_the_bias_is_judged_by_the_terms() {
-    // v = ±1 and bias −1 + 2^-20: y is 2^-20, and f32 arithmetic knows v to about 2^-24.
-    let x = encode(DType::F16, [1.0, -1.0]);
+/// LayerNorm of ±1 with no weight, and a bias in f32 that leaves 2^-20 of v = 1.
+fn judge_cancelled(dtype: DType, first: f64) -> Verdict {
+    let x = encode(dtype, [1.0, -1.0]);
     let bias = encode(DType::F32, [-1.0 + 2f64.powi(-20), 0.0]);
     let problem = Problem {
         norm: Norm::layer_norm(0.0),
-        dtype: DType::F16,
+        dtype,
         rows: 1,
         hidden: 2,
         x: &x,
@@ -243,17 +242,27 @@ fn cancellation_against_the_bias_is_judged_by_the_terms() {
         bias: Some(Vector { dtype: DType::F32, bytes: &bias }),
         outputs: Outputs::default(),
     };
-    let judged =
-        |first| judge(&problem, &Output { y: encode(DType::F16, [first, -1.0]), ..Output::default() }).unwrap();
-    let exact = 2f64.powi(-20);
-    // f32 results one and two ULP of v away: several steps of f16, and right for f32 arithmetic.
-    assert!(judged(exact + 2f64.powi(-23)).passed);
-    assert!(judged(exact + 2f64.powi(-22)).passed);
-    assert!(!judged(exact + 2f64.powi(-20)).passed);
+    judge(&problem, &Output { y: encode(dtype, [first, -1.0]), ..Output::default() }).unwrap()
 }
 
 #[test]
-fn the_middle_of_two_values_is_undecided_and_all_else_is_not() {
+fn what_the_bias_cancels_is_judged_by_the_terms_in_f32_and_by_the_result_in_16_bits() {
+    let exact = 2f64.powi(-20);
+    // One and two ULP of v in f32 away.
+    for ulps in [1.0, 2.0] {
+        let got = exact + ulps * 2f64.powi(-23);
+        assert!(judge_cancelled(DType::F32, got).passed);
+        for dtype in [DType::F16, DType::BF16] {
+            let verdict = judge_cancelled(dtype, got);
+            assert!(!verdict.passed && verdict.max_ulp > 1.0, "{dtype}: {verdict:?}");
+        }
+    }
+    assert!(!judge_cancelled(DType::F32, exact + 2f64.powi(-20)).passed);
+    assert_eq!(judge_cancelled(DType::BF16, exact).max_ulp, 0.0);
+}
+
+#[test]
+fn a_near_tie_on_the_wrong_side_is_not_correctly_rounded() {
     // v = 1 − 2^-31 in every column, and 1 + 2^-8 + bias is the middle of 1 and 1 + 2^-7 in bf16.
     let h = 1000.0;
     let eps = (h * h * 0.5f64.powi(30)) as f32;
@@ -271,12 +280,9 @@ fn the_middle_of_two_values_is_undecided_and_all_else_is_not() {
         outputs: Outputs::default(),
     };
     let judged = |y| judge(&problem, &Output { y: encode(DType::BF16, [y; 100]), ..Output::default() }).unwrap();
-    assert_eq!((judged(1.0).correctly_rounded, judged(1.0).undecided), (1.0, 0));
+    assert_eq!((judged(1.0).correctly_rounded, judged(1.0).passed), (1.0, true));
     let above = judged(1.0 + 0.5f64.powi(7));
-    assert_eq!((above.correctly_rounded, above.undecided, above.passed), (0.0, 100, true));
-    // The value below 1 is as far from correct rounding in steps, and nowhere near a middle.
-    let below = judged(1.0 - 0.5f64.powi(8));
-    assert_eq!((below.max_ulp, below.undecided, below.passed), (1.0, 0, false));
+    assert_eq!((above.correctly_rounded, above.max_ulp, above.passed), (0.0, 1.0, false));
 }
 
 #[test]

@@ -91,7 +91,6 @@ struct VerdictJson {
     max_ulp: Number,
     mean_ulp: Number,
     correctly_rounded: Number,
-    undecided: usize,
     relative_l2: Number,
     nonfinite_mismatches: usize,
     residual_mismatches: usize,
@@ -114,7 +113,6 @@ struct WorstJson {
 struct ToleranceJson {
     max_ulp: Number,
     correctly_rounded: Number,
-    product_ulps: Number,
     statistic_ulp: Number,
     mean_error: Number,
 }
@@ -196,14 +194,13 @@ fn verdict_json(verdict: &Verdict) -> VerdictJson {
         wanted: Number(wanted),
         ulp: Number(ulp),
     };
-    let Tolerance { max_ulp, correctly_rounded, product_ulps, statistic_ulp, mean_error } = verdict.tolerance;
+    let Tolerance { max_ulp, correctly_rounded, statistic_ulp, mean_error } = verdict.tolerance;
     VerdictJson {
         passed: verdict.passed,
         elements: verdict.elements,
         max_ulp: Number(verdict.max_ulp),
         mean_ulp: Number(verdict.mean_ulp),
         correctly_rounded: Number(verdict.correctly_rounded),
-        undecided: verdict.undecided,
         relative_l2: Number(verdict.relative_l2),
         nonfinite_mismatches: verdict.nonfinite_mismatches,
         residual_mismatches: verdict.residual_mismatches,
@@ -213,7 +210,6 @@ fn verdict_json(verdict: &Verdict) -> VerdictJson {
         tolerance: ToleranceJson {
             max_ulp: Number(max_ulp),
             correctly_rounded: Number(correctly_rounded),
-            product_ulps: Number(product_ulps),
             statistic_ulp: Number(statistic_ulp),
             mean_error: Number(mean_error),
         },

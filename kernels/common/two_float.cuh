@@ -1,0 +1,94 @@
+// Two floats that stand for their exact sum: f32 arithmetic with twice the digits where it is needed.
+//
+// The algorithms are those of Dekker, A floating-point technique for extending the available precision
+// (1971), and Knuth, The Art of Computer Programming, volume 2. They rely on every operation being rounded
+// by itself: compiled with --fmad=false, fused operations are written out.
+#pragma once
+
+namespace warpnorm {
+
+struct TwoFloat {
+    float hi;
+    float lo;
+};
+
+/// a + b exactly (Knuth), whichever of the two is larger.
+__device__ __forceinline__ TwoFloat two_sum(float a, float b) {
+    const float sum = a + b;
+    const float b_part = sum - a;
+    const float a_part = sum - b_part;
+    return {sum, (a - a_part) + (b - b_part)};
+}
+
+/// a + b exactly (Dekker) where a is 0 or no smaller in magnitude than b.
+__device__ __forceinline__ TwoFloat fast_two_sum(float a, float b) {
+    const float sum = a + b;
+    return {sum, b - (sum - a)};
+}
+
+/// a · b exactly.
+__device__ __forceinline__ TwoFloat two_product(float a, float b) {
+    const float product = a * b;
+    return {product, __fmaf_rn(a, b, -product)};
+}
+
+/// a + b with an error of some 2^-47 of the larger term.
+__device__ __forceinline__ TwoFloat add(const TwoFloat& a, const TwoFloat& b) {
+    const TwoFloat sum = two_sum(a.hi, b.hi);
+    return {sum.hi, (a.lo + b.lo) + sum.lo};
+}
+
+/// The same value with `hi` as its nearest f32.
+__device__ __forceinline__ TwoFloat normalised(const TwoFloat& value) { return two_sum(value.hi, value.lo); }
+
+/// sum / divisor for the reciprocal given. The first estimate of a finite sum at the very end of f32's
+/// range may overflow where the quotient does not.
+__device__ __forceinline__ TwoFloat quotient(const TwoFloat& sum, float divisor, float reciprocal) {
+    constexpr float LARGEST = 3.40282346638528859812e38f;
+    float estimate = sum.hi * reciprocal;
+    if (isinf(estimate) && !isinf(sum.hi)) estimate = copysignf(LARGEST, sum.hi);
+    const float remainder = __fmaf_rn(-estimate, divisor, sum.hi) + sum.lo;
+    return fast_two_sum(estimate, remainder * reciprocal);
+}
+
+/// 1/√v with an error of some 2^-46. Square root and reciprocal are the correctly rounded ones, so that
+/// the bits are the same on every GPU. At 0, at infinity and where the squares leave f32's range the low
+/// part is 0.
+__device__ __forceinline__ TwoFloat reciprocal_root(const TwoFloat& v) {
+    const float estimate = __frcp_rn(__fsqrt_rn(v.hi));
+    // One step of Newton's method from 1 − v·estimate².
+    const TwoFloat square = two_product(estimate, estimate);
+    const TwoFloat product = two_product(v.hi, square.hi);
+    const float residual =
+        ((1.0f - product.hi) - product.lo) - __fmaf_rn(v.hi, square.lo, v.lo * square.hi);
+    const float correction = 0.5f * estimate * residual;
+    return isfinite(correction) ? fast_two_sum(estimate, correction) : TwoFloat{estimate, 0.0f};
+}
+
+/// A running sum that keeps what its additions round away.
+///
+/// It starts at an anchor, which is larger than any partial sum of the magnitudes of its terms: then each
+/// addition is Dekker's and its error exact, for three operations a term more than a plain sum takes.
+/// After Rump, Ogita and Oishi, Accurate floating-point summation (2008).
+struct AnchoredSum {
+    float anchor;
+    float sum;
+    float error;
+
+    /// `magnitude` is at least the sum of the terms' magnitudes, give or take what that sum rounds away.
+    explicit __device__ __forceinline__ AnchoredSum(float magnitude)
+        : anchor(4.0f * magnitude), sum(anchor), error(0.0f) {}
+
+    /// Whether the anchor is within f32's range; no sum can be had of it where it is not.
+    __device__ __forceinline__ bool usable() const { return isfinite(anchor); }
+
+    __device__ __forceinline__ void add_product(float a, float b) {
+        const float next = __fmaf_rn(a, b, sum);
+        error += __fmaf_rn(a, b, sum - next);
+        sum = next;
+    }
+
+    __device__ __forceinline__ TwoFloat total() const { return two_sum(sum - anchor, error); }
+};
+
+}  // namespace warpnorm
