@@ -50,7 +50,7 @@ impl Tolerance {
                 mean_error: MEAN_ERROR,
             },
             DType::F16 | DType::BF16 => {
-                Tolerance { max_ulp: 1.0, correctly_rounded: 0.995, statistic_ulp: 4.0, mean_error: MEAN_ERROR }
+                Tolerance { max_ulp: 1.0, correctly_rounded: 0.9999, statistic_ulp: 4.0, mean_error: MEAN_ERROR }
             }
         }
     }

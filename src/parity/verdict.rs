@@ -29,7 +29,8 @@ pub struct Verdict {
     pub max_ulp: f64,
     /// The mean error in y, in units, over the same elements.
     pub mean_ulp: f64,
-    /// The share of elements of y that are the correctly rounded exact value; 1 where there are none.
+    /// The share of elements of y that are the correctly rounded exact value (or either neighbour where
+    /// the [tolerance](Tolerance::correctly_rounded) says so); 1 where there are none.
     pub correctly_rounded: f64,
     /// The element of y with the largest error, if any has one.
     pub worst: Option<Worst>,
