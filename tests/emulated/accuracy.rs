@@ -59,7 +59,7 @@ fn values_that_repeat_are_correctly_rounded() {
 }
 
 /// A bias that is the product with the weight, negated and rounded, leaves nothing of y but what the
-/// rounding dropped: f32 arithmetic alone is hundreds of ULPs off there.
+/// rounding dropped: f32 arithmetic alone is tens of ULPs off there.
 #[test]
 fn what_the_bias_leaves_of_the_product_is_exact_to_one_ulp() {
     let device = Emulated::new(DeviceFacts::h200());
