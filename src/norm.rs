@@ -83,8 +83,9 @@ impl Default for ResidualAdd {
 /// y = R(v·(weight + weight_offset) + bias)
 /// ```
 ///
-/// R rounds to the activation type, to nearest, ties to even. All else is f32. Weight and bias are
-/// arguments of the call and may each be absent.
+/// R rounds to the activation type, to nearest, ties to even. h and weight + weight_offset are rounded to
+/// f32; of all else, 16-bit results show no rounding, and f32 results are computed in f32. Weight and bias
+/// are arguments of the call and may each be absent.
 ///
 /// Where f32's range ends, results are PyTorch's: squares that add up past it make rstd 0, a NaN or an
 /// infinity in a row makes all of LayerNorm's y NaN, and a zero row is NaN where eps is 0. The

@@ -43,12 +43,9 @@ impl Tolerance {
     /// The tolerance of an activation type.
     pub const fn of(dtype: DType) -> Tolerance {
         match dtype {
-            DType::F32 => Tolerance {
-                max_ulp: 4.0,
-                correctly_rounded: 0.0,
-                statistic_ulp: 4.0,
-                mean_error: MEAN_ERROR,
-            },
+            DType::F32 => {
+                Tolerance { max_ulp: 4.0, correctly_rounded: 0.0, statistic_ulp: 4.0, mean_error: MEAN_ERROR }
+            }
             DType::F16 | DType::BF16 => {
                 Tolerance { max_ulp: 1.0, correctly_rounded: 0.9999, statistic_ulp: 4.0, mean_error: MEAN_ERROR }
             }

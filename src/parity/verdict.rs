@@ -113,8 +113,7 @@ struct Finding {
 fn compare(dtype: DType, tolerance: &Tolerance, got: f64, value: &Value) -> Finding {
     let exact = value.exact;
     let right = round(dtype, exact);
-    let finding =
-        |error, difference| Finding { error, correctly_rounded: got == right, difference, exact };
+    let finding = |error, difference| Finding { error, correctly_rounded: got == right, difference, exact };
     if got.is_nan() || exact.is_nan() {
         let both = got.is_nan() && exact.is_nan();
         let error = if both { 0.0 } else { f64::INFINITY };

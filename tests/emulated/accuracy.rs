@@ -47,8 +47,7 @@ fn values_that_repeat_are_correctly_rounded() {
     let device = Emulated::new(DeviceFacts::h200());
     for family in Family::ALL {
         for rounding in [WeightRounding::Single, WeightRounding::BeforeWeight] {
-            let norm =
-                Norm::new(family, 1e-5).with_residual_add(ResidualAdd::default()).with_weight_rounding(rounding);
+            let norm = Norm::new(family, 1e-5).with_residual_add(ResidualAdd::default()).with_weight_rounding(rounding);
             for seed in 0..8 {
                 let case = Case::new(norm, DType::BF16, 4, 16384, Values::Unit, seed).expect("a possible size");
                 let verdict = check(&device, &case, Placement::default()).expect("runs");
