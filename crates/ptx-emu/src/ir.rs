@@ -1,6 +1,7 @@
 //! The decoded form of a kernel: what the executor runs.
 
 use crate::exec::registers::{Alu, AnyReg, PredOperand, Reg};
+use crate::report::InstructionClass;
 use std::fmt;
 
 /// Window of generic addresses that name shared memory; the low 32 bits are a shared address.
@@ -190,6 +191,7 @@ pub(crate) enum Op {
 /// A decoded instruction.
 pub(crate) struct Inst {
     pub guard: PredOperand,
+    pub class: InstructionClass,
     pub op: Op,
 }
 

@@ -63,6 +63,7 @@ mod module;
 mod parse;
 mod report;
 mod semantics;
+mod touched;
 mod written;
 
 pub use error::{LaunchError, ParseError};
@@ -71,4 +72,4 @@ pub use fault::{Access, AccessKind, Fault, FaultKind, RaceAccess, SourceLine, Sp
 pub use ir::Kernel;
 pub use memory::{Memory, MemoryError, Nearest};
 pub use module::Module;
-pub use report::{LaunchReport, Traffic};
+pub use report::{InstructionClass, InstructionCounts, Instructions, LaunchReport, SharedTraffic, Traffic};

@@ -175,7 +175,7 @@ fn misused_synchronisation() {
 fn traps_and_endless_loops() {
     assert_eq!(fault(run("trap;", 1)).kind, FaultKind::Trap);
     let module = Module::parse(&program("", "again:\nbra again;")).expect("parses");
-    let options = LaunchOptions { instruction_limit: 100_000 };
+    let options = LaunchOptions { instruction_limit: 100_000, ..LaunchOptions::default() };
     let config = LaunchConfig::linear(1, 1);
     let fault = fault(module.launch_with("k", &config, &[], &mut Memory::new(), &options));
     assert_eq!(fault.kind, FaultKind::InstructionLimit { limit: 100_000 });

@@ -110,7 +110,7 @@ fn barriers_of_a_cta() {
     let (got, report) = words(body, &LaunchConfig::linear(2, 96));
     let one: Vec<u32> = (0..96).rev().collect();
     assert_eq!(got, [one.clone(), one].concat());
-    assert_eq!((report.cta_barriers, report.shared_stores, report.shared_loads), (2, 6, 6));
+    assert_eq!((report.cta_barriers, report.shared_stores.requests, report.shared_loads.requests), (2, 6, 6));
     // One warp only arrives, the other waits.
     let arrive = "mov.u32 %r0, %tid.x;\nmov.u32 %r15, 1;\nsetp.lt.u32 %p0, %r0, 32;\n@%p0 bra wait;\n\
                   bar.arrive 3, 64;\nbra.uni done;\nwait:\nbar.sync 3, 64;\nmov.u32 %r15, 2;\ndone:";
@@ -173,7 +173,7 @@ fn atomics() {
     olds.dedup();
     assert_eq!(olds.len(), 63);
     assert!(olds.iter().all(|old| old.is_multiple_of(2) && *old < 128));
-    assert_eq!(report.shared_atomics, 8);
+    assert_eq!(report.shared_atomics.requests, 8);
     let float = "ld.param.u64 %rd0, [out];\nmov.u32 %r0, %tid.x;\nsetp.eq.u32 %p0, %r0, 0;\n\
                  @%p0 st.global.f32 [%rd0], 0f3F800000;\nbar.sync 0;\nred.global.add.f32 [%rd0], 0f3F000000;\n\
                  bar.sync 0;\nld.global.u32 %r15, [%rd0];\nbar.sync 0;";

@@ -1,6 +1,7 @@
 //! Syntax tree to executable form: names resolved, types checked, instructions lifted.
 
 mod bits;
+mod class;
 mod compare;
 mod control;
 mod convert;
@@ -20,6 +21,7 @@ use crate::exec::registers::{FIRST_PRED, PredOperand};
 use crate::ir::{Inst, Kernel, Op, Origin, Parameter, Preset, StateSpace};
 use crate::module::Module;
 use crate::parse::ast::{DeclSpace, Function, Instruction, Module as Tree, Statement, Variable};
+use crate::report::InstructionClass;
 use scope::{Location, Place, Register, Scope, Symbol};
 use std::collections::HashMap;
 use types::{Modifiers, Type};
@@ -299,7 +301,7 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     fn emit(&mut self, instruction: &Instruction<'a>, guard: PredOperand, op: Op) {
-        self.code.push(Inst { guard, op });
+        self.code.push(Inst { guard, class: class::of(instruction, &op), op });
         self.origins.push(Origin {
             line: instruction.line,
             text: instruction.text.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -309,7 +311,7 @@ impl<'a> Decoder<'_, 'a> {
 
     /// Control that reaches the end of the text exits.
     fn emit_end(&mut self, line: u32) {
-        self.code.push(Inst { guard: PredOperand::TRUE, op: Op::Exit });
+        self.code.push(Inst { guard: PredOperand::TRUE, class: InstructionClass::Control, op: Op::Exit });
         self.origins.push(Origin { line, text: "ret (end of kernel)".to_owned(), source: None });
     }
 

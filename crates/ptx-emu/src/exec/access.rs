@@ -127,11 +127,7 @@ impl Machine<'_> {
         }
         placement.shared = shared;
         if shared {
-            *match request.kind {
-                AccessKind::Load => &mut self.report.shared_loads,
-                AccessKind::Store => &mut self.report.shared_stores,
-                AccessKind::Atomic => &mut self.report.shared_atomics,
-            } += 1;
+            self.count_shared(warp.cta, request, &placement);
         }
         self.report.local_accesses += u64::from(local);
         Ok(placement)
@@ -300,17 +296,6 @@ impl Machine<'_> {
         }
     }
 
-    fn count_global(&mut self, request: Request, addresses: &[u64; LANES], mask: u32) {
-        let traffic = match request.kind {
-            AccessKind::Load => &mut self.report.global_loads,
-            AccessKind::Store => &mut self.report.global_stores,
-            AccessKind::Atomic => &mut self.report.global_atomics,
-        };
-        traffic.requests += 1;
-        traffic.bytes += u64::from(request.bytes) * u64::from(mask.count_ones());
-        traffic.sectors += sectors(addresses, mask, request.bytes);
-    }
-
     /// The bytes of a region.
     pub(crate) fn bytes<'m>(&'m self, local: &'m [u8], region: Region) -> &'m [u8] {
         match region {
@@ -331,48 +316,5 @@ impl Machine<'_> {
             // Writes to these never pass `place`.
             Region::Const | Region::Param => &mut [],
         }
-    }
-}
-
-/// Distinct 32-byte sectors that the lanes touch.
-fn sectors(addresses: &[u64; LANES], mask: u32, bytes: u32) -> u64 {
-    let mut count = 0;
-    let mut last = None;
-    for lane in lanes_of(mask) {
-        // Natural alignment and at most 32 bytes: an access never straddles two sectors.
-        let sector = addresses[lane] / 32;
-        debug_assert_eq!(sector, (addresses[lane] + u64::from(bytes) - 1) / 32);
-        match last {
-            Some(last) if sector == last => {}
-            Some(last) if sector < last => return sectors_unordered(addresses, mask),
-            _ => count += 1,
-        }
-        last = Some(sector);
-    }
-    count
-}
-
-fn sectors_unordered(addresses: &[u64; LANES], mask: u32) -> u64 {
-    let mut list: Vec<u64> = lanes_of(mask).map(|lane| addresses[lane] / 32).collect();
-    list.sort_unstable();
-    list.dedup();
-    list.len() as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sectors_of_common_patterns() {
-        let at = |f: &dyn Fn(u64) -> u64| std::array::from_fn(|lane| 4096 + f(lane as u64));
-        assert_eq!(sectors(&at(&|lane| lane * 4), u32::MAX, 4), 4);
-        assert_eq!(sectors(&at(&|lane| lane * 16), u32::MAX, 16), 16);
-        assert_eq!(sectors(&at(&|lane| lane * 4 + 16), u32::MAX, 4), 5);
-        assert_eq!(sectors(&at(&|lane| lane * 256), u32::MAX, 4), 32);
-        assert_eq!(sectors(&at(&|_| 0), u32::MAX, 4), 1);
-        assert_eq!(sectors(&at(&|lane| (31 - lane) * 4), u32::MAX, 4), 4);
-        assert_eq!(sectors(&at(&|lane| (lane % 2) * 64), u32::MAX, 4), 2);
-        assert_eq!(sectors(&at(&|lane| lane * 4), 0x8000_0001, 4), 2);
     }
 }

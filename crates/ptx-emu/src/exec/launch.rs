@@ -9,7 +9,7 @@ use crate::error::LaunchError;
 use crate::ir::{Kernel, Preset, SHARED_WINDOW, Special};
 use crate::memory::Memory;
 use crate::module::Module;
-use crate::report::LaunchReport;
+use crate::report::{LaunchReport, Traffic};
 use crate::written::ByteSet;
 
 /// The most threads a CTA may have.
@@ -40,19 +40,21 @@ impl LaunchConfig {
     }
 }
 
-/// Limits on a launch.
+/// Limits on a launch, and what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaunchOptions {
     /// Warp instructions after which a launch is given up with
     /// [`FaultKind::InstructionLimit`](crate::FaultKind::InstructionLimit). Checked between time
     /// slices, so a launch may run somewhat longer.
     pub instruction_limit: u64,
+    /// Whether to count distinct bytes of global memory, which takes a bit for every byte touched.
+    pub distinct_bytes: bool,
 }
 
 impl Default for LaunchOptions {
-    /// 2^40 warp instructions: hours, for kernels that never end.
+    /// 2^40 warp instructions: hours, for kernels that never end. No distinct bytes.
     fn default() -> LaunchOptions {
-        LaunchOptions { instruction_limit: 1 << 40 }
+        LaunchOptions { instruction_limit: 1 << 40, distinct_bytes: false }
     }
 }
 
@@ -211,7 +213,7 @@ impl Module {
         self.launch_with(kernel, config, args, memory, &LaunchOptions::default())
     }
 
-    /// [`Module::launch`] with limits of one's own.
+    /// [`Module::launch`] with options of one's own.
     ///
     /// # Errors
     /// As [`Module::launch`].
@@ -249,7 +251,13 @@ impl Module {
             block: config.block,
             ctas: Vec::new(),
             cluster_barrier: Default::default(),
-            report: LaunchReport::default(),
+            report: LaunchReport {
+                global_loads: Traffic::new(options.distinct_bytes),
+                global_stores: Traffic::new(options.distinct_bytes),
+                global_atomics: Traffic::new(options.distinct_bytes),
+                ..LaunchReport::default()
+            },
+            footprints: options.distinct_bytes.then(Default::default),
             instruction_limit: options.instruction_limit,
             last_hit: Default::default(),
         };

@@ -5,6 +5,7 @@ mod barrier;
 mod defined;
 mod exchange;
 pub(crate) mod launch;
+mod meter;
 mod race;
 pub(crate) mod registers;
 mod transfer;
@@ -17,6 +18,7 @@ use crate::report::LaunchReport;
 use crate::written::ByteSet;
 use access::LastHit;
 use barrier::{BarrierState, ClusterBarrier};
+use meter::Footprints;
 use race::Races;
 use registers::{Registers, lanes_of};
 use warp::{State, Warp};
@@ -48,6 +50,8 @@ pub(crate) struct Machine<'a> {
     pub ctas: Vec<Cta>,
     pub cluster_barrier: ClusterBarrier,
     pub report: LaunchReport,
+    /// Where distinct bytes are counted.
+    pub footprints: Option<Footprints>,
     pub instruction_limit: u64,
     pub last_hit: LastHit,
 }
@@ -101,6 +105,9 @@ impl Machine<'_> {
             let mask = warp.active & inst.guard.bits(&warp.registers);
             self.report.warp_instructions += 1;
             self.report.thread_instructions += u64::from(mask.count_ones());
+            let of_class = &mut self.report.instructions[inst.class];
+            of_class.warp += 1;
+            of_class.thread += u64::from(mask.count_ones());
             if let Op::Branch { target } = &inst.op {
                 warp.branch(mask, *target);
                 continue;
