@@ -19,8 +19,14 @@ pub struct DeviceFacts {
     pub max_threads_per_multiprocessor: u32,
     /// 32-bit registers of a multiprocessor.
     pub registers_per_multiprocessor: u32,
+    /// Thread blocks resident on a multiprocessor at most.
+    pub max_blocks_per_multiprocessor: u32,
     /// Bytes of shared memory that a thread block can have when it opts in.
     pub max_shared_bytes_per_block: u32,
+    /// Bytes of shared memory of a multiprocessor.
+    pub shared_bytes_per_multiprocessor: u32,
+    /// Bytes of shared memory that the system keeps for itself with every resident thread block.
+    pub reserved_shared_bytes_per_block: u32,
     /// Thread blocks in the x dimension of a grid at most.
     pub max_grid_x: u32,
 }
@@ -30,8 +36,8 @@ impl DeviceFacts {
         name: &str,
         compute_capability: (u32, u32),
         multiprocessors: u32,
-        max_threads_per_multiprocessor: u32,
-        shared_kib: u32,
+        (max_threads_per_multiprocessor, max_blocks_per_multiprocessor): (u32, u32),
+        (shared_kib, reserved_kib): (u32, u32),
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -40,34 +46,37 @@ impl DeviceFacts {
             max_threads_per_block: 1024,
             max_threads_per_multiprocessor,
             registers_per_multiprocessor: 65536,
-            max_shared_bytes_per_block: shared_kib * 1024,
+            max_blocks_per_multiprocessor,
+            max_shared_bytes_per_block: (shared_kib - reserved_kib) * 1024,
+            shared_bytes_per_multiprocessor: shared_kib * 1024,
+            reserved_shared_bytes_per_block: reserved_kib * 1024,
             max_grid_x: i32::MAX as u32,
         }
     }
 
     /// NVIDIA T4 (Turing).
     pub fn t4() -> Self {
-        Self::documented("NVIDIA T4", (7, 5), 40, 1024, 64)
+        Self::documented("NVIDIA T4", (7, 5), 40, (1024, 16), (64, 0))
     }
 
     /// NVIDIA A100 (Ampere).
     pub fn a100() -> Self {
-        Self::documented("NVIDIA A100", (8, 0), 108, 2048, 163)
+        Self::documented("NVIDIA A100", (8, 0), 108, (2048, 32), (164, 1))
     }
 
     /// NVIDIA L4 (Ada Lovelace).
     pub fn l4() -> Self {
-        Self::documented("NVIDIA L4", (8, 9), 58, 1536, 99)
+        Self::documented("NVIDIA L4", (8, 9), 58, (1536, 24), (100, 1))
     }
 
     /// NVIDIA H200 (Hopper).
     pub fn h200() -> Self {
-        Self::documented("NVIDIA H200", (9, 0), 132, 2048, 227)
+        Self::documented("NVIDIA H200", (9, 0), 132, (2048, 32), (228, 1))
     }
 
     /// NVIDIA B200 (Blackwell).
     pub fn b200() -> Self {
-        Self::documented("NVIDIA B200", (10, 0), 148, 2048, 227)
+        Self::documented("NVIDIA B200", (10, 0), 148, (2048, 32), (228, 1))
     }
 
     /// The GPUs that every plan is tested for.

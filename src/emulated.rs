@@ -4,7 +4,7 @@ use crate::host::{Device, DeviceMemory, Output, Placement, Problem, run_on};
 use crate::plan::{Plan, plan};
 use crate::ptx;
 use crate::{Call, DType, DeviceFacts, Error, Family, PlanError, Role};
-use ptx_emu::{LaunchConfig, LaunchError, LaunchReport, Memory, MemoryError, Module, ParseError};
+use ptx_emu::{LaunchConfig, LaunchError, LaunchOptions, LaunchReport, Memory, MemoryError, Module, ParseError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error as ThisError;
@@ -59,12 +59,19 @@ fn parsed(family: Family, dtype: DType, capability: (u32, u32)) -> Result<Arc<Mo
 #[derive(Clone, Debug)]
 pub struct Emulated {
     facts: DeviceFacts,
+    options: LaunchOptions,
 }
 
 impl Emulated {
     /// An emulated device with these facts.
     pub fn new(facts: DeviceFacts) -> Self {
-        Self { facts }
+        Self { facts, options: LaunchOptions::default() }
+    }
+
+    /// The device with these options of the executor.
+    #[must_use]
+    pub fn with_options(self, options: LaunchOptions) -> Self {
+        Self { options, ..self }
     }
 
     /// The facts that plans are made for.
@@ -87,7 +94,7 @@ impl Emulated {
             dynamic_shared_bytes: plan.shared_bytes,
         };
         let report = module
-            .launch(plan.kernel.name(), &config, &[bytemuck::bytes_of(&plan.args)], memory)
+            .launch_with(plan.kernel.name(), &config, &[bytemuck::bytes_of(&plan.args)], memory, &self.options)
             .map_err(EmulatedError::from)?;
         Ok(Some((plan, report)))
     }
@@ -100,11 +107,21 @@ impl Emulated {
         Ok(ptx::select(family, dtype, self.facts.compute_capability, None)?.target)
     }
 
-    /// Runs a problem of host memory and returns the executor's counters with the results.
+    /// Runs a problem of host memory and returns the executor's counters, distinct bytes among them, with
+    /// the results.
     ///
     /// # Errors
     /// As [`launch`](Self::launch).
     pub fn run_counted(
+        &self,
+        problem: &Problem<'_>,
+        placement: Placement,
+    ) -> Result<(Output, Option<(Plan, LaunchReport)>), Error> {
+        let counting = LaunchOptions { distinct_bytes: true, ..self.options };
+        self.clone().with_options(counting).run_in_arena(problem, placement)
+    }
+
+    fn run_in_arena(
         &self,
         problem: &Problem<'_>,
         placement: Placement,
@@ -121,7 +138,7 @@ impl Device for Emulated {
     }
 
     fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error> {
-        Ok(self.run_counted(problem, placement)?.0)
+        Ok(self.run_in_arena(problem, placement)?.0)
     }
 }
 

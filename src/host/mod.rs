@@ -9,7 +9,7 @@ mod run;
 pub(crate) use run::{DeviceMemory, run_on};
 
 use crate::call::extent;
-use crate::plan::{Plan, plan};
+use crate::plan::{ByteFloor, Plan, byte_floor, plan};
 use crate::{Call, CallError, DType, DeviceFacts, Error, Norm, RawRows, RawVector, Role};
 use thiserror::Error as ThisError;
 
@@ -133,6 +133,11 @@ impl Problem<'_> {
     pub fn plan(&self, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         self.validate_bytes()?;
         plan(&self.stand_in(), device)
+    }
+
+    /// The bytes that the problem must move, however it is computed: see [`byte_floor`].
+    pub fn byte_floor(&self) -> ByteFloor {
+        byte_floor(&self.stand_in())
     }
 
     /// The problem as a call. Host tensors have no addresses on a device; these are non-null, aligned,

@@ -5,9 +5,13 @@
 //! result. The device decides where the team lives and what is kept between the passes over a row.
 
 mod args;
+mod floor;
+mod occupancy;
 mod team;
 
 pub use args::{RowArgs, flags};
+pub use floor::{ByteFloor, byte_floor};
+pub use occupancy::{Limit, Occupancy, Resources, occupancy};
 pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
 
 use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, ResidualRounding, WeightRounding};
