@@ -37,6 +37,14 @@ pub struct EmbeddedModule {
     pub ptx: &'static str,
 }
 
+impl EmbeddedModule {
+    /// The names of the kernels that the module's text defines.
+    pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
+        let entries = self.ptx.lines().filter_map(|line| line.trim_start().strip_prefix(".visible .entry "));
+        entries.map(|rest| rest.split('(').next().unwrap_or(rest).trim())
+    }
+}
+
 include!(concat!(env!("OUT_DIR"), "/ptx_modules.rs"));
 
 /// How the PTX of this build was made.

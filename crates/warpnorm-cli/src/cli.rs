@@ -15,8 +15,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 a result outside its tolerance; 2 bad usage or bad \
-                          input; 3 a device that is missing or failed.";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 a result outside its tolerance, a cost above its \
+                          baseline or a kernel that spills; 2 bad usage or bad input; 3 a device that is missing or failed.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -27,6 +27,10 @@ pub enum Command {
     Apply(ApplyArguments),
     /// Compare a device with the f64 reference, over a grid of ops, types and shapes or on real data
     Parity(ParityArguments),
+    /// Count what the kernels move and cost on a GPU, which need not be there
+    Profile(ProfileArguments),
+    /// Assemble the kernels for every chip that runs them, and say what registers and memory they take
+    Assemble(AssembleArguments),
 }
 
 /// Arguments of `apply`.
@@ -97,6 +101,50 @@ pub struct ParityArguments {
     pub json: Option<PathBuf>,
 }
 
+/// Arguments of `profile`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+The executor runs the kernels and counts: bytes moved (each byte once), the least that the op must move, \
+bytes asked for, 32-byte sectors per request, bank conflicts, instructions. Registers, spills and occupancy \
+are what NVIDIA's assembler makes of the kernels; it needs no GPU. Exit code 1 where a cost is above the \
+baseline's, instructions by more than 1 %, or where a cell is missing.")]
+pub struct ProfileArguments {
+    /// The ops to profile [default: all]
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',')]
+    pub op: Vec<GridOp>,
+    /// The activation types [default: all]
+    #[arg(long, value_parser = dtype, num_args = 1.., value_delimiter = ',')]
+    pub dtype: Vec<DType>,
+    /// The shapes [default: eight, from many short rows to one that is read twice]
+    #[arg(long, value_name = "ROWSxHIDDEN", num_args = 1.., value_delimiter = ',')]
+    pub shape: Vec<Shape>,
+    /// The GPU: t4, a100, l4, h200 or b200 [default: h200]
+    #[arg(long, value_name = "GPU", value_parser = gpu)]
+    pub gpu: Option<DeviceFacts>,
+    /// Write every number to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Compare with this file, which --json wrote
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// NVIDIA's assembler [default: that of CUDA_HOME, CUDA_PATH or PATH, if it is there]
+    #[arg(long, value_name = "PATH")]
+    pub ptxas: Option<PathBuf>,
+}
+
+/// Arguments of `assemble`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 1 where a kernel uses local memory: spills, or arrays that are not kept in registers.")]
+pub struct AssembleArguments {
+    /// One line per kernel and chip, not only one per module and chip
+    #[arg(long)]
+    pub all: bool,
+    /// NVIDIA's assembler [default: that of CUDA_HOME, CUDA_PATH or PATH]
+    #[arg(long, value_name = "PATH")]
+    pub ptxas: Option<PathBuf>,
+}
+
 /// What a norm is made of beside its family.
 #[derive(Debug, Default, Args)]
 pub struct NormOptions {
@@ -147,7 +195,7 @@ impl Op {
     }
 }
 
-/// Ops of `parity`.
+/// Ops of `parity` and `profile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(clippy::enum_variant_names, reason = "these are what the field calls the ops")]
 pub enum GridOp {

@@ -49,6 +49,17 @@ pub enum ToolError {
         /// Why.
         source: io::Error,
     },
+    /// There is no ptxas.
+    #[error("no ptxas in CUDA_HOME, CUDA_PATH and PATH; --ptxas says where it is")]
+    NoPtxas,
+    /// ptxas is not what it should be, or does not take a kernel.
+    #[error("{}: {reason}", .path.display())]
+    Ptxas {
+        /// The executable.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(io::Error),

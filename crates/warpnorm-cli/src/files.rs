@@ -1,4 +1,4 @@
-//! Tensor files: what is read is checked first, what is written appears whole or not at all.
+//! Files: what is read is checked first, what is written appears whole or not at all.
 
 use crate::error::ToolError;
 use safetensors::tensor::{SafeTensorError, TensorInfo, TensorView};
@@ -71,6 +71,17 @@ pub enum FileFault {
         given: Vec<usize>,
         /// The shape wanted.
         wanted: Vec<usize>,
+    },
+    /// A baseline that is none.
+    #[error("not a profile: {0}")]
+    Profile(serde_json::Error),
+    /// A baseline of another GPU.
+    #[error("the profile is of {given}, wanted one of {wanted}")]
+    ProfiledGpu {
+        /// The GPU of the baseline.
+        given: String,
+        /// The GPU that is profiled.
+        wanted: String,
     },
 }
 

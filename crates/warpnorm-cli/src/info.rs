@@ -6,7 +6,7 @@ use crate::error::ToolError;
 use crate::report::{self, Fields, Outcome, bytes, table};
 use std::collections::BTreeSet;
 use warpnorm::cuda::{DeviceInfo, devices};
-use warpnorm::ptx::{self, EmbeddedModule, driver_isa};
+use warpnorm::ptx::{self, driver_isa};
 use warpnorm::{DType, Family};
 
 /// Runs the command. A missing driver is a finding here, not a failure.
@@ -58,18 +58,9 @@ fn runs(capability: (u32, u32), driver: Option<(u32, u32)>) -> String {
 }
 
 fn describe_ptx(fields: &mut Fields) {
-    let provenance = ptx::provenance();
     let modules = ptx::modules();
     let list = |values: BTreeSet<String>| values.into_iter().collect::<Vec<_>>().join(", ");
-    fields.add(
-        "PTX",
-        format!(
-            "{}, by {}, of sources {}",
-            report::origin(provenance.origin),
-            provenance.compiler,
-            provenance.source_hash
-        ),
-    );
+    fields.add("PTX", report::ptx());
     fields.add("targets", list(modules.iter().map(|module| format!("sm_{}", module.target)).collect()));
     fields.add("PTX ISA", list(modules.iter().map(|module| format!("{}.{}", module.isa.0, module.isa.1)).collect()));
     fields.add(
@@ -77,15 +68,10 @@ fn describe_ptx(fields: &mut Fields) {
         format!(
             "{} modules, {} kernels, {}",
             modules.len(),
-            modules.iter().map(kernels).sum::<usize>(),
+            modules.iter().map(|module| module.kernels().count()).sum::<usize>(),
             bytes(modules.iter().map(|module| module.ptx.len()).sum()),
         ),
     );
-}
-
-/// Kernels that the module's text defines.
-fn kernels(module: &EmbeddedModule) -> usize {
-    module.ptx.lines().filter(|line| line.trim_start().starts_with(".visible .entry")).count()
 }
 
 fn modules_table() -> String {
@@ -96,7 +82,7 @@ fn modules_table() -> String {
             module.dtype.to_owned(),
             format!("sm_{}", module.target),
             format!("{}.{}", module.isa.0, module.isa.1),
-            kernels(module).to_string(),
+            module.kernels().count().to_string(),
             bytes(module.ptx.len()),
         ]);
     }

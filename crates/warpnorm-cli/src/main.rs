@@ -1,17 +1,22 @@
-//! The tool `warpnorm`: applies norms to tensors in files, and checks how far the results are from
-//! the f64 reference.
+//! The tool `warpnorm`: applies norms to tensors in files, checks how far the results are from the f64
+//! reference, and counts what the kernels cost.
 //!
-//! Exit codes: 0 success; 1 a result outside its tolerance; 2 bad usage or bad input; 3 a device that
+//! Exit codes: 0 success; 1 a result outside its tolerance, a cost above its baseline or a
+//! kernel that spills; 2 bad usage or bad input; 3 a device that
 //! is missing or failed. Errors are one line on stderr that begins with `error:`.
 
 mod apply;
+mod assemble;
 mod cli;
 mod device;
 mod error;
 mod files;
+mod grid;
 mod info;
 mod options;
 mod parity_cmd;
+mod profile_cmd;
+mod ptxas;
 mod report;
 
 use clap::Parser;
@@ -45,5 +50,7 @@ fn run() -> Result<Outcome, ToolError> {
         Command::Info => info::run(),
         Command::Apply(arguments) => apply::run(&arguments),
         Command::Parity(arguments) => parity_cmd::run(&arguments),
+        Command::Assemble(arguments) => assemble::run(&arguments),
+        Command::Profile(arguments) => profile_cmd::run(&arguments),
     }
 }

@@ -1,16 +1,15 @@
 //! `warpnorm parity`: a device against the f64 reference, cell by cell.
 
-mod grid;
 mod json;
+mod points;
 
 use crate::cli::{GridOp, Op, ParityArguments};
 use crate::device::Chosen;
 use crate::error::ToolError;
 use crate::files::{Destination, NormInput, TensorFile, Tensors};
+use crate::grid::Point;
 use crate::options::{op_name, variant};
-use crate::report::{self, Fields, Outcome, align_right, percent, table, ulp};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use crate::report::{self, Fields, Outcome, align_right, percent, progress, table, ulp};
 use warpnorm::host::{Outputs, Placement, Problem};
 use warpnorm::parity::{Verdict, judge};
 use warpnorm::plan::Plan;
@@ -95,9 +94,9 @@ fn compare_file(chosen: &Chosen, problems: &[(NormInput<'_>, Norm)]) -> Result<V
 }
 
 fn compare_grid(chosen: &Chosen, arguments: &ParityArguments) -> Result<Vec<Cell>, ToolError> {
-    let points = grid::points(arguments);
+    let points = points::points(arguments);
     let progress = progress(points.len());
-    let compare = |point: &grid::Point| {
+    let compare = |point: &Point| {
         let case = point.case()?;
         let cell = cell(chosen, &case.as_problem(), point.values.name().to_owned());
         progress.inc(1);
@@ -122,29 +121,15 @@ fn cell(chosen: &Chosen, problem: &Problem<'_>, data: String) -> Result<Cell, To
     })
 }
 
-/// A bar on stderr, where stderr is a terminal.
-fn progress(cells: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(cells as u64);
-    match ProgressStyle::with_template("{bar:40} {pos}/{len} cells, {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
 fn summary(arguments: &ParityArguments, chosen: &Chosen, cells: &[Cell]) -> String {
     let mut fields = Fields::default();
     fields.add("device", chosen.describe());
-    let provenance = warpnorm::ptx::provenance();
     if chosen.facts.is_some() {
-        let origin = report::origin(provenance.origin);
-        fields.add("PTX", format!("{origin}, by {}, of sources {}", provenance.compiler, provenance.source_hash));
+        fields.add("PTX", report::ptx());
     }
     match &arguments.input {
         Some(path) => fields.add("data", path.display().to_string()),
-        None => fields.add("data", format!("random, seed {}", grid::seed(arguments))),
+        None => fields.add("data", format!("random, seed {}", points::seed(arguments))),
     }
     let failed = cells.iter().filter(|cell| !cell.verdict.passed).count();
     let result = match failed {

@@ -2,11 +2,13 @@
 
 use crate::error::{ToolError, one_line};
 use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use warpnorm::parity::Verdict;
-use warpnorm::ptx::Origin;
+use warpnorm::ptx::{Origin, provenance};
 
 /// How a command that ran to its end ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +97,45 @@ pub fn bytes(size: usize) -> String {
     }
 }
 
+/// A bar on stderr, where stderr is a terminal.
+pub fn progress(cells: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(cells as u64);
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} cells, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
 /// Where the kernels come from, in a word or two.
-pub fn origin(origin: Origin) -> &'static str {
+fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Prebuilt => "prebuilt",
         Origin::Nvcc => "compiled by this build",
+    }
+}
+
+/// Where the kernels come from, on one line.
+pub fn ptx() -> String {
+    let provenance = provenance();
+    format!("{}, by {}, of sources {}", origin(provenance.origin), provenance.compiler, provenance.source_hash)
+}
+
+/// Where the kernels come from, for machines.
+#[derive(Serialize)]
+pub struct PtxJson {
+    origin: &'static str,
+    compiler: &'static str,
+    source_hash: &'static str,
+}
+
+impl PtxJson {
+    /// Of this build.
+    pub fn of_this_build() -> Self {
+        let provenance = provenance();
+        Self { origin: origin(provenance.origin), compiler: provenance.compiler, source_hash: provenance.source_hash }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The report of `parity` for machines.
 
-use super::{Cell, grid};
+use super::{Cell, points};
 use crate::cli::ParityArguments;
 use crate::device::Chosen;
 use crate::options::{op_name, residual_rounding_name, weight_rounding_name};
-use crate::report::{self, Outcome};
+use crate::report::{Outcome, PtxJson};
 use serde::{Serialize, Serializer};
 use warpnorm::parity::{Tolerance, Verdict, Worst};
 use warpnorm::plan::Plan;
@@ -42,13 +42,6 @@ struct DeviceJson {
     /// The CUDA version that the driver states.
     driver: Option<String>,
     instead_of_gpu: Option<String>,
-}
-
-#[derive(Serialize)]
-struct PtxJson {
-    origin: &'static str,
-    compiler: &'static str,
-    source_hash: &'static str,
 }
 
 #[derive(Serialize)]
@@ -120,7 +113,6 @@ struct ToleranceJson {
 /// The report as text, ending in a line break.
 pub fn render(arguments: &ParityArguments, chosen: &Chosen, cells: &[Cell], outcome: Outcome) -> String {
     let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
-    let provenance = ptx::provenance();
     let report = ReportJson {
         warpnorm: env!("CARGO_PKG_VERSION"),
         passed: outcome == Outcome::Passed,
@@ -132,13 +124,9 @@ pub fn render(arguments: &ParityArguments, chosen: &Chosen, cells: &[Cell], outc
             driver: chosen.driver.map(version),
             instead_of_gpu: chosen.instead_of_gpu.as_ref().map(ToString::to_string),
         },
-        ptx: PtxJson {
-            origin: report::origin(provenance.origin),
-            compiler: provenance.compiler,
-            source_hash: provenance.source_hash,
-        },
+        ptx: PtxJson::of_this_build(),
         input: arguments.input.as_ref().map(|path| path.display().to_string()),
-        seed: arguments.input.is_none().then(|| grid::seed(arguments)),
+        seed: arguments.input.is_none().then(|| points::seed(arguments)),
         cells: cells.iter().map(|cell| cell_json(chosen, cell)).collect(),
     };
     // Strings, numbers and lists always have a JSON form.

@@ -6,5 +6,6 @@ mod corrupt;
 mod files;
 mod model;
 mod parity;
+mod profile;
 mod tool;
 mod usage;

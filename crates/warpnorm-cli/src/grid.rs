@@ -1,72 +1,73 @@
-//! The grid of generated data: ops and their options × types × shapes × kinds of data.
+//! Grids of generated data: ops and their options × types × shapes.
 
-use crate::cli::{GridOp, ParityArguments, Shape};
+use crate::cli::{GridOp, Shape};
 use crate::options::default_eps;
 use warpnorm::parity::{Case, Values};
-use warpnorm::{CallError, DType, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+use warpnorm::{CallError, DType, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 const OPS: [GridOp; 4] = [GridOp::LayerNorm, GridOp::RmsNorm, GridOp::AddLayerNorm, GridOp::AddRmsNorm];
-
-/// One for each place that a row can have: teams within a warp and rows side by side in a thread block
-/// (384), a team of several warps (4096), a row that does not fit in registers (16 385, which no chunk
-/// size divides either).
-const SHAPES: [Shape; 3] =
-    [Shape { rows: 7, hidden: 384 }, Shape { rows: 4, hidden: 4096 }, Shape { rows: 2, hidden: 16_385 }];
 
 /// α of DeepNorm for an encoder of 18 layers, (2·18)^(1/4).
 const DEEP_NORM_SCALE: f32 = 2.449_489_7;
 
-/// One point of the grid.
+/// One point of a grid.
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
-    norm: Norm,
-    dtype: DType,
-    shape: Shape,
+    /// What is computed.
+    pub norm: Norm,
+    /// The activation type, and that of weight and bias.
+    pub dtype: DType,
+    /// Rows and hidden size.
+    pub shape: Shape,
+    /// Whether there is a bias beside the weight.
+    pub bias: bool,
     /// What the data are like.
     pub values: Values,
-    seed: u64,
+    /// The seed of the data.
+    pub seed: u64,
 }
 
 impl Point {
-    /// The data of the point: with a weight, and with a bias where LayerNorm has one, both of the
-    /// activation type.
+    /// The data of the point.
     ///
     /// # Errors
     /// The shape is not possible.
     pub fn case(&self) -> Result<Case, CallError> {
         let Shape { rows, hidden } = self.shape;
         let case = Case::new(self.norm, self.dtype, rows, hidden, self.values, self.seed)?.with_weight(self.dtype);
-        Ok(if self.norm.family == Family::LayerNorm { case.with_bias(self.dtype) } else { case })
+        Ok(if self.bias { case.with_bias(self.dtype) } else { case })
     }
 }
 
-/// The seed of the data.
-pub fn seed(arguments: &ParityArguments) -> u64 {
-    arguments.seed.unwrap_or(1)
+/// What is given, or else all there is.
+pub fn or_all<'a, T>(given: &'a [T], all: &'a [T]) -> &'a [T] {
+    if given.is_empty() { all } else { given }
 }
 
-/// The points that the options ask for.
-pub fn points(arguments: &ParityArguments) -> Vec<Point> {
-    fn or_all<'a, T>(given: &'a [T], all: &'a [T]) -> &'a [T] {
-        if given.is_empty() { all } else { given }
-    }
-    let seed = seed(arguments);
-    let mut points = Vec::new();
-    for &op in or_all(&arguments.op, &OPS) {
-        for &dtype in or_all(&arguments.dtype, &DType::ALL) {
-            for norm in variants(op, dtype) {
-                for &shape in or_all(&arguments.shape, &SHAPES) {
-                    for &values in or_all(&arguments.values, &[Values::Unit]) {
-                        points.push(Point { norm, dtype, shape, values, seed });
-                    }
-                }
-            }
+/// One norm of a grid.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    /// The norm.
+    pub norm: Norm,
+    /// The activation type.
+    pub dtype: DType,
+    /// Whether it is the plain one of its op.
+    pub plain: bool,
+}
+
+/// Every norm of these ops and types; of all, where none are given.
+pub fn norms(ops: &[GridOp], dtypes: &[DType]) -> Vec<Variant> {
+    let mut norms = Vec::new();
+    for &op in or_all(ops, &OPS) {
+        for &dtype in or_all(dtypes, &DType::ALL) {
+            let all = variants(op, dtype).into_iter().enumerate();
+            norms.extend(all.map(|(index, norm)| Variant { norm, dtype, plain: index == 0 }));
         }
     }
-    points
+    norms
 }
 
-/// The variants of an op: its options one by one, and rounding before the weight together with the
+/// The variants of an op: the plain one first, then its options one by one, and rounding before the weight together with the
 /// residual. With f32 all roundings are the same and are left out.
 fn variants(op: GridOp, dtype: DType) -> Vec<Norm> {
     use ResidualRounding::{Split, Stored, Wide};
@@ -98,6 +99,7 @@ fn variants(op: GridOp, dtype: DType) -> Vec<Norm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use warpnorm::Family;
 
     #[test]
     fn every_rounding_is_in_the_grid_of_16_bit_types() {
