@@ -36,6 +36,11 @@ fn every_module_has_its_kernels_for_every_target() {
                     let entry = format!(".visible .entry {}(", kernel.name());
                     assert_eq!(module.ptx.matches(&entry).count(), 1, "{entry} in {family} {dtype} sm_{target}");
                 }
+                let mut named: Vec<_> = module.kernels().collect();
+                let mut wanted = Kernel::of_module(family, dtype).map(Kernel::name);
+                named.sort_unstable();
+                wanted.sort_unstable();
+                assert_eq!(named, wanted);
                 // A suffixed target would not run on later chips.
                 assert!(module.ptx.contains(&format!(".target sm_{target}\n")), "{family} {dtype} sm_{target}");
                 let (major, minor) = module.isa;
