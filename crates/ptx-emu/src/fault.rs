@@ -78,6 +78,8 @@ impl fmt::Display for Access {
 pub struct RaceAccess {
     /// Load, store or atomic.
     pub kind: AccessKind,
+    /// `%ctaid` of the thread.
+    pub cta: [u32; 3],
     /// `%tid` of the thread.
     pub thread: [u32; 3],
     /// Line of the PTX text, from 1.
@@ -90,11 +92,43 @@ pub struct RaceAccess {
 
 impl fmt::Display for RaceAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RaceAccess { kind, thread, ptx_line, source, instruction } = self;
-        write!(f, "{kind} by thread {thread:?} at PTX line {ptx_line} `{instruction}`")?;
+        let RaceAccess { kind, cta, thread, ptx_line, source, instruction } = self;
+        write!(f, "{kind} by CTA {cta:?} thread {thread:?} at PTX line {ptx_line} `{instruction}`")?;
         match source {
             Some(SourceLine { file, line }) => write!(f, " ({file}:{line})"),
             None => Ok(()),
+        }
+    }
+}
+
+/// Where a thread is that others wait for in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Whereabouts {
+    /// It has exited.
+    Exited,
+    /// It waits elsewhere.
+    At {
+        /// Line of the PTX text, from 1.
+        ptx_line: u32,
+        /// Line of the CUDA source, where known.
+        source: Option<SourceLine>,
+        /// The instruction's text.
+        instruction: String,
+    },
+}
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whereabouts::Exited => f.write_str("has exited"),
+            Whereabouts::At { ptx_line, source, instruction } => {
+                write!(f, "waits at PTX line {ptx_line} `{instruction}`")?;
+                match source {
+                    Some(SourceLine { file, line }) => write!(f, " ({file}:{line})"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -133,17 +167,40 @@ pub enum FaultKind {
         /// Bytes from the start of the allocation, or of the memory, to that byte.
         offset: u64,
     },
-    /// Two threads of a CTA touched the same bytes of its shared memory, at least one of them
-    /// writing, and nothing orders the one before the other.
+    /// An access to bytes that the host has forbidden, such as the gap between the rows of a
+    /// strided matrix.
+    Forbidden {
+        /// The access.
+        access: Access,
+        /// The address of the first such byte.
+        byte: u64,
+        /// The allocation's name.
+        name: String,
+        /// Bytes from the start of the allocation to that byte.
+        offset: u64,
+    },
+    /// Two threads touched the same bytes of shared or global memory, at least one of them writing,
+    /// and nothing orders the one before the other.
     Race {
         /// The access that happened to run first.
         first: RaceAccess,
         /// The access that happened to run second.
         second: RaceAccess,
-        /// Address in shared memory of the first byte that both touch.
+        /// Shared or global.
+        space: Space,
+        /// Address of the first byte that both touch: in shared memory, from the start of the shared
+        /// memory of the CTA that owns it.
         address: u64,
         /// Bytes from there that both touch; there may be more.
         bytes: u32,
+        /// The allocation's name, or whose shared memory it is.
+        name: String,
+    },
+    /// A CTA exits while nothing makes sure that another CTA of its cluster has finished with its
+    /// shared memory.
+    EarlyExit {
+        /// The other CTA's access, which happened to come in time.
+        access: RaceAccess,
     },
     /// An access that the space does not allow.
     InvalidAccess {
@@ -160,6 +217,27 @@ pub enum FaultKind {
     /// Threads of a warp wait at different barriers, or some at a barrier that needs them all.
     DivergentBarrier {
         /// Where each group of the warp's threads waits.
+        waiting: Vec<String>,
+    },
+    /// A thread that a member mask names does not take part in the exchange (shuffle, vote, match,
+    /// reduction or `bar.warp.sync`), and never will.
+    AbsentThread {
+        /// The member mask.
+        members: u32,
+        /// `%tid` of the first such thread.
+        absent: [u32; 3],
+        /// Where it is instead.
+        whereabouts: Whereabouts,
+    },
+    /// A barrier for some of the CTA's threads, of which too few are left.
+    UnmetBarrier {
+        /// The barrier.
+        id: u32,
+        /// The threads that it is for.
+        threads: u32,
+        /// Those that have arrived, warps counted in full.
+        arrived: u32,
+        /// Where each group of threads waits.
         waiting: Vec<String>,
     },
     /// A barrier, shuffle or vote used against its rules.
@@ -208,8 +286,14 @@ impl fmt::Display for FaultKind {
                     "uninitialised: {access}; nothing has written the byte at {byte:#x}, byte {offset} of `{name}`"
                 )
             }
-            FaultKind::Race { first, second, address, bytes } => {
-                write!(f, "race on {bytes} bytes at shared address {address:#x}: {first}, then {second}")
+            FaultKind::Forbidden { access, byte, name, offset } => {
+                write!(f, "forbidden: {access}; the byte at {byte:#x}, byte {offset} of `{name}`, is out of use")
+            }
+            FaultKind::Race { first, second, space, address, bytes, name } => {
+                write!(f, "race on {bytes} bytes at {space} address {address:#x} of `{name}`: {first}, then {second}")
+            }
+            FaultKind::EarlyExit { access } => {
+                write!(f, "the CTA may exit before others have finished with its shared memory: {access}")
             }
             FaultKind::InvalidAccess { access, reason } => write!(f, "{reason}: {access}"),
             FaultKind::Deadlock { waiting } => {
@@ -217,6 +301,16 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::DivergentBarrier { waiting } => {
                 write!(f, "divergent barrier: {}", waiting.join("; "))
+            }
+            FaultKind::AbsentThread { members, absent, whereabouts } => {
+                write!(f, "member mask {members:#010x} names thread {absent:?}, which {whereabouts}")
+            }
+            FaultKind::UnmetBarrier { id, threads, arrived, waiting } => {
+                write!(
+                    f,
+                    "barrier {id} for {threads} threads, of which {arrived} have come and too few are left: {}",
+                    waiting.join("; ")
+                )
             }
             FaultKind::InvalidSync { reason } => write!(f, "invalid synchronisation: {reason}"),
             FaultKind::Trap => write!(f, "trap"),

@@ -57,6 +57,7 @@ mod decode;
 mod error;
 mod exec;
 mod fault;
+mod forbidden;
 mod ir;
 mod memory;
 mod module;
@@ -68,7 +69,8 @@ mod written;
 
 pub use error::{LaunchError, ParseError};
 pub use exec::launch::{LaunchConfig, LaunchOptions};
-pub use fault::{Access, AccessKind, Fault, FaultKind, RaceAccess, SourceLine, Space};
+pub use exec::schedule::Schedule;
+pub use fault::{Access, AccessKind, Fault, FaultKind, RaceAccess, SourceLine, Space, Whereabouts};
 pub use ir::Kernel;
 pub use memory::{Memory, MemoryError, Nearest};
 pub use module::Module;

@@ -1,5 +1,6 @@
 //! Device global memory: allocations in a sparse 64-bit address space.
 
+use crate::forbidden::Forbidden;
 use crate::written::Written;
 use thiserror::Error;
 
@@ -45,6 +46,7 @@ struct Allocation {
     name: String,
     data: Vec<u8>,
     written: Written,
+    forbidden: Forbidden,
     read_only: bool,
     freed: bool,
 }
@@ -108,6 +110,7 @@ impl Memory {
             // it is written; the zeroes themselves are never seen.
             data: vec![0; bytes],
             written: Written::none_of(bytes),
+            forbidden: Forbidden::default(),
             read_only: false,
             freed: false,
         });
@@ -123,6 +126,21 @@ impl Memory {
     pub fn set_read_only(&mut self, address: u64, read_only: bool) -> Result<(), MemoryError> {
         let index = self.start_of(address)?;
         self.allocations[index].read_only = read_only;
+        Ok(())
+    }
+
+    /// Puts a range of bytes out of use: every access by a kernel that touches it is a
+    /// [`FaultKind::Forbidden`](crate::FaultKind::Forbidden). Made for the gaps between the rows of a
+    /// strided matrix.
+    ///
+    /// The host's [`Memory::write`] and [`Memory::read`] are not affected.
+    ///
+    /// # Errors
+    /// [`MemoryError::Unmapped`] where the range does not lie inside one allocation.
+    pub fn forbid(&mut self, address: u64, bytes: usize) -> Result<(), MemoryError> {
+        let unmapped = MemoryError::Unmapped { address, bytes };
+        let (index, offset) = self.find(address, bytes as u64).ok_or(unmapped)?;
+        self.allocations[index].forbidden.insert(offset..offset + bytes);
         Ok(())
     }
 
@@ -214,6 +232,17 @@ impl Memory {
 
     pub(crate) fn written_mut(&mut self, index: usize) -> &mut Written {
         &mut self.allocations[index].written
+    }
+
+    /// The bytes of an allocation that are out of use.
+    pub(crate) fn forbidden(&self, index: usize) -> &Forbidden {
+        &self.allocations[index].forbidden
+    }
+
+    /// Whether any byte of an allocation may be read: all have been written, and none is forbidden.
+    pub(crate) fn is_plain(&self, index: usize) -> bool {
+        let allocation = &self.allocations[index];
+        allocation.written.is_whole() && allocation.forbidden.is_empty()
     }
 
     /// The allocation closest to an address, for messages.

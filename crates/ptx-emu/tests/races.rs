@@ -53,7 +53,7 @@ impl Race {
 fn race(body: &str) -> Race {
     let (text, result) = run(body);
     let Err(LaunchError::Fault(fault)) = result else { panic!("a fault is wanted, not {result:?}") };
-    let FaultKind::Race { first, second, address, bytes } = fault.kind.clone() else { panic!("{fault}") };
+    let FaultKind::Race { first, second, address, bytes, .. } = fault.kind.clone() else { panic!("{fault}") };
     assert_eq!((fault.ptx_line, fault.thread), (second.ptx_line, second.thread));
     assert_eq!(fault.cta, [0; 3]);
     assert!(fault.to_string().starts_with("race on "), "{fault}");

@@ -51,15 +51,15 @@ pub(crate) struct LastHit {
     bytes: u64,
     index: usize,
     read_only: bool,
-    /// Whether every byte has been written.
-    whole: bool,
+    /// Whether any byte may be read.
+    plain: bool,
 }
 
 impl LastHit {
     /// Records how the allocation of an index stands, if it is this one.
-    pub(super) fn update(&mut self, index: usize, whole: bool) {
+    pub(super) fn update(&mut self, index: usize, plain: bool) {
         if self.index == index {
-            self.whole = whole;
+            self.plain = plain;
         }
     }
 }
@@ -105,7 +105,7 @@ impl Machine<'_> {
         let mut placement = Placement { region: [Region::Param; LANES], offset: [0; LANES], shared: false };
         if request.space == StateSpace::Global {
             let partial = self.place_global(warp, request, addresses, &mut placement)?;
-            self.check_written(warp, Request { mask: partial, ..request }, addresses, &placement)?;
+            self.check_usable(warp, Request { mask: partial, ..request }, addresses, &placement)?;
             self.count_global(request, addresses, request.mask);
             return Ok(placement);
         }
@@ -121,7 +121,7 @@ impl Machine<'_> {
                 Region::Const | Region::Param => {}
             }
         }
-        self.check_written(warp, request, addresses, &placement)?;
+        self.check_usable(warp, request, addresses, &placement)?;
         if global != 0 {
             self.count_global(request, addresses, global);
         }
@@ -133,7 +133,7 @@ impl Machine<'_> {
         Ok(placement)
     }
 
-    /// Returns the lanes whose allocations may hold bytes that nothing has written.
+    /// Returns the lanes whose allocations may hold bytes that nothing has written, or forbidden ones.
     fn place_global(
         &mut self,
         warp: &Warp,
@@ -156,7 +156,7 @@ impl Machine<'_> {
             } else {
                 self.place_lane(warp, request, address, lane)?
             };
-            partial |= u32::from(!self.last_hit.whole) << lane;
+            partial |= u32::from(!self.last_hit.plain) << lane;
             placement.region[lane] = region;
             placement.offset[lane] = offset;
         }
@@ -199,8 +199,8 @@ impl Machine<'_> {
                     }
                     let (start, bytes) = self.memory.extent(index);
                     let read_only = self.memory.is_read_only(index);
-                    let whole = self.memory.written(index).is_whole();
-                    self.last_hit = LastHit { start, bytes, index, read_only, whole };
+                    let plain = self.memory.is_plain(index);
+                    self.last_hit = LastHit { start, bytes, index, read_only, plain };
                     Some((Region::Global(index), offset))
                 }
                 None => None,

@@ -1,4 +1,4 @@
-//! Reads of bytes that nothing has written.
+//! Reads of bytes that nothing has written, and accesses to bytes that are out of use.
 
 use super::access::{Placement, Region, Request};
 use super::registers::{LANES, lanes_of};
@@ -8,11 +8,11 @@ use crate::fault::{Access, AccessKind, Fault, FaultKind};
 use std::ops::Range;
 
 impl Machine<'_> {
-    /// For the lanes of the request: that what they read has been written, and that what they
-    /// write now is.
+    /// For the lanes of the request: that what they touch is not forbidden, that what they read has
+    /// been written, and that what they write now is.
     ///
     /// Neighbouring lanes with neighbouring bytes are taken together.
-    pub(super) fn check_written(
+    pub(super) fn check_usable(
         &mut self,
         warp: &mut Warp,
         request: Request,
@@ -36,10 +36,17 @@ impl Machine<'_> {
                 end += bytes;
                 left &= left - 1;
             }
+            if let Region::Global(index) = region
+                && let Some(byte) = self.memory.forbidden(index).first_in(start..end)
+            {
+                let kind = |access, byte, name, offset| FaultKind::Forbidden { access, byte, name, offset };
+                return Err(self.unusable(warp, request, addresses, placement, (region, byte), kind));
+            }
             if request.kind != AccessKind::Store
                 && let Some(missing) = self.first_unwritten(warp, region, start..end)
             {
-                return Err(self.uninitialised(warp, request, addresses, placement, region, missing));
+                let kind = |access, byte, name, offset| FaultKind::Uninitialised { access, byte, name, offset };
+                return Err(self.unusable(warp, request, addresses, placement, (region, missing), kind));
             }
             if request.kind != AccessKind::Load {
                 self.mark_written(warp, region, start..end);
@@ -62,7 +69,9 @@ impl Machine<'_> {
             Region::Global(index) => {
                 let written = self.memory.written_mut(index);
                 written.insert(range);
-                self.last_hit.update(index, written.is_whole());
+                if written.is_whole() {
+                    self.last_hit.update(index, self.memory.is_plain(index));
+                }
             }
             Region::Shared(cta) => {
                 self.ctas[cta].written.insert(range);
@@ -74,21 +83,22 @@ impl Machine<'_> {
         }
     }
 
-    /// The fault of the first lane that reads the byte at `missing`.
-    fn uninitialised(
+    /// The fault of the first lane that touches a byte of a region. `kind` takes the access, the
+    /// byte's address, the memory's name and the byte's offset in it.
+    fn unusable(
         &self,
         warp: &Warp,
         request: Request,
         addresses: &[u64; LANES],
         placement: &Placement,
-        region: Region,
-        missing: usize,
+        (region, missing): (Region, usize),
+        kind: impl FnOnce(Access, u64, String, u64) -> FaultKind,
     ) -> Box<Fault> {
-        let reads = |lane: &usize| {
+        let touches = |lane: &usize| {
             let start = placement.offset[*lane];
             placement.region[*lane] == region && (start..start + request.bytes as usize).contains(&missing)
         };
-        let lane = lanes_of(request.mask).find(reads).unwrap_or(0);
+        let lane = lanes_of(request.mask).find(touches).unwrap_or(0);
         let address = addresses[lane];
         let access = Access { space: region.space(), kind: request.kind, address, bytes: request.bytes };
         let (name, frame) = match region {
@@ -99,7 +109,6 @@ impl Machine<'_> {
             }
         };
         let byte = address + (missing - placement.offset[lane]) as u64;
-        let kind = FaultKind::Uninitialised { access, byte, name, offset: (missing - frame) as u64 };
-        self.fault(warp, 1 << lane, kind)
+        self.fault(warp, 1 << lane, kind(access, byte, name, (missing - frame) as u64))
     }
 }

@@ -3,6 +3,7 @@
 use super::barrier::BarrierState;
 use super::race::Races;
 use super::registers::{LANES, Registers, lanes_of};
+use super::schedule::{Schedule, Scheduler};
 use super::warp::{Warp, lanes_in_warp};
 use super::{Cta, Machine, clear_registers, thread_coordinates};
 use crate::error::LaunchError;
@@ -40,7 +41,7 @@ impl LaunchConfig {
     }
 }
 
-/// Limits on a launch, and what is counted.
+/// How a launch runs, when it is given up, and what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaunchOptions {
     /// Warp instructions after which a launch is given up with
@@ -49,12 +50,15 @@ pub struct LaunchOptions {
     pub instruction_limit: u64,
     /// Whether to count distinct bytes of global memory, which takes a bit for every byte touched.
     pub distinct_bytes: bool,
+    /// The order in which clusters and warps run. Neither a kernel's results nor the report depend
+    /// on it, unless the kernel is wrong, or waits in a loop until another thread has got somewhere.
+    pub schedule: Schedule,
 }
 
 impl Default for LaunchOptions {
-    /// 2^40 warp instructions: hours, for kernels that never end. No distinct bytes.
+    /// 2^40 warp instructions (hours, for kernels that never end), in order. No distinct bytes.
     fn default() -> LaunchOptions {
-        LaunchOptions { instruction_limit: 1 << 40, distinct_bytes: false }
+        LaunchOptions { instruction_limit: 1 << 40, distinct_bytes: false, schedule: Schedule::InOrder }
     }
 }
 
@@ -259,6 +263,7 @@ impl Module {
             },
             footprints: options.distinct_bytes.then(Default::default),
             instruction_limit: options.instruction_limit,
+            scheduler: Scheduler::new(options.schedule),
             last_hit: Default::default(),
         };
         run_grid(&mut machine, &presets)?;
@@ -294,7 +299,8 @@ fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), Laun
         })
         .collect();
     let clusters: [u32; 3] = std::array::from_fn(|axis| grid[axis] / cluster[axis]);
-    for linear in 0..product(clusters) {
+    let order = machine.scheduler.clusters(product(clusters));
+    for linear in (0..product(clusters)).map(order) {
         let [x, y] = [u64::from(clusters[0]), u64::from(clusters[1])];
         let origin = [linear % x, linear / x % y, linear / x / y];
         for (rank, cta) in machine.ctas.iter_mut().enumerate() {

@@ -8,6 +8,7 @@ pub(crate) mod launch;
 mod meter;
 mod race;
 pub(crate) mod registers;
+pub(crate) mod schedule;
 mod transfer;
 mod warp;
 
@@ -21,10 +22,8 @@ use barrier::{BarrierState, ClusterBarrier};
 use meter::Footprints;
 use race::Races;
 use registers::{Registers, lanes_of};
+use schedule::{Scheduler, TIME_SLICE};
 use warp::{State, Warp};
-
-/// Warp instructions that a warp runs before the next one gets its turn.
-const TIME_SLICE: u32 = 1 << 16;
 
 /// One CTA of the running cluster.
 #[derive(Debug)]
@@ -53,6 +52,7 @@ pub(crate) struct Machine<'a> {
     /// Where distinct bytes are counted.
     pub footprints: Option<Footprints>,
     pub instruction_limit: u64,
+    pub scheduler: Scheduler,
     pub last_hit: LastHit,
 }
 
@@ -61,10 +61,13 @@ pub(crate) type Outcome<T> = Result<T, Box<Fault>>;
 impl Machine<'_> {
     /// Runs all warps of the cluster to their end.
     pub(crate) fn run(&mut self, warps: &mut [Warp]) -> Outcome<()> {
+        let mut order = Vec::new();
         loop {
             let mut alive = false;
             let mut progress = false;
-            for warp in warps.iter_mut() {
+            self.scheduler.warps(&mut order, warps.len());
+            for index in &order {
+                let warp = &mut warps[*index];
                 if warp.live == 0 {
                     continue;
                 }
@@ -84,17 +87,23 @@ impl Machine<'_> {
         }
     }
 
-    /// Runs one warp until all its lanes wait or have exited, or its time slice is over.
+    /// Runs one warp until all its lanes wait or have exited, or its turn is over.
     fn run_slice(&mut self, warp: &mut Warp) -> Outcome<()> {
         let kernel = self.kernel;
-        let mut slice = TIME_SLICE;
+        // Which lanes of a warp run together must not depend on the schedule, or the counts would: they
+        // take turns by the warp's own instructions.
+        let length = self.scheduler.slice().min(TIME_SLICE - warp.unrotated);
+        let mut slice = length;
         while warp.select() {
             if slice == 0 {
                 if self.report.warp_instructions > self.instruction_limit {
                     let limit = self.instruction_limit;
                     return Err(self.fault(warp, warp.active, FaultKind::InstructionLimit { limit }));
                 }
-                warp.rotate();
+                warp.unrotated += length;
+                if warp.unrotated == TIME_SLICE {
+                    warp.rotate();
+                }
                 return Ok(());
             }
             slice -= 1;
@@ -162,6 +171,7 @@ impl Machine<'_> {
                 Op::ClusterWait { aligned } => self.cluster_wait(warp, mask, *aligned)?,
             }
         }
+        warp.unrotated += length - slice;
         Ok(())
     }
 

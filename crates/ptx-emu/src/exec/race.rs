@@ -9,7 +9,7 @@ use super::access::{Placement, Region};
 use super::registers::lanes_of;
 use super::warp::Warp;
 use super::{Machine, Outcome};
-use crate::fault::{AccessKind, Fault, FaultKind, RaceAccess};
+use crate::fault::{AccessKind, Fault, FaultKind, RaceAccess, Space};
 use crate::ir::{Kernel, Op, Ordering, StateSpace};
 use std::ops::Range;
 
@@ -223,6 +223,7 @@ impl Machine<'_> {
                     Op::Store(_) => AccessKind::Store,
                     _ => AccessKind::Load,
                 },
+                cta: self.ctas[warp.cta].id,
                 thread: super::thread_coordinates(touch.thread.into(), self.block),
                 ptx_line: origin.line,
                 source: self.source_line(origin),
@@ -235,6 +236,8 @@ impl Machine<'_> {
             second: side(now),
             address: (conflict.cell << shift) as u64,
             bytes: 1 << shift,
+            space: Space::Shared,
+            name: self.shared_name(warp, warp.cta),
         };
         self.fault(warp, 1 << (now.thread % 32), kind)
     }

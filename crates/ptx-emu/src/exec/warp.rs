@@ -48,6 +48,8 @@ pub(crate) struct Warp {
     pub horizon: u32,
     /// Set while a group other than the lowest runs, so that a spinning group cannot starve it.
     pub pinned: bool,
+    /// Instructions since groups last took turns.
+    pub unrotated: u32,
     /// Lanes that arrived at the cluster's barrier and have not waited, and the phases they
     /// arrived in.
     pub cluster_arrived: u32,
@@ -63,6 +65,7 @@ impl Warp {
         self.others.clear();
         self.horizon = u32::MAX;
         self.pinned = false;
+        self.unrotated = 0;
         self.cluster_arrived = 0;
         self.local_written.clear();
     }
@@ -152,6 +155,7 @@ impl Warp {
     /// After a full time slice: alternates between the lowest group and the next above it, so
     /// that lanes that spin cannot starve the lanes they wait for.
     pub(crate) fn rotate(&mut self) {
+        self.unrotated = 0;
         if self.pinned {
             self.pinned = false;
             return;
@@ -203,6 +207,7 @@ impl Warp {
             others: Vec::new(),
             horizon: u32::MAX,
             pinned: false,
+            unrotated: 0,
             cluster_arrived: 0,
             cluster_phase: [0; LANES],
         }
