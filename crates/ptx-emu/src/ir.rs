@@ -39,6 +39,15 @@ pub(crate) struct AddressOperand {
 /// One element of a load's destination: `None` discards it.
 pub(crate) type LoadDest = Option<AnyReg>;
 
+/// The threads that an access or a fence reaches, from the executing thread's CTA up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum MemoryScope {
+    Cta,
+    Cluster,
+    /// All the GPU, and what lies beyond it.
+    Gpu,
+}
+
 /// What an access promises to other threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Ordering {
@@ -46,9 +55,9 @@ pub(crate) enum Ordering {
     #[default]
     Weak,
     /// To race with no other strong access (`.volatile`, `.relaxed`, atomics).
-    Relaxed,
+    Relaxed(MemoryScope),
     /// To order the accesses around it, too (`.acquire`, `.release`).
-    Synchronises,
+    Synchronises(MemoryScope),
 }
 
 /// A load of one or more elements.
@@ -173,7 +182,7 @@ pub(crate) struct CtaBarrier {
 pub(crate) enum Op {
     Alu(Alu),
     Nop,
-    Fence,
+    Fence { scope: MemoryScope },
     Load(Box<Load>),
     Store(Box<Store>),
     Atomic(Box<Atomic>),
@@ -184,7 +193,7 @@ pub(crate) enum Op {
     ActiveMask { dest: Reg<u32> },
     Exchange { members: Reg<u32>, exchange: Box<Exchange> },
     CtaBarrier(Box<CtaBarrier>),
-    ClusterArrive { aligned: bool },
+    ClusterArrive { aligned: bool, relaxed: bool },
     ClusterWait { aligned: bool },
 }
 

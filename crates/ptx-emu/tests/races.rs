@@ -99,7 +99,7 @@ fn a_write_over_what_another_warp_reads() {
 fn two_warps_write_one_word() {
     silent("st.shared.u32 [s], 3;");
     let found = race("st.shared.u32 [s], %r2;");
-    assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Store, 31), (Store, 32)]);
+    assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Store, 0), (Store, 32)]);
     silent("@%p1 st.shared.u32 [s], %r2;\nbar.sync 0;\n@!%p1 st.shared.u32 [s], %r2;");
 }
 

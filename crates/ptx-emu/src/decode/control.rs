@@ -4,16 +4,15 @@ use super::Decoder;
 use super::scope::{Location, Place, Scope, Symbol};
 use super::types::{Modifiers, Type};
 use crate::error::ParseError;
+use crate::exec::race::MAX_CODE;
 use crate::exec::registers::PredOperand;
-use crate::ir::{Op, StateSpace};
+use crate::ir::{MemoryScope, Op, StateSpace};
 use crate::parse::ast::{Instruction, Operand, Statement, Variable};
 
 type Decoded = Result<Op, ParseError>;
 
 /// Calls nest at most this deep.
 const MAX_CALL_DEPTH: usize = 32;
-/// A kernel with its calls inlined has at most this many instructions.
-const MAX_CODE: usize = 1 << 20;
 
 impl<'a> Decoder<'_, 'a> {
     fn label(&self, inst: &Instruction<'a>, name: &str) -> Result<u32, ParseError> {
@@ -77,10 +76,17 @@ impl<'a> Decoder<'_, 'a> {
             _ => return Err(inst.unsupported(format!("`{}`", inst.opcode))),
         };
         inst.expect_operands(0)?;
+        let mut scope = MemoryScope::Gpu;
         for name in known {
-            mods.take(name);
+            if mods.take(name) {
+                match *name {
+                    "cta" => scope = MemoryScope::Cta,
+                    "cluster" => scope = MemoryScope::Cluster,
+                    _ => {}
+                }
+            }
         }
-        Ok(if matches!(inst.opcode, "membar" | "fence") { Op::Fence } else { Op::Nop })
+        Ok(if matches!(inst.opcode, "membar" | "fence") { Op::Fence { scope } } else { Op::Nop })
     }
 
     /// Decodes a call by decoding the function's body in its place.

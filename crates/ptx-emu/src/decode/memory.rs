@@ -5,7 +5,7 @@ use super::operand::Width;
 use super::types::{Modifiers, Type};
 use crate::error::ParseError;
 use crate::exec::registers::AnyReg;
-use crate::ir::{Atomic, AtomicFn, Load, Op, Ordering, StateSpace, Store};
+use crate::ir::{Atomic, AtomicFn, Load, MemoryScope, Op, Ordering, StateSpace, Store};
 use crate::parse::ast::{Instruction, Operand};
 use crate::semantics::float::{canonical32, canonical64, flush32};
 use crate::semantics::small::{BF16, F16};
@@ -62,22 +62,36 @@ fn is_hint(name: &str) -> bool {
     )
 }
 
-/// Takes all hints, and says what those among them that order the access ask for.
-fn take_hints(mods: &mut Modifiers<'_>) -> Ordering {
-    let mut ordering = Ordering::Weak;
+/// An ordering that wants a scope.
+type Scoped = fn(MemoryScope) -> Ordering;
+
+/// Takes all hints, and says what those among them that order the access ask for. Without a scope,
+/// they reach the whole GPU.
+fn take_hints(mods: &mut Modifiers<'_>, default: Scoped) -> Ordering {
+    enum Hint {
+        Orders(Scoped),
+        Reaches(MemoryScope),
+        Caches,
+    }
     let hint = |name: &str| {
         is_hint(name).then_some(match name {
-            "volatile" | "relaxed" | "mmio" => Ordering::Relaxed,
-            "acquire" | "release" | "acq_rel" => Ordering::Synchronises,
-            _ => Ordering::Weak,
+            "volatile" | "relaxed" | "mmio" => Hint::Orders(Ordering::Relaxed),
+            "acquire" | "release" | "acq_rel" => Hint::Orders(Ordering::Synchronises),
+            "cta" => Hint::Reaches(MemoryScope::Cta),
+            "cluster" => Hint::Reaches(MemoryScope::Cluster),
+            _ => Hint::Caches,
         })
     };
-    while let Some(asked) = mods.take_map(hint) {
-        if asked != Ordering::Weak {
-            ordering = asked;
+    let mut ordering = default;
+    let mut scope = MemoryScope::Gpu;
+    while let Some(hint) = mods.take_map(hint) {
+        match hint {
+            Hint::Orders(asked) => ordering = asked,
+            Hint::Reaches(asked) => scope = asked,
+            Hint::Caches => {}
         }
     }
-    ordering
+    ordering(scope)
 }
 
 /// The modifiers that loads and stores share.
@@ -96,7 +110,7 @@ fn access(inst: &Instruction<'_>, mods: &mut Modifiers<'_>) -> Result<Modified, 
         return Err(inst.operand_error("memory does not hold this type"));
     }
     let policy = mods.take("L2::cache_hint");
-    let ordering = take_hints(mods);
+    let ordering = take_hints(mods, |_| Ordering::Weak);
     let space = mods.take_map(state_space).unwrap_or(StateSpace::Generic);
     let count = mods
         .take_map(|name| match name {
@@ -196,10 +210,7 @@ impl<'a> Decoder<'_, 'a> {
         if count > 1 && (ty != Type::F32 || operation != "add") {
             return Err(inst.unsupported("this vector atomic"));
         }
-        let ordering = match take_hints(mods) {
-            Ordering::Weak => Ordering::Relaxed,
-            ordering => ordering,
-        };
+        let ordering = take_hints(mods, Ordering::Relaxed);
         let space = mods.take_map(state_space).unwrap_or(StateSpace::Generic);
         let first = usize::from(returns);
         let cas = operation == "cas";

@@ -17,6 +17,7 @@ mod types;
 mod variables;
 
 use crate::error::ParseError;
+use crate::exec::race::MAX_CODE;
 use crate::exec::registers::{FIRST_PRED, PredOperand};
 use crate::ir::{Inst, Kernel, Op, Origin, Parameter, Preset, StateSpace};
 use crate::module::Module;
@@ -112,6 +113,10 @@ fn kernel<'a>(
     }
     decoder.block(body)?;
     decoder.emit_end(function.line);
+    if decoder.code.len() > MAX_CODE {
+        let what = format!("a kernel of more than {MAX_CODE} instructions");
+        return Err(ParseError::Unsupported { line: function.line, what, text: function.name.to_owned() });
+    }
     decoder.resolve_branches();
     let presets = |map: HashMap<Preset, u32>| {
         let mut list: Vec<_> = map.into_iter().collect();

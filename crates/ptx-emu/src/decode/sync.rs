@@ -77,13 +77,14 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     fn cluster_barrier(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        for order in ["release", "relaxed", "acquire"] {
+        let relaxed = mods.take("relaxed");
+        for order in ["release", "acquire"] {
             mods.take(order);
         }
         let aligned = mods.take("aligned");
         inst.expect_operands(0)?;
         if mods.take("arrive") {
-            Ok(Op::ClusterArrive { aligned })
+            Ok(Op::ClusterArrive { aligned, relaxed })
         } else if mods.take("wait") {
             Ok(Op::ClusterWait { aligned })
         } else {

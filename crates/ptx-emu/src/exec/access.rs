@@ -40,8 +40,6 @@ impl Region {
 pub(crate) struct Placement {
     pub region: [Region; LANES],
     pub offset: [usize; LANES],
-    /// Whether any of them live in shared memory.
-    pub shared: bool,
 }
 
 /// The allocation of global memory that was hit last.
@@ -102,7 +100,7 @@ pub(crate) fn addresses(warp: &Warp, operand: AddressOperand, space: StateSpace)
 impl Machine<'_> {
     /// Checks the access of every lane in the mask, counts it, and says where its bytes live.
     pub(crate) fn place(&mut self, warp: &mut Warp, request: Request, addresses: &[u64; LANES]) -> Outcome<Placement> {
-        let mut placement = Placement { region: [Region::Param; LANES], offset: [0; LANES], shared: false };
+        let mut placement = Placement { region: [Region::Param; LANES], offset: [0; LANES] };
         if request.space == StateSpace::Global {
             let partial = self.place_global(warp, request, addresses, &mut placement)?;
             self.check_usable(warp, Request { mask: partial, ..request }, addresses, &placement)?;
@@ -125,7 +123,6 @@ impl Machine<'_> {
         if global != 0 {
             self.count_global(request, addresses, global);
         }
-        placement.shared = shared;
         if shared {
             self.count_shared(warp.cta, request, &placement);
         }
@@ -266,7 +263,17 @@ impl Machine<'_> {
         Err(self.fault(warp, 1 << lane, FaultKind::InvalidAccess { access, reason }))
     }
 
-    pub(super) fn shared_name(&self, warp: &Warp, cta: usize) -> String {
+    /// What memory a region is.
+    pub(super) fn region_name(&self, warp: &Warp, region: Region) -> String {
+        match region {
+            Region::Global(index) => self.memory.name(index).to_owned(),
+            Region::Shared(cta) => self.shared_name(warp, cta),
+            Region::Local => "local memory".to_owned(),
+            Region::Const | Region::Param => format!("{} memory", region.space()),
+        }
+    }
+
+    fn shared_name(&self, warp: &Warp, cta: usize) -> String {
         if cta == warp.cta { "shared memory".to_owned() } else { format!("shared memory of CTA rank {cta}") }
     }
 

@@ -1,5 +1,6 @@
 //! Barriers of a CTA and of a cluster.
 
+use super::race::{Clock, Party};
 use super::registers::lanes_of;
 use super::warp::{State, Warp};
 use super::{Machine, Outcome};
@@ -10,7 +11,7 @@ use crate::ir::{BarrierReduction, CtaBarrier, Op};
 pub(crate) const COUNT: usize = 16;
 
 /// One of a CTA's barriers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct BarrierState {
     /// Threads that have arrived in this generation.
     arrived: u32,
@@ -22,6 +23,10 @@ pub(crate) struct BarrierState {
     votes: Votes,
     /// The votes of the generation completed last.
     result: Votes,
+    /// What those that have arrived knew, and had done.
+    clock: Clock,
+    /// Those that wait.
+    waiting: Vec<Party>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,24 +36,40 @@ struct Votes {
 }
 
 impl BarrierState {
-    fn complete_if_due(&mut self, live_threads: u32) -> bool {
-        let due = match self.threads {
+    /// Back to how a CTA finds it.
+    pub(crate) fn restart(&mut self) {
+        self.next(0);
+        self.result = Votes::default();
+    }
+
+    fn next(&mut self, generation: u64) {
+        (self.arrived, self.arrived_rounded, self.threads) = (0, 0, None);
+        self.generation = generation;
+        self.result = std::mem::take(&mut self.votes);
+        self.clock.clear();
+        self.waiting.clear();
+    }
+
+    fn due(&self, live_threads: u32) -> bool {
+        match self.threads {
             Some(Some(threads)) => self.arrived_rounded >= threads,
             Some(None) => self.arrived >= live_threads,
             None => false,
-        };
-        if due {
-            *self = BarrierState { generation: self.generation + 1, result: self.votes, ..BarrierState::default() };
         }
-        due
     }
 }
 
 /// The barrier of a cluster.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct ClusterBarrier {
     arrived: u32,
     phase: u64,
+    /// What those that have arrived knew, and had done.
+    clock: Clock,
+    /// Whether any arrived without making it known, but for what fences did.
+    relaxed: bool,
+    /// The clock of the phase completed last.
+    complete: Clock,
 }
 
 impl Machine<'_> {
@@ -107,12 +128,12 @@ impl Machine<'_> {
             state.votes.all += lanes;
         }
         let generation = state.generation;
-        let completed = state.complete_if_due(cta.live_threads);
-        if completed {
-            // Every access before an arrival lies before this, every access after a wait behind.
-            cta.races.order_all();
+        let party = Self::party(warp, mask);
+        self.clocks.release(party, &mut state.clock);
+        if barrier.waits {
+            state.waiting.push(party);
         }
-        self.report.cta_barriers += u64::from(completed);
+        let completed = self.complete_if_due(warp.cta, id as usize);
         if !barrier.waits {
             warp.pc += 1;
         } else if completed {
@@ -122,6 +143,26 @@ impl Machine<'_> {
             warp.park(mask, State::CtaBarrier { id, generation });
         }
         Ok(())
+    }
+
+    /// Lets those that wait for a barrier learn from those that arrived, if all have come that it
+    /// needs.
+    fn complete_if_due(&mut self, cta: usize, id: usize) -> bool {
+        let cta = &mut self.ctas[cta];
+        let barrier = &mut cta.barriers[id];
+        if !barrier.due(cta.live_threads) {
+            return false;
+        }
+        if barrier.threads == Some(None) {
+            // It has waited for those that exited, too.
+            barrier.clock.join(&cta.exited);
+        }
+        for party in &barrier.waiting {
+            self.clocks.acquire(*party, &barrier.clock);
+        }
+        barrier.next(barrier.generation + 1);
+        self.report.cta_barriers += 1;
+        true
     }
 
     /// Writes the result of a barrier's reduction to the lanes of `mask`.
@@ -144,7 +185,7 @@ impl Machine<'_> {
     }
 
     /// Lets groups go on whose barrier has been completed since they parked.
-    pub(super) fn release(&self, warp: &mut Warp) {
+    pub(super) fn release(&mut self, warp: &mut Warp) {
         for index in 0..warp.others.len() {
             let group = warp.others[index];
             let released = match group.state {
@@ -163,7 +204,7 @@ impl Machine<'_> {
                 self.deliver(warp, group.mask, id, barrier.reduction);
             }
             if group.state == State::ClusterBarrier {
-                warp.cluster_arrived &= !group.mask;
+                self.pass_cluster_barrier(warp, group.mask);
             }
             let group = &mut warp.others[index];
             group.state = State::Ready;
@@ -171,7 +212,7 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn cluster_arrive(&mut self, warp: &mut Warp, mask: u32, aligned: bool) -> Outcome<()> {
+    pub(super) fn cluster_arrive(&mut self, warp: &mut Warp, mask: u32, aligned: bool, relaxed: bool) -> Outcome<()> {
         if !self.gathered(warp, mask, aligned) {
             return Ok(());
         }
@@ -183,6 +224,11 @@ impl Machine<'_> {
         warp.cluster_arrived |= mask;
         lanes_of(mask).for_each(|lane| warp.cluster_phase[lane] = self.cluster_barrier.phase);
         self.cluster_barrier.arrived += mask.count_ones();
+        if relaxed {
+            self.cluster_barrier.relaxed = true;
+        } else {
+            self.clocks.release(Self::party(warp, mask), &mut self.cluster_barrier.clock);
+        }
         self.complete_cluster_if_due();
         warp.pc += 1;
         Ok(())
@@ -192,8 +238,14 @@ impl Machine<'_> {
         let live: u32 = self.ctas.iter().map(|cta| cta.live_threads).sum();
         let barrier = &mut self.cluster_barrier;
         if barrier.arrived > 0 && barrier.arrived >= live {
-            *barrier = ClusterBarrier { arrived: 0, phase: barrier.phase + 1 };
-            self.ctas.iter_mut().for_each(|cta| cta.races.order_all());
+            self.ctas.iter().for_each(|cta| barrier.clock.join(&cta.exited));
+            if barrier.relaxed {
+                barrier.clock.join(self.clocks.cluster_fences());
+            }
+            std::mem::swap(&mut barrier.clock, &mut barrier.complete);
+            barrier.clock.clear();
+            (barrier.arrived, barrier.relaxed) = (0, false);
+            barrier.phase += 1;
             self.report.cluster_barriers += 1;
         }
     }
@@ -213,7 +265,7 @@ impl Machine<'_> {
             return Err(self.fault(warp, missing, FaultKind::InvalidSync { reason }));
         }
         if self.phase_over(warp, mask) {
-            warp.cluster_arrived &= !mask;
+            self.pass_cluster_barrier(warp, mask);
             warp.pc += 1;
         } else {
             warp.park(mask, State::ClusterBarrier);
@@ -221,20 +273,29 @@ impl Machine<'_> {
         Ok(())
     }
 
+    fn pass_cluster_barrier(&mut self, warp: &mut Warp, mask: u32) {
+        warp.cluster_arrived &= !mask;
+        // Complete phases do not overtake a thread that has yet to wait for one.
+        self.clocks.acquire(Self::party(warp, mask), &self.cluster_barrier.complete);
+    }
+
     /// Barriers no longer wait for threads that have exited.
-    pub(super) fn threads_exited(&mut self, warp: &Warp, mask: u32) {
+    pub(super) fn threads_exited(&mut self, warp: &Warp, mask: u32) -> Outcome<()> {
+        let party = Party { warp: warp.id, lanes: mask, whole: warp.live == 0 };
         let cta = &mut self.ctas[warp.cta];
+        self.clocks.release(party, &mut cta.exited);
         cta.live_threads -= mask.count_ones();
-        for barrier in &mut cta.barriers {
-            if barrier.complete_if_due(cta.live_threads) {
-                cta.races.order_all();
-                self.report.cta_barriers += 1;
-            }
+        if cta.live_threads == 0 {
+            self.check_early_exit(warp, mask)?;
+        }
+        for id in 0..COUNT {
+            self.complete_if_due(warp.cta, id);
         }
         let pending = lanes_of(mask & warp.cluster_arrived)
             .filter(|lane| warp.cluster_phase[*lane] == self.cluster_barrier.phase)
             .count() as u32;
         self.cluster_barrier.arrived -= pending;
         self.complete_cluster_if_due();
+        Ok(())
     }
 }

@@ -38,7 +38,7 @@ impl Machine<'_> {
                 if elsewhere != 0 {
                     release_warp_barrier(warp, elsewhere);
                 }
-                self.ctas[warp.cta].races.order_warp(warp.index);
+                self.clocks.meet(Self::party(warp, lanes | elsewhere));
                 self.report.warp_exchanges += 1;
                 ready |= lanes;
             }

@@ -1,11 +1,11 @@
 //! Validating a launch, and running its clusters one after another.
 
 use super::barrier::BarrierState;
-use super::race::Races;
+use super::race::{Clock, Clocks, Shadow};
 use super::registers::{LANES, Registers, lanes_of};
 use super::schedule::{Schedule, Scheduler};
 use super::warp::{Warp, lanes_in_warp};
-use super::{Cta, Machine, clear_registers, thread_coordinates};
+use super::{Cta, Grid, Machine, clear_registers, thread_coordinates};
 use crate::error::LaunchError;
 use crate::ir::{Kernel, Preset, SHARED_WINDOW, Special};
 use crate::memory::Memory;
@@ -245,6 +245,8 @@ impl Module {
         }
         let globals = self.place_variables(memory);
         let presets = Presets { config, dynamic_shared, total_shared, globals: &globals };
+        let clusters = std::array::from_fn(|axis| config.grid[axis] / config.cluster[axis]);
+        let warps_per_cta = product(config.block).div_ceil(LANES as u64) as usize;
         let mut machine = Machine {
             kernel,
             files: &self.files,
@@ -253,6 +255,7 @@ impl Module {
             memory,
             parameters,
             block: config.block,
+            grid: Grid { clusters, cluster: config.cluster },
             ctas: Vec::new(),
             cluster_barrier: Default::default(),
             report: LaunchReport {
@@ -265,6 +268,8 @@ impl Module {
             instruction_limit: options.instruction_limit,
             scheduler: Scheduler::new(options.schedule),
             last_hit: Default::default(),
+            clocks: Clocks::new(product(config.cluster) as usize, warps_per_cta),
+            shadow: Shadow::default(),
         };
         run_grid(&mut machine, &presets)?;
         Ok(machine.report)
@@ -272,7 +277,7 @@ impl Module {
 }
 
 fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), LaunchError> {
-    let LaunchConfig { grid, block, cluster, .. } = *presets.config;
+    let LaunchConfig { block, cluster, .. } = *presets.config;
     let kernel = machine.kernel;
     let threads = product(block) as u32;
     let cluster_size = product(cluster) as usize;
@@ -281,9 +286,10 @@ fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), Laun
             id: [0; 3],
             shared: vec![0; presets.total_shared as usize],
             written: ByteSet::new(presets.total_shared as usize),
-            races: Races::new(kernel, presets.total_shared as usize),
+            shadow: Shadow::default(),
+            exited: Clock::default(),
             live_threads: 0,
-            barriers: [BarrierState::default(); super::barrier::COUNT],
+            barriers: Default::default(),
         })
         .collect();
     let registers = Registers {
@@ -293,23 +299,23 @@ fn run_grid(machine: &mut Machine<'_>, presets: &Presets<'_>) -> Result<(), Laun
     };
     let mut warps: Vec<Warp> = (0..cluster_size)
         .flat_map(|cta| (0..threads.div_ceil(32)).map(move |index| (cta, index)))
-        .map(|(cta, index)| {
+        .enumerate()
+        .map(|(id, (cta, index))| {
             let local = kernel.local_bytes as usize * LANES;
-            Warp::new(cta, index, registers.clone(), local)
+            Warp::new(cta, index, id, registers.clone(), local)
         })
         .collect();
-    let clusters: [u32; 3] = std::array::from_fn(|axis| grid[axis] / cluster[axis]);
-    let order = machine.scheduler.clusters(product(clusters));
-    for linear in (0..product(clusters)).map(order) {
-        let [x, y] = [u64::from(clusters[0]), u64::from(clusters[1])];
-        let origin = [linear % x, linear / x % y, linear / x / y];
+    let clusters = product(machine.grid.clusters);
+    let order = machine.scheduler.clusters(clusters);
+    for linear in (0..clusters).map(order) {
+        let time = machine.begin_cluster(linear);
         for (rank, cta) in machine.ctas.iter_mut().enumerate() {
-            let inside = thread_coordinates(rank as u32, cluster);
-            cta.id = std::array::from_fn(|axis| origin[axis] as u32 * cluster[axis] + inside[axis]);
+            cta.id = machine.grid.cta(linear, rank as u32);
             cta.written.clear();
-            cta.races.order_all();
+            cta.shadow.begin(time);
+            cta.exited.clear();
             cta.live_threads = threads;
-            cta.barriers.fill(BarrierState::default());
+            cta.barriers.iter_mut().for_each(BarrierState::restart);
         }
         machine.cluster_barrier = Default::default();
         for warp in &mut warps {

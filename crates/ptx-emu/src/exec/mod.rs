@@ -6,7 +6,7 @@ mod defined;
 mod exchange;
 pub(crate) mod launch;
 mod meter;
-mod race;
+pub(crate) mod race;
 pub(crate) mod registers;
 pub(crate) mod schedule;
 mod transfer;
@@ -20,7 +20,7 @@ use crate::written::ByteSet;
 use access::LastHit;
 use barrier::{BarrierState, ClusterBarrier};
 use meter::Footprints;
-use race::Races;
+use race::{Clock, Clocks, Shadow};
 use registers::{Registers, lanes_of};
 use schedule::{Scheduler, TIME_SLICE};
 use warp::{State, Warp};
@@ -32,7 +32,10 @@ pub(crate) struct Cta {
     pub shared: Vec<u8>,
     /// Which bytes of `shared` have been written.
     pub written: ByteSet,
-    pub races: Races,
+    /// What has been done to `shared`.
+    pub shadow: Shadow,
+    /// What its threads knew, and had done, when they exited.
+    pub exited: Clock,
     pub live_threads: u32,
     pub barriers: [BarrierState; barrier::COUNT],
 }
@@ -46,6 +49,7 @@ pub(crate) struct Machine<'a> {
     pub memory: &'a mut Memory,
     pub parameters: Vec<u8>,
     pub block: [u32; 3],
+    pub grid: Grid,
     pub ctas: Vec<Cta>,
     pub cluster_barrier: ClusterBarrier,
     pub report: LaunchReport,
@@ -54,6 +58,27 @@ pub(crate) struct Machine<'a> {
     pub instruction_limit: u64,
     pub scheduler: Scheduler,
     pub last_hit: LastHit,
+    pub clocks: Clocks,
+    /// What has been done to global memory.
+    pub shadow: Shadow,
+}
+
+/// The grid, in clusters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    pub clusters: [u32; 3],
+    /// CTAs of a cluster.
+    pub cluster: [u32; 3],
+}
+
+impl Grid {
+    /// `%ctaid` of a CTA by its rank in a cluster.
+    fn cta(&self, cluster: u64, rank: u32) -> [u32; 3] {
+        let [x, y, _] = self.clusters.map(u64::from);
+        let origin = [cluster % x, cluster / x % y, cluster / x / y];
+        let inside = thread_coordinates(rank, self.cluster);
+        std::array::from_fn(|axis| origin[axis] as u32 * self.cluster[axis] + inside[axis])
+    }
 }
 
 pub(crate) type Outcome<T> = Result<T, Box<Fault>>;
@@ -143,8 +168,8 @@ impl Machine<'_> {
                     warp.pc += 1;
                 }
                 Op::Nop => warp.pc += 1,
-                Op::Fence => {
-                    self.ctas[warp.cta].races.order_all();
+                Op::Fence { scope } => {
+                    self.clocks.fence(Self::party(warp, mask), *scope);
                     warp.pc += 1;
                 }
                 Op::Branch { target } => warp.branch(mask, *target),
@@ -153,7 +178,7 @@ impl Machine<'_> {
                 }
                 Op::Exit => {
                     warp.exit(mask);
-                    self.threads_exited(warp, mask);
+                    self.threads_exited(warp, mask)?;
                 }
                 Op::Trap => return Err(self.fault(warp, mask, FaultKind::Trap)),
                 Op::ActiveMask { dest } => {
@@ -167,7 +192,7 @@ impl Machine<'_> {
                     self.exchange(warp, mask, &members, exchange)?;
                 }
                 Op::CtaBarrier(barrier) => self.cta_barrier(warp, mask, barrier)?,
-                Op::ClusterArrive { aligned } => self.cluster_arrive(warp, mask, *aligned)?,
+                Op::ClusterArrive { aligned, relaxed } => self.cluster_arrive(warp, mask, *aligned, *relaxed)?,
                 Op::ClusterWait { aligned } => self.cluster_wait(warp, mask, *aligned)?,
             }
         }
@@ -196,6 +221,10 @@ impl Machine<'_> {
         warp.active &= !mask;
         warp.pc = next;
         Ok(())
+    }
+
+    fn warps_per_cta(&self) -> usize {
+        self.block.iter().product::<u32>().div_ceil(registers::LANES as u32) as usize
     }
 
     /// `%tid` of a lane.

@@ -1,6 +1,6 @@
 //! Loads, stores and atomics, once their addresses are checked.
 
-use super::access::{Region, Request, addresses};
+use super::access::{Request, addresses};
 use super::registers::{AnyReg, lanes_of};
 use super::warp::Warp;
 use super::{Machine, Outcome};
@@ -37,9 +37,9 @@ fn extend(value: u64, bytes: u32, signed: bool) -> u64 {
 const WIDEST: usize = 16;
 
 impl Machine<'_> {
-    fn synchronise(&mut self, warp: &Warp, ordering: Ordering) {
-        if ordering == Ordering::Synchronises {
-            self.ctas[warp.cta].races.order_all();
+    fn synchronise(&mut self, warp: &Warp, mask: u32, ordering: Ordering) {
+        if let Ordering::Synchronises(scope) = ordering {
+            self.clocks.fence(Self::party(warp, mask), scope);
         }
     }
 
@@ -49,7 +49,7 @@ impl Machine<'_> {
         let total = element * load.dests.len();
         let request = Request { space: load.space, kind: AccessKind::Load, bytes: total as u32, mask };
         let placement = self.place(warp, request, &addresses)?;
-        self.synchronise(warp, load.ordering);
+        self.synchronise(warp, mask, load.ordering);
         self.race_loads(warp, mask, total, load.ordering, &placement)?;
         let Warp { registers, local, .. } = warp;
         let words = load.element_bytes == 4;
@@ -85,8 +85,7 @@ impl Machine<'_> {
         let total = element * store.sources.len();
         let request = Request { space: store.space, kind: AccessKind::Store, bytes: total as u32, mask };
         let placement = self.place(warp, request, &addresses)?;
-        self.synchronise(warp, store.ordering);
-        let strong = store.ordering != Ordering::Weak;
+        self.synchronise(warp, mask, store.ordering);
         let mut buffer = [0; WIDEST];
         let new = &mut buffer[..total];
         for lane in lanes_of(mask) {
@@ -95,9 +94,7 @@ impl Machine<'_> {
             }
             let (region, offset) = (placement.region[lane], placement.offset[lane]);
             let range = offset..offset + total;
-            if region == Region::Shared(warp.cta) {
-                self.race_write(warp, lane, range.clone(), strong, Some(new))?;
-            }
+            self.race_write(warp, lane, (region, range.clone()), store.ordering, Some(new))?;
             self.bytes_mut(&mut warp.local, region)[range].copy_from_slice(new);
         }
         Ok(())
@@ -110,12 +107,11 @@ impl Machine<'_> {
         let total = element * atomic.operands.len();
         let request = Request { space: atomic.space, kind: AccessKind::Atomic, bytes: total as u32, mask };
         let placement = self.place(warp, request, &addresses)?;
-        self.synchronise(warp, atomic.ordering);
+        self.synchronise(warp, mask, atomic.ordering);
         for lane in lanes_of(mask) {
             let offset = placement.offset[lane];
-            if placement.region[lane] == Region::Shared(warp.cta) {
-                self.race_write(warp, lane, offset..offset + total, true, None)?;
-            }
+            let place = (placement.region[lane], offset..offset + total);
+            self.race_write(warp, lane, place, atomic.ordering, None)?;
             let Warp { registers, local, .. } = &mut *warp;
             for (index, operand) in atomic.operands.iter().enumerate() {
                 let operand = operand.get(registers, lane);

@@ -34,6 +34,8 @@ pub(crate) struct Warp {
     pub cta: usize,
     /// Index of the warp in the CTA.
     pub index: u32,
+    /// Index of the warp in the cluster.
+    pub id: usize,
     pub registers: Registers,
     /// Local memory, one frame after another.
     pub local: Vec<u8>,
@@ -194,10 +196,11 @@ impl Warp {
         self.active != 0 || self.others.iter().any(|group| group.state == State::Ready)
     }
 
-    pub(crate) fn new(cta: usize, index: u32, registers: Registers, local: usize) -> Warp {
+    pub(crate) fn new(cta: usize, index: u32, id: usize, registers: Registers, local: usize) -> Warp {
         Warp {
             cta,
             index,
+            id,
             registers,
             local: vec![0; local],
             local_written: ByteSet::new(local),

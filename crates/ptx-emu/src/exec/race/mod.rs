@@ -1,0 +1,188 @@
+//! Races on shared and on global memory.
+//!
+//! Two accesses of the same bytes by different threads race where one of them writes and nothing
+//! orders the one before the other: [`clock`] says what is ordered, [`shadow`] what was accessed.
+//! Where an order is in doubt there counts as being one, so that what is reported is a race.
+
+mod clock;
+mod shadow;
+
+pub(crate) use clock::{Clock, Clocks, Party};
+pub(crate) use shadow::{MAX_CODE, Shadow};
+
+use super::access::{Placement, Region};
+use super::registers::LANES;
+use super::warp::Warp;
+use super::{Machine, Outcome};
+use crate::fault::{AccessKind, Fault, FaultKind, RaceAccess};
+use crate::ir::{MemoryScope, Op, Ordering};
+use shadow::{Conflict, Entry, Strength, Touch};
+use std::ops::Range;
+
+/// The address that stands for the life of a CTA's shared memory in its shadow: other CTAs' accesses
+/// read it, the CTA's exit writes it.
+const LIFE: u64 = 1 << 40;
+
+fn strength(ordering: Ordering) -> Strength {
+    match ordering {
+        Ordering::Weak => Strength::Weak,
+        Ordering::Relaxed(scope) | Ordering::Synchronises(scope) => match scope {
+            MemoryScope::Cta => Strength::Cta,
+            MemoryScope::Cluster => Strength::Cluster,
+            MemoryScope::Gpu => Strength::Gpu,
+        },
+    }
+}
+
+/// An access to some bytes by lanes of one instruction.
+struct Accessing<'a> {
+    lanes: u32,
+    region: Region,
+    range: Range<usize>,
+    ordering: Ordering,
+    writes: bool,
+    /// What is about to be written, where that is known.
+    new: Option<&'a [u8]>,
+}
+
+impl Machine<'_> {
+    /// Another cluster begins, at the time returned.
+    pub(super) fn begin_cluster(&mut self, cluster: u64) -> u32 {
+        if self.clocks.begin(cluster) {
+            // Forgotten races are missed, but none is made up.
+            self.shadow = Shadow::default();
+            self.ctas.iter_mut().for_each(|cta| cta.shadow = Shadow::default());
+        }
+        self.clocks.start()
+    }
+
+    /// The lanes of a warp that synchronise.
+    pub(super) fn party(warp: &Warp, lanes: u32) -> Party {
+        Party { warp: warp.id, lanes, whole: lanes == warp.live }
+    }
+
+    /// Looks for races of a load's lanes with earlier accesses, and records them.
+    pub(super) fn race_loads(
+        &mut self,
+        warp: &Warp,
+        mask: u32,
+        bytes: usize,
+        ordering: Ordering,
+        placement: &Placement,
+    ) -> Outcome<()> {
+        let mut left = mask;
+        while left != 0 {
+            let first = left.trailing_zeros() as usize;
+            let place = |lane: usize| (placement.region[lane], placement.offset[lane]);
+            let mut lanes = 0;
+            // Lanes that read the same bytes are taken together.
+            while left != 0 && place(left.trailing_zeros() as usize % LANES) == place(first) {
+                lanes |= left & left.wrapping_neg();
+                left &= left - 1;
+            }
+            let (region, start) = place(first);
+            let range = start..start + bytes;
+            self.race(warp, &Accessing { lanes, region, range, ordering, writes: false, new: None })?;
+        }
+        Ok(())
+    }
+
+    /// The same for one lane that is about to write `new`; without it, what it is about to write
+    /// is not known.
+    pub(super) fn race_write(
+        &mut self,
+        warp: &Warp,
+        lane: usize,
+        (region, range): (Region, Range<usize>),
+        ordering: Ordering,
+        new: Option<&[u8]>,
+    ) -> Outcome<()> {
+        self.race(warp, &Accessing { lanes: 1 << lane, region, range, ordering, writes: true, new })
+    }
+
+    fn race(&mut self, warp: &Warp, accessing: &Accessing<'_>) -> Outcome<()> {
+        let Accessing { lanes, region, ref range, ordering, writes, new } = *accessing;
+        let (shadow, contents, base) = match region {
+            Region::Shared(cta) => {
+                let cta = &mut self.ctas[cta];
+                (&mut cta.shadow, &cta.shared[..], 0)
+            }
+            Region::Global(index) if !self.memory.is_read_only(index) => {
+                (&mut self.shadow, self.memory.data(index), self.memory.extent(index).0)
+            }
+            Region::Global(_) | Region::Local | Region::Const | Region::Param => return Ok(()),
+        };
+        let Some(time) = self.clocks.now() else { return Ok(()) };
+        let view = self.clocks.view(warp.id);
+        let now = Entry { touch: Touch::new(time, warp.pc, warp.id, writes, strength(ordering)), lanes };
+        let same = |part: Range<u64>| {
+            let part = (part.start - base) as usize..(part.end - base) as usize;
+            new.is_some_and(|new| new[part.start - range.start..part.end - range.start] == contents[part])
+        };
+        let bytes = base + range.start as u64..base + range.end as u64;
+        if let Some(conflict) = shadow.access(&view, bytes, now, same) {
+            return Err(self.race_fault(warp, region, now, &conflict));
+        }
+        if let Region::Shared(cta) = region
+            && cta != warp.cta
+        {
+            let life = Touch::new(time, warp.pc, warp.id, false, Strength::Weak);
+            self.ctas[cta].shadow.access(&view, LIFE..LIFE + 1, Entry { touch: life, lanes }, |_| false);
+        }
+        Ok(())
+    }
+
+    /// One side of a race.
+    fn side(&self, Entry { touch, lanes }: Entry) -> RaceAccess {
+        let origin = &self.kernel.origins[touch.pc() as usize];
+        let [warps, warp] = [self.warps_per_cta(), touch.warp()];
+        let thread = (warp % warps * LANES) as u32 + lanes.trailing_zeros() % LANES as u32;
+        RaceAccess {
+            kind: match self.kernel.code[touch.pc() as usize].op {
+                Op::Atomic(_) => AccessKind::Atomic,
+                Op::Store(_) => AccessKind::Store,
+                _ => AccessKind::Load,
+            },
+            cta: self.grid.cta(self.clocks.cluster_at(touch.time()), (warp / warps) as u32),
+            thread: super::thread_coordinates(thread, self.block),
+            ptx_line: origin.line,
+            source: self.source_line(origin),
+            instruction: origin.text.clone(),
+        }
+    }
+
+    fn race_fault(&self, warp: &Warp, region: Region, now: Entry, conflict: &Conflict) -> Box<Fault> {
+        let Conflict { earlier, address, bytes } = *conflict;
+        let mut now = now;
+        // Of lanes that read together, one that is not the earlier itself.
+        let other = now.lanes & !(1 << (earlier.lanes.trailing_zeros() % LANES as u32));
+        if earlier.touch.warp() == now.touch.warp() && other != 0 {
+            now.lanes = other;
+        }
+        let kind = FaultKind::Race {
+            first: self.side(earlier),
+            second: self.side(now),
+            space: region.space(),
+            address,
+            bytes,
+            name: self.region_name(warp, region),
+        };
+        self.fault(warp, now.lanes, kind)
+    }
+
+    /// For a CTA whose last thread has exited: that no other CTA's access to its shared memory could
+    /// have come later.
+    pub(super) fn check_early_exit(&self, warp: &Warp, mask: u32) -> Outcome<()> {
+        let cta = &self.ctas[warp.cta];
+        let lanes = cta.exited.by_lane();
+        let view = self.clocks.view_of(&cta.exited, &lanes);
+        match cta.shadow.unknown(&view, LIFE) {
+            None => Ok(()),
+            Some(entry) => {
+                let kind = FaultKind::EarlyExit { access: self.side(entry) };
+                // The exit has moved the counter on.
+                Err(self.fault_at(warp, warp.pc - 1, mask, kind))
+            }
+        }
+    }
+}
