@@ -30,7 +30,7 @@ fn line_of(text: &str, instruction: &str) -> u32 {
     text.lines().position(|line| line.contains(instruction)).expect("the text holds it") as u32 + 1
 }
 
-/// Thread i of 64 in each of two CTAs does `access` at `data + 4 * i`, `data` being 256 bytes of
+/// Thread i of 64 does `access` at `data + 4 * i`, `data` being 256 bytes of
 /// which the host has written the first `written`.
 fn on_data(access: &str, written: usize) -> (String, u64, Result<LaunchReport, LaunchError>) {
     let body = format!(
@@ -41,7 +41,7 @@ fn on_data(access: &str, written: usize) -> (String, u64, Result<LaunchReport, L
     let mut memory = Memory::new();
     let data = memory.allocate("data", 256);
     memory.write(data, &vec![1; written]).expect("inside");
-    let result = launch(&text, &LaunchConfig::linear(2, 64), &[&data.to_le_bytes()], &mut memory);
+    let result = launch(&text, &LaunchConfig::linear(1, 64), &[&data.to_le_bytes()], &mut memory);
     (text, data, result)
 }
 

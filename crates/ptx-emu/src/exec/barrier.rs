@@ -1,7 +1,7 @@
 //! Barriers of a CTA and of a cluster.
 
 use super::race::{Clock, Party};
-use super::registers::lanes_of;
+use super::registers::{LANES, lanes_of};
 use super::warp::{State, Warp};
 use super::{Machine, Outcome};
 use crate::fault::FaultKind;
@@ -48,6 +48,11 @@ impl BarrierState {
         self.result = std::mem::take(&mut self.votes);
         self.clock.clear();
         self.waiting.clear();
+    }
+
+    /// Where the barrier is for some threads only: how many, and how many have arrived.
+    pub(super) fn counted(&self) -> Option<(u32, u32)> {
+        self.threads.flatten().map(|threads| (threads, self.arrived_rounded))
     }
 
     fn due(&self, live_threads: u32) -> bool {
@@ -107,6 +112,13 @@ impl Machine<'_> {
             && (threads == 0 || !threads.is_multiple_of(32))
         {
             let reason = format!("a barrier of {threads} threads; it must be a multiple of 32");
+            return Err(self.fault(warp, mask, invalid(reason)));
+        }
+        let most = (self.warps_per_cta() * LANES) as u32;
+        if let Some(threads) = threads
+            && threads > most
+        {
+            let reason = format!("a barrier of {threads} threads in a CTA of {most}, in whole warps");
             return Err(self.fault(warp, mask, invalid(reason)));
         }
         let cta = &mut self.ctas[warp.cta];

@@ -3,7 +3,7 @@
 use super::registers::{LANES, lanes_of};
 use super::warp::{State, Warp};
 use super::{Machine, Outcome};
-use crate::fault::FaultKind;
+use crate::fault::{FaultKind, Whereabouts};
 use crate::ir::{Exchange, Op, ShuffleMode};
 
 /// What a lane receives from a lane that takes no part: NaN as a float, -1 as an integer.
@@ -29,6 +29,12 @@ impl Machine<'_> {
                 let reason = format!("member mask {named:#010x} does not name the lane itself");
                 let kind = FaultKind::InvalidSync { reason };
                 return Err(self.fault(warp, lanes & !named, kind));
+            }
+            let exited = named & warp.born & !warp.live;
+            if exited != 0 {
+                let absent = self.thread_id(warp, exited.trailing_zeros() & 31);
+                let kind = FaultKind::AbsentThread { members: named, absent, whereabouts: Whereabouts::Exited };
+                return Err(self.fault(warp, lanes, kind));
             }
             let wanted = named & warp.live;
             let elsewhere =

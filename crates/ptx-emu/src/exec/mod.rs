@@ -2,6 +2,7 @@
 
 mod access;
 mod barrier;
+mod deadlock;
 mod defined;
 mod exchange;
 pub(crate) mod launch;
@@ -256,33 +257,6 @@ impl Machine<'_> {
             let file = name.map_or_else(|| format!("file {file}"), |(_, name)| name.clone());
             SourceLine { file, line }
         })
-    }
-
-    fn deadlock(&self, warps: &[Warp]) -> Box<Fault> {
-        let describe = |warp: &Warp| {
-            let groups = warp.others.iter().map(|group| {
-                let origin = &self.kernel.origins[group.pc as usize];
-                format!(
-                    "CTA {:?} warp {} lanes {:#010x} wait at PTX line {} `{}`",
-                    self.ctas[warp.cta].id, warp.index, group.mask, origin.line, origin.text
-                )
-            });
-            groups.collect::<Vec<_>>()
-        };
-        let blocked = warps.iter().filter(|warp| !warp.others.is_empty());
-        // A warp split over waiting places, one of them a barrier, is the cause; others that
-        // wait for it in one piece are the consequence.
-        let split = blocked.clone().find(|warp| {
-            let at_barrier = |pc: u32| matches!(self.kernel.code[pc as usize].op, Op::CtaBarrier(_));
-            warp.others.len() > 1 && warp.others.iter().any(|group| at_barrier(group.pc))
-        });
-        let first = split.or_else(|| blocked.clone().next()).unwrap_or(&warps[0]);
-        let (pc, mask) = first.others.first().map_or((0, 1), |group| (group.pc, group.mask));
-        let kind = match split {
-            Some(warp) => FaultKind::DivergentBarrier { waiting: describe(warp) },
-            None => FaultKind::Deadlock { waiting: blocked.flat_map(describe).collect() },
-        };
-        self.fault_at(first, pc, mask, kind)
     }
 }
 

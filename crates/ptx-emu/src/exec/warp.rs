@@ -41,6 +41,8 @@ pub(crate) struct Warp {
     pub local: Vec<u8>,
     /// Which bytes of `local` have been written.
     pub local_written: ByteSet,
+    /// Lanes that the CTA has threads for.
+    pub born: u32,
     /// Lanes that have not exited.
     pub live: u32,
     pub pc: u32,
@@ -61,6 +63,7 @@ pub(crate) struct Warp {
 impl Warp {
     /// Makes all of `live` start at the kernel's first instruction, with nothing in local memory.
     pub(crate) fn restart(&mut self, live: u32) {
+        self.born = live;
         self.live = live;
         self.pc = 0;
         self.active = live;
@@ -204,6 +207,7 @@ impl Warp {
             registers,
             local: vec![0; local],
             local_written: ByteSet::new(local),
+            born: 0,
             live: 0,
             pc: 0,
             active: 0,

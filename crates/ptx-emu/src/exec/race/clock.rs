@@ -179,6 +179,11 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
+    /// Whether all lanes know of all that a warp of the cluster did at a time.
+    pub(super) fn knows_whole(&self, time: u32, warp: usize) -> bool {
+        time < self.whole[warp]
+    }
+
     /// Those of `lanes`, which accessed memory in a warp at a time, that some of `now` knows nothing
     /// of. A lane always knows of itself.
     pub(super) fn unknown(&self, time: u32, warp: usize, lanes: u32, now: u32) -> u32 {
@@ -354,14 +359,6 @@ impl Clocks {
     /// What fences have made known to the cluster.
     pub(crate) fn cluster_fences(&self) -> &Clock {
         &self.fences.cluster
-    }
-}
-
-#[cfg(test)]
-impl Clocks {
-    /// Lets time come near its end.
-    pub(super) fn hurry(&mut self) {
-        self.time = END - 1;
     }
 }
 

@@ -5,13 +5,15 @@
 //! Where an order is in doubt there counts as being one, so that what is reported is a race.
 
 mod clock;
+#[cfg(test)]
+mod model;
 mod shadow;
 
 pub(crate) use clock::{Clock, Clocks, Party};
 pub(crate) use shadow::{MAX_CODE, Shadow};
 
 use super::access::{Placement, Region};
-use super::registers::LANES;
+use super::registers::{LANES, lanes_of};
 use super::warp::Warp;
 use super::{Machine, Outcome};
 use crate::fault::{AccessKind, Fault, FaultKind, RaceAccess};
@@ -23,6 +25,11 @@ use std::ops::Range;
 /// read it, the CTA's exit writes it.
 const LIFE: u64 = 1 << 40;
 
+/// What an access to another CTA's shared memory is to the life of that.
+fn life(touch: Touch) -> Touch {
+    Touch::new(touch.time(), touch.pc(), touch.warp(), false, Strength::Weak)
+}
+
 fn strength(ordering: Ordering) -> Strength {
     match ordering {
         Ordering::Weak => Strength::Weak,
@@ -32,17 +39,6 @@ fn strength(ordering: Ordering) -> Strength {
             MemoryScope::Gpu => Strength::Gpu,
         },
     }
-}
-
-/// An access to some bytes by lanes of one instruction.
-struct Accessing<'a> {
-    lanes: u32,
-    region: Region,
-    range: Range<usize>,
-    ordering: Ordering,
-    writes: bool,
-    /// What is about to be written, where that is known.
-    new: Option<&'a [u8]>,
 }
 
 impl Machine<'_> {
@@ -70,21 +66,55 @@ impl Machine<'_> {
         ordering: Ordering,
         placement: &Placement,
     ) -> Outcome<()> {
+        let Some(time) = self.clocks.now() else { return Ok(()) };
+        let view = self.clocks.view(warp.id);
+        let touch = Touch::new(time, warp.pc, warp.id, false, strength(ordering));
         let mut left = mask;
-        while left != 0 {
-            let first = left.trailing_zeros() as usize;
-            let place = |lane: usize| (placement.region[lane], placement.offset[lane]);
-            let mut lanes = 0;
-            // Lanes that read the same bytes are taken together.
-            while left != 0 && place(left.trailing_zeros() as usize % LANES) == place(first) {
-                lanes |= left & left.wrapping_neg();
-                left &= left - 1;
+        let mut found = None;
+        while left != 0 && found.is_none() {
+            let region = placement.region[left.trailing_zeros() as usize];
+            let (shadow, base) = match region {
+                Region::Shared(cta) => (&mut self.ctas[cta].shadow, 0),
+                Region::Global(index) if !self.memory.is_read_only(index) => {
+                    (&mut self.shadow, self.memory.extent(index).0)
+                }
+                Region::Global(_) | Region::Local | Region::Const | Region::Param => {
+                    lanes_of(left)
+                        .filter(|lane| placement.region[*lane] == region)
+                        .for_each(|lane| left &= !(1 << lane));
+                    continue;
+                }
+            };
+            let place = |left: u32| {
+                let lane = left.trailing_zeros() as usize;
+                (lane < LANES && placement.region[lane] == region).then(|| placement.offset[lane])
+            };
+            let mut here = 0;
+            while let Some(start) = place(left) {
+                let mut lanes = 0;
+                // Lanes that read the same bytes are taken together.
+                while place(left) == Some(start) {
+                    lanes |= left & left.wrapping_neg();
+                    left &= left - 1;
+                }
+                here |= lanes;
+                let start = base + start as u64;
+                let now = Entry { touch, lanes };
+                if let Some(conflict) = shadow.access(&view, start..start + bytes as u64, now, |_| false) {
+                    found = Some((region, now, conflict));
+                    break;
+                }
             }
-            let (region, start) = place(first);
-            let range = start..start + bytes;
-            self.race(warp, &Accessing { lanes, region, range, ordering, writes: false, new: None })?;
+            if let Region::Shared(cta) = region
+                && cta != warp.cta
+            {
+                shadow.access(&view, LIFE..LIFE + 1, Entry { touch: life(touch), lanes: here }, |_| false);
+            }
         }
-        Ok(())
+        match found {
+            None => Ok(()),
+            Some((region, now, conflict)) => Err(self.race_fault(warp, region, now, &conflict)),
+        }
     }
 
     /// The same for one lane that is about to write `new`; without it, what it is about to write
@@ -97,24 +127,19 @@ impl Machine<'_> {
         ordering: Ordering,
         new: Option<&[u8]>,
     ) -> Outcome<()> {
-        self.race(warp, &Accessing { lanes: 1 << lane, region, range, ordering, writes: true, new })
-    }
-
-    fn race(&mut self, warp: &Warp, accessing: &Accessing<'_>) -> Outcome<()> {
-        let Accessing { lanes, region, ref range, ordering, writes, new } = *accessing;
+        let Some(time) = self.clocks.now() else { return Ok(()) };
         let (shadow, contents, base) = match region {
             Region::Shared(cta) => {
                 let cta = &mut self.ctas[cta];
                 (&mut cta.shadow, &cta.shared[..], 0)
             }
-            Region::Global(index) if !self.memory.is_read_only(index) => {
-                (&mut self.shadow, self.memory.data(index), self.memory.extent(index).0)
-            }
-            Region::Global(_) | Region::Local | Region::Const | Region::Param => return Ok(()),
+            // Those that are written are not read-only.
+            Region::Global(index) => (&mut self.shadow, self.memory.data(index), self.memory.extent(index).0),
+            Region::Local | Region::Const | Region::Param => return Ok(()),
         };
-        let Some(time) = self.clocks.now() else { return Ok(()) };
         let view = self.clocks.view(warp.id);
-        let now = Entry { touch: Touch::new(time, warp.pc, warp.id, writes, strength(ordering)), lanes };
+        let touch = Touch::new(time, warp.pc, warp.id, true, strength(ordering));
+        let now = Entry { touch, lanes: 1 << lane };
         let same = |part: Range<u64>| {
             let part = (part.start - base) as usize..(part.end - base) as usize;
             new.is_some_and(|new| new[part.start - range.start..part.end - range.start] == contents[part])
@@ -126,8 +151,7 @@ impl Machine<'_> {
         if let Region::Shared(cta) = region
             && cta != warp.cta
         {
-            let life = Touch::new(time, warp.pc, warp.id, false, Strength::Weak);
-            self.ctas[cta].shadow.access(&view, LIFE..LIFE + 1, Entry { touch: life, lanes }, |_| false);
+            shadow.access(&view, LIFE..LIFE + 1, Entry { touch: life(touch), ..now }, |_| false);
         }
         Ok(())
     }

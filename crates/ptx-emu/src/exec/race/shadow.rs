@@ -214,12 +214,11 @@ impl Shadow {
             let address = (range.start & !(PAGE_BYTES - 1)) + (cell << shift);
             let bytes = 1 << shift;
             let cell = &mut self.pages[index].cells[cell as usize];
+            if quick(cell, now, view, self.birth) {
+                continue;
+            }
             let judge = Judge { birth: self.birth, view, now, same: &|| same(address..address + bytes) };
             let conflict = match cell.touches {
-                [Touch(0), Touch(0)] => {
-                    (cell.touches[0], cell.lanes[0]) = (now.touch, now.lanes);
-                    None
-                }
                 [_, LISTED] => {
                     let list = cell.lanes[1];
                     let entries = &mut self.lists[list as usize];
@@ -256,6 +255,27 @@ impl Shadow {
     }
 }
 
+/// Records an access to a cell in the commonest cases: nobody has been there, or one whom it replaces,
+/// or clusters before read what it reads.
+#[inline(always)]
+fn quick(cell: &mut Cell, now: Entry, view: &View<'_>, birth: u32) -> bool {
+    let [first, second] = cell.touches;
+    if second == Touch(0) {
+        let alone = first.time() < birth.max(1)
+            || now.touch.replaces(first) && first.time() >= view.start && view.knows_whole(first.time(), first.warp());
+        if alone {
+            (cell.touches[0], cell.lanes[0]) = (now.touch, now.lanes);
+        }
+        return alone;
+    }
+    let past =
+        second.time() < view.start && now.touch.replaces(second) && second.replaces(first) && !now.touch.writes();
+    if past {
+        *cell = Cell { touches: [second, now.touch], lanes: [cell.lanes[1], now.lanes] };
+    }
+    past
+}
+
 /// What becomes of an earlier entry.
 enum Verdict {
     Races(u32),
@@ -280,8 +300,7 @@ impl Judge<'_> {
         }
         let unknown = view.unknown(time, touch.warp(), earlier.lanes, now.lanes);
         if unknown != 0 && touch.conflicts(now.touch, view) {
-            let weak = touch.strength().max(now.touch.strength()) == Strength::Weak as u64;
-            let excused = weak && touch.writes() && now.touch.writes() && same();
+            let excused = touch.writes() && now.touch.writes() && same();
             if !excused {
                 return Verdict::Races(unknown);
             }
@@ -297,7 +316,22 @@ impl Judge<'_> {
         Verdict::Stays(if own { unknown & !now.lanes } else { unknown })
     }
 
+    /// Whether the later of two entries stands in for the earlier, because both are of clusters that
+    /// ran before: whoever comes now or later knows of the earlier one if it knows of the later.
+    fn past(&self, earlier: Touch, later: Touch) -> bool {
+        later.time() < self.view.start && later.replaces(earlier)
+    }
+
     fn list(&self, list: &mut Vec<Entry>) -> Option<Entry> {
+        let mut index = 0;
+        while index + 1 < list.len() && list[index + 1].touch.time() < self.view.start {
+            let (first, rest) = list[index..].split_first().expect("two are there");
+            if rest.iter().any(|later| self.past(first.touch, later.touch)) {
+                list.remove(index);
+            } else {
+                index += 1;
+            }
+        }
         let mut race = None;
         list.retain_mut(|entry| match self.judge(*entry) {
             Verdict::Races(lanes) => {
@@ -322,7 +356,9 @@ impl Judge<'_> {
         let mut kept = Cell::default();
         let mut count = 0;
         let mut merged = false;
-        for index in 0..2 {
+        let [first, second] = cell.touches;
+        let skip = usize::from(second != Touch(0) && self.past(first, second));
+        for index in skip..2 {
             let mut entry = Entry { touch: cell.touches[index], lanes: cell.lanes[index] };
             match self.judge(entry) {
                 Verdict::Races(lanes) => return Some(Entry { lanes, ..entry }),
