@@ -152,7 +152,7 @@ fn barrier_that_only_some_threads_reach() {
 #[test]
 fn exited_threads_are_not_waited_for() {
     let body = "mov.u32 %r0, %tid.x;\nsetp.ge.u32 %p0, %r0, 40;\n@%p0 exit;\nbar.sync 0;\n\
-                shfl.sync.down.b32 %r1, %r0, 1, 31, -1;";
+                activemask.b32 %r2;\nshfl.sync.down.b32 %r1, %r0, 1, 31, %r2;";
     let report = run(body, 96).expect("nobody waits for those that left");
     assert_eq!(report.cta_barriers, 1);
 }
@@ -282,4 +282,50 @@ fn damaged_text_never_panics() {
     }
     let cut_inside = &text[..start + 400];
     assert!(matches!(Module::parse(cut_inside), Err(ParseError::Syntax { .. })));
+}
+
+#[test]
+fn forbidden_bytes() {
+    // Rows of 60 bytes, 64 apart; thread i reads or writes the word at 4 * i + 56.
+    let run = |access: &str, read_only: bool, padded: bool| {
+        let body = format!(
+            "ld.param.u64 %rd0, [data];\nmov.u32 %r0, %tid.x;\nmul.wide.u32 %rd1, %r0, 4;\n\
+             add.s64 %rd0, %rd0, %rd1;\n{access}"
+        );
+        let mut memory = Memory::new();
+        let data = memory.allocate("rows", 4 * 64);
+        memory.write(data, &[0; 4 * 64]).expect("live");
+        memory.set_read_only(data, read_only).expect("live");
+        for row in (0..4).filter(|_| padded) {
+            memory.forbid(data + row * 64 + 60, 4).expect("inside");
+        }
+        let text = program(".param .u64 data", &body);
+        let result = launch(&text, &LaunchConfig::linear(1, 2), &[&data.to_le_bytes()], &mut memory);
+        // The host is not concerned.
+        memory.write(data, &[1; 4 * 64]).expect("the host may");
+        memory.read(data, &mut [0; 4 * 64]).expect("the host may");
+        (data, result)
+    };
+    for (access, kind, read_only) in [
+        ("ld.global.u32 %r1, [%rd0+56];", AccessKind::Load, true),
+        ("ld.u32 %r1, [%rd0+56];", AccessKind::Load, false),
+        ("st.global.u32 [%rd0+56], %r0;", AccessKind::Store, false),
+        ("red.global.add.u32 [%rd0+56], %r0;", AccessKind::Atomic, false),
+    ] {
+        run(access, read_only, false).1.expect("nothing is forbidden");
+        let (data, result) = run(access, read_only, true);
+        let fault = fault(result);
+        let FaultKind::Forbidden { access, byte, name, offset } = &fault.kind else { panic!("{fault}") };
+        assert_eq!((access.kind, *byte, *offset, name.as_str()), (kind, data + 60, 60, "rows"));
+        assert_eq!(fault.thread, [1, 0, 0]);
+        assert!(fault.to_string().contains("byte 60 of `rows`, is out of use"), "{fault}");
+    }
+    // The last word before the gap is fine, one byte into it is not.
+    run("ld.global.u32 %r1, [%rd0+52];", true, true).1.expect("in the row");
+    let (data, result) =
+        run("mul.wide.u32 %rd1, %r0, 3;\nsub.u64 %rd0, %rd0, %rd1;\nst.global.u8 [%rd0+59], %r0;", false, true);
+    assert!(matches!(fault(result).kind, FaultKind::Forbidden { byte, .. } if byte == data + 60));
+    let mut memory = Memory::new();
+    let data = memory.allocate("data", 16);
+    assert!(memory.forbid(data + 8, 9).is_err());
 }

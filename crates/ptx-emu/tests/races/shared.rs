@@ -1,10 +1,8 @@
-//! Races on shared memory: each planted one is found, and its corrected twin runs.
+//! Races on the shared memory of a CTA.
 
-#[allow(dead_code, reason = "the single-instruction half of the harness is for other tests")]
-mod common;
-
-use common::{launch, program};
-use ptx_emu::{AccessKind, FaultKind, LaunchConfig, LaunchError, LaunchReport, Memory, Module, RaceAccess};
+use super::Race;
+use crate::common::{launch, program};
+use ptx_emu::{AccessKind, LaunchConfig, LaunchError, LaunchReport, Memory, Space};
 
 /// `%r0` is the thread, `%r1` the lane, `%r2` the warp, `%r3` the address of the thread's word in
 /// `s`, `%r4` that of the word of the thread with the lowest index bit flipped, `%r5` that of the
@@ -14,50 +12,25 @@ const START: &str = ".shared .align 16 .b8 s[512];\nmov.u32 %r0, %tid.x;\nmov.u3
     xor.b32 %r5, %r3, 128;\nadd.u32 %r3, %r3, %r6;\nadd.u32 %r4, %r4, %r6;\nadd.u32 %r5, %r5, %r6;\n\
     setp.eq.u32 %p0, %r0, 0;\nsetp.eq.u32 %p1, %r2, 0;\nand.b32 %r7, %r1, 1;\nsetp.eq.u32 %p2, %r7, 0;\n";
 
-fn run(body: &str) -> (String, Result<LaunchReport, LaunchError>) {
+fn run_with(threads: u32, body: &str) -> (String, Result<LaunchReport, LaunchError>) {
     let text = program("", &format!("{START}{body}"));
-    let result = launch(&text, &LaunchConfig::linear(3, 64), &[], &mut Memory::new());
+    let result = launch(&text, &LaunchConfig::linear(3, threads), &[], &mut Memory::new());
     (text, result)
 }
 
 fn silent(body: &str) {
-    if let Err(error) = run(body).1 {
-        panic!("{error}");
-    }
+    super::silent(run_with(64, body).1);
 }
 
-struct Race {
-    text: String,
-    first: RaceAccess,
-    second: RaceAccess,
-    address: u64,
-    bytes: u32,
-}
-
-impl Race {
-    /// Kinds, threads and instructions of both accesses, the lower thread's first: which of them
-    /// runs first is the executor's choice. That the lines are those of the instructions is checked
-    /// here.
-    fn sides(&self) -> [(AccessKind, u32, &str); 2] {
-        let mut sides = [&self.first, &self.second].map(|side| {
-            let line = self.text.lines().nth(side.ptx_line as usize - 1).expect("a line of the text");
-            assert!(line.contains(&side.instruction), "{line}: {}", side.instruction);
-            assert_eq!(side.thread[1..], [0, 0]);
-            (side.kind, side.thread[0], side.instruction.as_str())
-        });
-        sides.sort_by_key(|(_, thread, _)| *thread);
-        sides
-    }
+fn race_with(threads: u32, body: &str) -> Race {
+    let (text, result) = run_with(threads, body);
+    let race = Race::of(text, result);
+    assert_eq!((race.space, race.name.as_str(), race.fault.cta), (Space::Shared, "shared memory", [0; 3]));
+    race
 }
 
 fn race(body: &str) -> Race {
-    let (text, result) = run(body);
-    let Err(LaunchError::Fault(fault)) = result else { panic!("a fault is wanted, not {result:?}") };
-    let FaultKind::Race { first, second, address, bytes, .. } = fault.kind.clone() else { panic!("{fault}") };
-    assert_eq!((fault.ptx_line, fault.thread), (second.ptx_line, second.thread));
-    assert_eq!(fault.cta, [0; 3]);
-    assert!(fault.to_string().starts_with("race on "), "{fault}");
-    Race { text, first, second, address, bytes }
+    race_with(64, body)
 }
 
 use AccessKind::{Atomic, Load, Store};
@@ -188,43 +161,120 @@ fn messages_between_warps() {
     silent(&body("fence.acq_rel.cta;"));
     let found = race(&body(""));
     assert_eq!(found.sides(), [(Load, 0, "ld.shared.u32 %r8, [s]"), (Store, 32, "st.shared.u32 [s], 9")]);
-    // Half a barrier on each side: the one arrives, the other waits.
-    silent(
-        "@%p1 bra wait;\nst.shared.u32 [%r3], %r0;\nbar.arrive 3, 64;\nbra.uni done;\nwait:\n\
-         bar.sync 3, 64;\nld.shared.u32 %r8, [%r5];\ndone:",
-    );
+}
+
+/// Warp 1 arrives at a barrier at which warp 0 waits.
+#[test]
+fn halves_of_a_barrier() {
+    let body = |consumer: &str, before: &str, after: &str, consumes: &str| {
+        format!(
+            "@%p1 bra wait;\n{before}\nbar.arrive 3, 64;\n{after}\nbra.uni done;\nwait:\n{consumer}\n\
+             bar.sync 3, 64;\n{consumes}\ndone:"
+        )
+    };
+    let (store, load) = ("st.shared.u32 [%r3], %r0;", "ld.shared.u32 %r8, [%r5];");
+    silent(&body("", store, "", load));
+    // What comes after the arrival is not covered.
+    let found = race(&body("", store, "st.shared.u32 [%r3], 7;", load));
+    assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Load, 0), (Store, 32)]);
+    // Nor does the side that only arrives learn anything.
+    let found = race(&body(store, "", load, ""));
+    assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Store, 0), (Load, 32)]);
+}
+
+#[test]
+fn a_barrier_for_some_orders_those() {
+    // Warps 0 and 1 meet; warp 2 does not.
+    let body = |reader: u32| {
+        format!(
+            "@%p1 st.shared.u32 [%r6+256], 1;\nsetp.lt.u32 %p3, %r2, 2;\n@%p3 bar.sync 1, 64;\n\
+             setp.eq.u32 %p3, %r0, {reader};\n@%p3 ld.shared.u32 %r8, [%r6+256];"
+        )
+    };
+    super::silent(run_with(96, &body(32)).1);
+    let found = race_with(96, &body(64));
+    assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Store, 0), (Load, 64)]);
+    // Through a third party: 0 and 1 meet, then 1 and 2.
+    let chain = "@%p1 st.shared.u32 [%r6+256], 1;\nsetp.lt.u32 %p3, %r2, 2;\n@%p3 bar.sync 1, 64;\n\
+                 setp.gt.u32 %p3, %r2, 0;\n@%p3 bar.sync 2, 64;\n\
+                 setp.eq.u32 %p3, %r2, 2;\n@%p3 ld.shared.u32 %r8, [%r6+256];";
+    super::silent(run_with(96, chain).1);
+}
+
+#[test]
+fn an_exchange_among_some_lanes_orders_those() {
+    // Each half of the warp exchanges for itself.
+    let halves = "setp.lt.u32 %p3, %r1, 16;\nselp.b32 %r9, 0x0000ffff, 0xffff0000, %p3;\n";
+    let shuffle = "shfl.sync.bfly.b32 %r10, %r0, 1, 31, %r9;\n";
+    let start = format!("{halves}st.shared.u32 [%r3], %r0;\n{shuffle}");
+    silent(&format!("{start}ld.shared.u32 %r8, [%r4];"));
+    let across = "xor.b32 %r11, %r1, 16;\nshl.b32 %r11, %r11, 2;\nshl.b32 %r12, %r2, 7;\n\
+                  add.u32 %r11, %r11, %r12;\nadd.u32 %r11, %r11, %r6;\nld.shared.u32 %r8, [%r11];";
+    let found = race(&format!("{start}{across}"));
+    assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Load, 0), (Store, 16)]);
+    // One lane of each half meets the other, and hands on what it knows.
+    let bridge = "and.b32 %r13, %r1, 15;\nsetp.eq.u32 %p4, %r13, 3;\n@%p4 bar.warp.sync 0x00080008;\n";
+    silent(&format!("{start}{bridge}{shuffle}{across}"));
+    race(&format!("{start}{bridge}{across}"));
+    // Votes, matches and reductions order as shuffles do.
+    for exchange in [
+        "vote.sync.ballot.b32 %r10, %p0, -1;",
+        "match.any.sync.b32 %r10, %r0, -1;",
+        "redux.sync.add.u32 %r10, %r0, -1;",
+    ] {
+        silent(&format!("st.shared.u32 [%r3], %r0;\n{exchange}\n{across}"));
+    }
+}
+
+#[test]
+fn a_fence_orders_only_who_makes_it() {
+    let body = |who: u32| {
+        format!(
+            "@%p0 st.shared.u32 [s], 9;\nsetp.eq.u32 %p3, %r2, {who};\n@%p3 membar.cta;\n\
+             setp.eq.u32 %p3, %r0, 64;\n@%p3 membar.cta;\n@%p3 ld.shared.u32 %r8, [s];"
+        )
+    };
+    super::silent(run_with(96, &body(0)).1);
+    assert_eq!(race_with(96, &body(1)).sides().map(|(kind, thread, _)| (kind, thread)), [(Store, 0), (Load, 64)]);
+}
+
+#[test]
+fn threads_that_leave() {
+    // The barrier waits for those that exit, and then covers what they did.
+    let exits = "@%p1 st.shared.u32 [%r3], %r0;\n@%p1 exit;\nbar.sync 0;\nld.shared.u32 %r8, [%r5];";
+    silent(exits);
+    race("@%p1 st.shared.u32 [%r3], %r0;\n@%p1 exit;\nld.shared.u32 %r8, [%r5];");
+}
+
+/// A race with a read that others came after, and with one of many writes of the same value.
+#[test]
+fn every_access_counts() {
+    let store = "setp.eq.u32 %p4, %r0, 64;\n@%p4 st.shared.u32 [s], 2;";
+    let start = "@%p0 st.shared.u32 [s], 1;\nbar.sync 0;\n";
+    // Warps 0 and 1 read, and warp 2, which writes, has met warp 1 only.
+    let body = |meets: u32| {
+        format!(
+            "{start}setp.lt.u32 %p3, %r2, 2;\n@%p3 ld.shared.u32 %r8, [s];\nsetp.ge.u32 %p3, %r2, {meets};\n\
+             @%p3 bar.sync 1, {};\n{store}",
+            96 - 32 * meets
+        )
+    };
+    super::silent(run_with(96, &body(0)).1);
+    assert_eq!(race_with(96, &body(1)).sides().map(|(kind, thread, _)| (kind, thread)), [(Load, 0), (Store, 64)]);
+    // Warps 0 and 1 write the same, and a reader in warp 2 has met warp 1 only.
+    let same = |meets: u32| {
+        format!(
+            "{start}setp.lt.u32 %p3, %r2, 2;\n@%p3 st.shared.u32 [s], 3;\nsetp.ge.u32 %p3, %r2, {meets};\n\
+             @%p3 bar.sync 1, {};\nsetp.eq.u32 %p4, %r0, 64;\n@%p4 ld.shared.u32 %r8, [s];",
+            96 - 32 * meets
+        )
+    };
+    super::silent(run_with(96, &same(0)).1);
+    assert_eq!(race_with(96, &same(1)).sides().map(|(kind, thread, _)| (kind, thread)), [(Store, 0), (Load, 64)]);
 }
 
 #[test]
 fn ctas_share_nothing() {
     // Each CTA has its own bytes at the same address.
     silent("mov.u32 %r9, %ctaid.x;\n@%p0 st.shared.u32 [s], %r9;\n@%p0 ld.shared.u32 %r8, [s];");
-}
-
-/// A kernel as the compiler made it, with and without its barrier between zeroing a histogram and
-/// counting into it.
-#[test]
-fn a_barrier_taken_out_of_a_compiled_kernel() {
-    for text in [include_str!("ptx/samples.sm_75.ptx"), include_str!("ptx/samples.sm_90.ptx")] {
-        let entry = text.find(".entry paths(").expect("the sample has it");
-        let barrier = entry + text[entry..].find("bar.sync").expect("it has a barrier");
-        let length = text[barrier..].find(';').expect("the end of the instruction") + 1;
-        let without = format!("{}{}", &text[..barrier], &text[barrier + length..]);
-        let run = |text: &str| {
-            let module = Module::parse(text).expect("parses");
-            let mut memory = Memory::new();
-            let pointers = [("y", 4), ("x", 8), ("d", 8)].map(|(name, bytes)| memory.allocate(name, 64 * bytes));
-            memory.write(pointers[0], &1u32.to_le_bytes().repeat(64)).expect("fits");
-            let pointers = pointers.map(u64::to_le_bytes);
-            let args: [&[u8]; 4] = [&pointers[0], &pointers[1], &pointers[2], &4i32.to_le_bytes()];
-            module.launch("paths", &LaunchConfig::linear(1, 64), &args, &mut memory)
-        };
-        run(text).expect("no race");
-        // All threads count one; thread 0 has zeroed what they count in, thread 1 is the first other.
-        let result = run(&without);
-        let Err(LaunchError::Fault(fault)) = result else { panic!("a fault is wanted, not {result:?}") };
-        let FaultKind::Race { first, second, .. } = &fault.kind else { panic!("{fault}") };
-        assert_eq!((first.kind, first.thread), (Store, [0; 3]), "{fault}");
-        assert_eq!((second.kind, second.thread), (Atomic, [1, 0, 0]), "{fault}");
-    }
 }
