@@ -324,6 +324,43 @@ impl fmt::Display for FaultKind {
     }
 }
 
+/// One list for both, so that a variant cannot be without its name, nor a name be left out.
+macro_rules! names {
+    ($($variant:ident: $name:literal),* $(,)?) => {
+        impl FaultKind {
+            /// The name of every kind of fault.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// What kind of fault it is, in a word or two.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(FaultKind::$variant { .. } => $name),*
+                }
+            }
+        }
+    };
+}
+
+names! {
+    OutOfBounds: "out of bounds",
+    Misaligned: "misaligned",
+    ReadOnly: "read-only",
+    Uninitialised: "uninitialised",
+    Forbidden: "forbidden",
+    Race: "race",
+    EarlyExit: "early exit",
+    InvalidAccess: "invalid access",
+    Deadlock: "deadlock",
+    DivergentBarrier: "divergent barrier",
+    AbsentThread: "absent thread",
+    UnmetBarrier: "unmet barrier",
+    InvalidSync: "invalid synchronisation",
+    Trap: "trap",
+    BranchIndex: "branch index",
+    InstructionLimit: "instruction limit",
+}
+
 /// A line of the CUDA source, where the PTX has line information.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceLine {
