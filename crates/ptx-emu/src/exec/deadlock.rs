@@ -14,7 +14,10 @@ impl Machine<'_> {
         // A warp split over waiting places, one of them a barrier, is the cause; others that
         // wait for it in one piece are the consequence.
         let split = blocked().find(|warp| {
-            let at_barrier = |pc: u32| matches!(self.kernel.code[pc as usize].op, Op::CtaBarrier(_));
+            let at_barrier = |pc: u32| {
+                let op = &self.kernel.code[pc as usize].op;
+                matches!(op, Op::CtaBarrier(_) | Op::ClusterArrive { .. } | Op::ClusterWait { .. })
+            };
             warp.others.len() > 1 && warp.others.iter().any(|group| at_barrier(group.pc))
         });
         if let Some(warp) = split
