@@ -210,7 +210,8 @@ impl Machine<'_> {
                 .then(|| (region, offset as usize + lane * self.kernel.local_bytes as usize)),
             Region::Const | Region::Param => {
                 if writes {
-                    let name = region.space().to_string();
+                    let nearest = self.nearest(region, offset);
+                    let name = nearest.map_or_else(|| region.space().to_string(), |near| near.name);
                     let kind = FaultKind::ReadOnly { access, name };
                     return Err(self.fault(warp, 1 << lane, kind));
                 }
@@ -226,7 +227,7 @@ impl Machine<'_> {
             }
         };
         place.ok_or_else(|| {
-            let nearest = self.nearest(warp, region, offset);
+            let nearest = self.nearest(region, offset);
             self.fault(warp, 1 << lane, FaultKind::OutOfBounds { access, nearest })
         })
     }
@@ -264,30 +265,35 @@ impl Machine<'_> {
     }
 
     /// What memory a region is.
-    pub(super) fn region_name(&self, warp: &Warp, region: Region) -> String {
+    pub(super) fn region_name(&self, region: Region) -> String {
         match region {
             Region::Global(index) => self.memory.name(index).to_owned(),
-            Region::Shared(cta) => self.shared_name(warp, cta),
+            Region::Shared(cta) => self.shared_name(cta),
             Region::Local => "local memory".to_owned(),
             Region::Const | Region::Param => format!("{} memory", region.space()),
         }
     }
 
-    fn shared_name(&self, warp: &Warp, cta: usize) -> String {
-        if cta == warp.cta { "shared memory".to_owned() } else { format!("shared memory of CTA rank {cta}") }
+    /// The same whoever accesses it, since a race has two sides.
+    fn shared_name(&self, cta: usize) -> String {
+        match self.ctas.len() {
+            1 => "shared memory".to_owned(),
+            _ => format!("shared memory of CTA rank {cta}"),
+        }
     }
 
-    fn nearest(&self, warp: &Warp, region: Region, offset: u64) -> Option<Nearest> {
+    fn nearest(&self, region: Region, offset: u64) -> Option<Nearest> {
         let of = |name: String, address: u64, bytes: u64| Nearest {
             name,
             address,
             bytes,
-            offset: i128::from(offset) - i128::from(address),
+            // An address below the space's start has wrapped around.
+            offset: i128::from(offset as i64) - i128::from(address),
             freed: false,
         };
         match region {
             Region::Global(_) => self.memory.nearest(offset),
-            Region::Shared(cta) => Some(of(self.shared_name(warp, cta), 0, self.ctas[cta].shared.len() as u64)),
+            Region::Shared(cta) => Some(of(self.shared_name(cta), 0, self.ctas[cta].shared.len() as u64)),
             Region::Local => Some(of("local memory".to_owned(), 0, self.kernel.local_bytes)),
             Region::Param => self
                 .kernel

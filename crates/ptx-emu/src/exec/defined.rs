@@ -101,7 +101,7 @@ impl Machine<'_> {
         let lane = lanes_of(request.mask).find(touches).unwrap_or(0);
         let address = addresses[lane];
         let access = Access { space: region.space(), kind: request.kind, address, bytes: request.bytes };
-        let name = self.region_name(warp, region);
+        let name = self.region_name(region);
         let frame = if region == Region::Local { lane * self.kernel.local_bytes as usize } else { 0 };
         let byte = address + (missing - placement.offset[lane]) as u64;
         self.fault(warp, 1 << lane, kind(access, byte, name, (missing - frame) as u64))

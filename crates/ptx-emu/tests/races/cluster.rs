@@ -61,7 +61,7 @@ fn a_load_from_another_cta() {
     silent(run(&body(CLUSTER)));
     let found = race(&body(""));
     assert_eq!(found.ctas(), [(Load, 0), (Store, 1)]);
-    assert_eq!(found.name, "shared memory");
+    assert_eq!(found.name, "shared memory of CTA rank 1");
 }
 
 #[test]

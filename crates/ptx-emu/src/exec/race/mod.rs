@@ -189,7 +189,7 @@ impl Machine<'_> {
             space: region.space(),
             address,
             bytes,
-            name: self.region_name(warp, region),
+            name: self.region_name(region),
         };
         self.fault(warp, now.lanes, kind)
     }
