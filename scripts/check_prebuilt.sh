@@ -1,16 +1,29 @@
 #!/usr/bin/env bash
-# Exits with 1 and names the files if kernels/prebuilt is not byte for byte
-# what the sources give.
+# Exits with 1 and names the files if committed PTX, of the crate or of
+# ptx-emu's tests, is not byte for byte what the sources give.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 fresh=target/prebuilt-check
-scripts/prebuilt.sh "$fresh" >/dev/null
+status=0
 
-if differences=$(diff --brief --recursive kernels/prebuilt "$fresh"); then
-    echo "kernels/prebuilt is what the sources give"
-else
-    echo "kernels/prebuilt is not what the sources give; run scripts/prebuilt.sh:"
-    echo "$differences"
-    exit 1
-fi
+# compare <folder> <fresh folder> <what makes it>
+compare() {
+    local differences
+    if differences=$(diff --brief --recursive --exclude='*.cu' "$1" "$2"); then
+        echo "$1 is what the sources give"
+    else
+        echo "$1 is not what the sources give; run $3:"
+        echo "$differences"
+        status=1
+    fi
+}
+
+scripts/prebuilt.sh "$fresh/kernels" >/dev/null
+compare kernels/prebuilt "$fresh/kernels" scripts/prebuilt.sh
+
+scripts/test_ptx.sh "$fresh/tests"
+for folder in ptx planted/ptx; do
+    compare "crates/ptx-emu/tests/$folder" "$fresh/tests/$folder" scripts/test_ptx.sh
+done
+exit "$status"

@@ -122,9 +122,14 @@ class Nvrtc:
             )
             log = self._text(program, "ProgramLog").strip()
             self._check(result, log)
-            return self._text(program, "PTX"), log
+            return without_build_id(self._text(program, "PTX")), log
         finally:
             self.lib.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def without_build_id(ptx: str) -> str:
+    """The build id tells nothing that the version below it does not."""
+    return re.sub(r"^// Compiler Build ID: .*\n", "", ptx, flags=re.MULTILINE)
 
 
 def isa_of(ptx: str) -> tuple[int, ...]:
@@ -148,8 +153,6 @@ def compile_module(kernels: Path, table: Table, module: tuple[str, str, int]) ->
     file = f"{family}.cu"
     try:
         ptx, log = nvrtc.compile((kernels / file).read_text(encoding="utf-8"), file, options)
-        # The build id tells nothing that the version above it does not.
-        ptx = re.sub(r"^// Compiler Build ID: .*\n", "", ptx, flags=re.MULTILINE)
         if isa_of(ptx) > table.max_isa:
             raise Failure(f"its PTX ISA {isa_of(ptx)} is newer than {table.max_isa}")
         if f".target sm_{target}\n" not in ptx:

@@ -1,6 +1,5 @@
 // Small kernels with what compilers make of them: reductions, clusters, calls, divergence.
-// samples.sm_75.ptx: NVRTC 12.2, --std=c++17 --gpu-architecture=compute_75 -default-device -DBASE
-// samples.sm_90.ptx: nvcc 13.0, -ptx -arch=compute_90
+// scripts/test_ptx.sh makes samples.sm_75.ptx with NVRTC 12.2, samples.sm_90.ptx with nvcc 13.0.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
