@@ -365,6 +365,11 @@ impl Clocks {
 impl Clock {
     /// The part of a view that [`Clocks::view_of`] needs beside the clock: every lane's times.
     pub(super) fn by_lane(&self) -> Vec<Rc<ByLane>> {
-        if self.lanes.entries.is_empty() { Vec::new() } else { vec![Rc::new(self.lanes.clone()); LANES] }
+        if self.lanes.entries.is_empty() {
+            return Vec::new();
+        }
+        // The same for all of them.
+        let every = Rc::new(self.lanes.clone());
+        vec![every; LANES]
     }
 }

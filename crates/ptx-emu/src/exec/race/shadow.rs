@@ -209,7 +209,7 @@ impl Shadow {
         let width = (range.end - range.start).trailing_zeros();
         let index = self.page(range.start >> PAGE_SHIFT, width);
         let shift = self.pages[index].shift;
-        let start = range.start % PAGE_BYTES >> shift;
+        let start = (range.start % PAGE_BYTES) >> shift;
         for cell in start..start + (1 << (width - shift)) {
             let address = (range.start & !(PAGE_BYTES - 1)) + (cell << shift);
             let bytes = 1 << shift;
@@ -244,7 +244,7 @@ impl Shadow {
     /// The first recorded access to an aligned range of bytes that the view knows nothing of.
     pub(super) fn unknown(&self, view: &View<'_>, address: u64) -> Option<Entry> {
         let page = &self.pages[*self.index.get(&(address >> PAGE_SHIFT))? as usize];
-        let cell = &page.cells[(address % PAGE_BYTES >> page.shift) as usize];
+        let cell = &page.cells[((address % PAGE_BYTES) >> page.shift) as usize];
         let inline = [0, 1].map(|index| Entry { touch: cell.touches[index], lanes: cell.lanes[index] });
         let entries = if cell.touches[1] == LISTED { &self.lists[cell.lanes[1] as usize] } else { &inline[..] };
         let mut live = entries.iter().filter(|entry| entry.touch.time() >= self.birth && entry.touch != Touch(0));
