@@ -39,9 +39,14 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [self.op.clone(), self.options.clone(), self.parameters(), self.dtype.clone(), self.shape()];
-        let said: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
-        f.write_str(&said.join(" "))
+        write!(f, "{} {} {}", self.op, self.dtype, self.shape())?;
+        if !self.options.is_empty() {
+            write!(f, ", {}", self.options)?;
+        }
+        match self.parameters().as_str() {
+            "" => Ok(()),
+            parameters => write!(f, ", with {parameters}"),
+        }
     }
 }
 

@@ -164,13 +164,13 @@ fn a_baseline_says_what_is_worse_and_what_is_better() {
     std::fs::write(&path, baseline.to_string()).unwrap();
     let (code, said) = compare(&path, &shapes);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("better  rms-norm weight f16 8x128: distinct bytes loaded"), "{said}");
+    assert!(said.contains("better  rms-norm f16 8x128, with weight: distinct bytes loaded"), "{said}");
     assert!(said.contains("update the baseline"), "{said}");
     change(&mut baseline["cells"][1], "stores", "sectors", -1);
     std::fs::write(&path, baseline.to_string()).unwrap();
     let (code, said) = compare(&path, &shapes);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("WORSE  rms-norm weight f16 2x4096: sectors of stores"), "{said}");
+    assert!(said.contains("WORSE  rms-norm f16 2x4096, with weight: sectors of stores"), "{said}");
     assert!(said.contains("1 costs are worse, 1 are better"), "{said}");
 }
 
@@ -185,7 +185,7 @@ fn a_part_of_the_grid_is_compared_with_that_part() {
     // All shapes of the grid are asked for here, but 8x128 is not one of them.
     let (code, said) = compare(&path, &[]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("WORSE  rms-norm weight f16 8x128: not in this profile"), "{said}");
+    assert!(said.contains("WORSE  rms-norm f16 8x128, with weight: not in this profile"), "{said}");
 }
 
 #[cfg(unix)]
