@@ -323,6 +323,12 @@ impl Kernel {
         self.required_cluster
     }
 
+    /// The CTA that the kernel was compiled for (`.reqntid`, `__block_size__`), if any.
+    #[must_use]
+    pub fn required_threads(&self) -> Option<[u32; 3]> {
+        self.required_threads
+    }
+
     /// The most threads a CTA may have (`__launch_bounds__`), if stated.
     #[must_use]
     pub fn max_threads(&self) -> Option<u32> {

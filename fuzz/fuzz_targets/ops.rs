@@ -1,0 +1,8 @@
+//! Random op descriptions through plan, emulated device, reference and verdict.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use warpnorm_fuzz::op::Description;
+
+fuzz_target!(|description: Description| description.hold());

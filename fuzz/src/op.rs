@@ -1,0 +1,186 @@
+//! Random op descriptions: through plan, emulated device and reference, valid or not.
+
+mod call;
+mod choices;
+mod problem;
+
+use crate::random::Random;
+use arbitrary::{Arbitrary, Result, Unstructured};
+use choices::{device, hidden, real, values};
+use warpnorm::host::{Outputs, Problem, Vector};
+use warpnorm::parity::{Case, Values};
+use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+
+/// Elements of a matrix at most: a run then takes milliseconds.
+const MAX_ELEMENTS: usize = 20_480;
+/// Rows at most.
+const MAX_ROWS: usize = 40;
+
+/// What the elements of a problem are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// Values as in the crate's own checks.
+    Kind(Values),
+    /// Any bits: every exponent, NaN and infinity is likely.
+    Bits,
+    /// Any bits of a few exponents, so that sums stay finite.
+    Band {
+        /// The exponent's field is below this.
+        exponent: u32,
+    },
+}
+
+/// An op with its tensors, and where it is to run.
+#[derive(Debug)]
+pub struct Description {
+    norm: Norm,
+    dtype: DType,
+    rows: usize,
+    hidden: usize,
+    fill: Fill,
+    seed: u64,
+    has_residual: bool,
+    weight: Option<DType>,
+    bias: Option<DType>,
+    outputs: Outputs,
+    device: DeviceFacts,
+    road: Road,
+}
+
+/// How the op goes to the device.
+#[derive(Debug)]
+enum Road {
+    Problem(problem::Road),
+    Call(call::Road),
+}
+
+impl<'a> Arbitrary<'a> for Description {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        let mut norm = Norm::new(*u.choose(&Family::ALL)?, real(u, &[1e-5, 1e-6, 1e-12, 0.0, 1.0])?);
+        norm.weight_rounding = *u.choose(&[WeightRounding::Single, WeightRounding::BeforeWeight])?;
+        if u.ratio(1, 2)? {
+            let roundings = [ResidualRounding::Stored, ResidualRounding::Wide, ResidualRounding::Split];
+            let scale = real(u, &[1.0, 2.632_148, -1.0, 0.0])?;
+            norm.residual = Some(ResidualAdd { scale, rounding: *u.choose(&roundings)? });
+        }
+        let dtype = *u.choose(&DType::ALL)?;
+        let parameter = |u: &mut Unstructured<'a>| -> Result<Option<DType>> {
+            let types = [None, Some(dtype), Some(DType::F32), Some(DType::F16), Some(DType::BF16)];
+            Ok(types[*u.choose(&[0, 0, 1, 1, 1, 2, 2, 3, 4])?])
+        };
+        let (weight, bias) = (parameter(u)?, parameter(u)?);
+        if u.ratio(1, 3)? {
+            norm.weight_offset = real(u, &[1.0, 0.0])?;
+        }
+        let hidden = hidden(u)?;
+        let rows = u.int_in_range(0..=MAX_ROWS.min(MAX_ELEMENTS / hidden.clamp(1, MAX_ELEMENTS)).max(1))?;
+        // What the op does not have is asked for now and then.
+        let unlikely = |u: &mut Unstructured<'a>| u.ratio(1, 32);
+        let has_residual = norm.residual.is_some() != unlikely(u)?;
+        let outputs = Outputs {
+            residual: u.ratio(1, 2)? && (norm.residual.is_some() || unlikely(u)?),
+            mean: u.ratio(1, 2)? && (norm.family == Family::LayerNorm || unlikely(u)?),
+            rstd: u.ratio(1, 2)?,
+        };
+        let device = device(u)?;
+        let road = if u.ratio(1, 2)? {
+            Road::Problem(problem::Road::arbitrary(u)?)
+        } else {
+            Road::Call(call::Road::arbitrary(u)?)
+        };
+        let fill = values(u)?;
+        let seed = u.arbitrary()?;
+        Ok(Description { norm, dtype, rows, hidden, fill, seed, has_residual, weight, bias, outputs, device, road })
+    }
+}
+
+impl Description {
+    /// Runs the description and checks all that must hold of it.
+    pub fn hold(&self) {
+        let tensors = self.tensors();
+        let problem = self.problem(&tensors);
+        match &self.road {
+            Road::Problem(road) => road.hold(self, &problem),
+            Road::Call(road) => road.hold(self, &problem),
+        }
+    }
+
+    /// The tensors' bytes. Sizes too large to be real ones are left to be refused: no bytes.
+    fn tensors(&self) -> Tensors {
+        let possible = self.rows.checked_mul(self.hidden).is_some_and(|elements| elements <= MAX_ELEMENTS);
+        let hidden = if possible { self.hidden } else { 0 };
+        let rows = if possible { self.rows } else { 0 };
+        let typical = match self.fill {
+            Fill::Kind(values) if hidden > 0 => {
+                let mut norm = self.norm;
+                norm.residual = self.has_residual.then(ResidualAdd::default);
+                let mut case = Case::new(norm, self.dtype, rows, hidden, values, self.seed).expect("a possible size");
+                if let Some(dtype) = self.weight {
+                    case = case.with_weight(dtype);
+                }
+                if let Some(dtype) = self.bias {
+                    case = case.with_bias(dtype);
+                }
+                return Tensors {
+                    x: case.x,
+                    residual: case.residual,
+                    weight: case.weight.map(|(_, bytes)| bytes),
+                    bias: case.bias.map(|(_, bytes)| bytes),
+                };
+            }
+            Fill::Kind(_) => Fill::Bits,
+            fill => fill,
+        };
+        let mut random = Random::new(self.seed);
+        let mut bytes = |dtype: DType, count: usize| -> Vec<u8> {
+            (0..count)
+                .flat_map(|_| element(dtype, typical, &mut random).to_le_bytes().into_iter().take(dtype.size()))
+                .collect()
+        };
+        Tensors {
+            x: bytes(self.dtype, rows * hidden),
+            residual: self.has_residual.then(|| bytes(self.dtype, rows * hidden)),
+            weight: self.weight.map(|dtype| bytes(dtype, hidden)),
+            bias: self.bias.map(|dtype| bytes(dtype, hidden)),
+        }
+    }
+
+    fn problem<'t>(&self, tensors: &'t Tensors) -> Problem<'t> {
+        fn vector(dtype: Option<DType>, bytes: &Option<Vec<u8>>) -> Option<Vector<'_>> {
+            Some(Vector { dtype: dtype?, bytes: bytes.as_deref()? })
+        }
+        Problem {
+            norm: self.norm,
+            dtype: self.dtype,
+            rows: self.rows,
+            hidden: self.hidden,
+            x: &tensors.x,
+            residual: tensors.residual.as_deref(),
+            weight: vector(self.weight, &tensors.weight),
+            bias: vector(self.bias, &tensors.bias),
+            outputs: self.outputs,
+        }
+    }
+}
+
+struct Tensors {
+    x: Vec<u8>,
+    residual: Option<Vec<u8>>,
+    weight: Option<Vec<u8>>,
+    bias: Option<Vec<u8>>,
+}
+
+/// An element's bits, in the low bytes.
+fn element(dtype: DType, fill: Fill, random: &mut Random) -> u32 {
+    let bits = random.bits() as u32;
+    let Fill::Band { exponent } = fill else { return bits };
+    let (exponent_bits, stored) = match dtype {
+        DType::F32 => (8, 23),
+        DType::F16 => (5, 10),
+        DType::BF16 => (8, 7),
+    };
+    let least = exponent % ((1 << exponent_bits) - 4);
+    let field = least + (bits >> 25) % 4;
+    let sign = bits >> 24 & 1;
+    sign << (exponent_bits + stored) | field << stored | bits & ((1 << stored) - 1)
+}

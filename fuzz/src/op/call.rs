@@ -1,0 +1,296 @@
+//! Calls on emulated memory: every tensor with a stride and an offset of its own, outputs that lie
+//! over other tensors rightly and wrongly.
+
+use super::Description;
+use arbitrary::{Arbitrary, Result, Unstructured};
+use ptx_emu::Memory;
+use std::collections::HashMap;
+use warpnorm::emulated::Emulated;
+use warpnorm::host::{Output, Problem};
+use warpnorm::parity::judge;
+use warpnorm::plan::plan;
+use warpnorm::{Call, CallError, Error, RawRows, RawVector, Role};
+
+/// What memory holds where nothing has been put: NaN in every type.
+const POISON: u8 = 0xff;
+
+/// Where the tensors lie.
+#[derive(Debug)]
+pub struct Road {
+    /// Of x, residual, y and residual_out.
+    lies: [Lie; 4],
+    /// Elements past an aligned address, of weight and bias.
+    vectors: [u8; 2],
+    y: Over,
+    residual_out: Over,
+    /// Bytes by which one address is off.
+    skew: Option<(u8, i8)>,
+}
+
+/// One matrix.
+#[derive(Clone, Copy, Debug)]
+struct Lie {
+    padding: usize,
+    offset: usize,
+}
+
+/// Which memory an output lies in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Over {
+    Nothing,
+    X,
+    Residual,
+    /// In the padding of x, whose rows are made long enough: columns of one packed matrix.
+    BesideX,
+    /// So many elements into x.
+    IntoX(usize),
+}
+
+impl<'a> Arbitrary<'a> for Road {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        let lie = |u: &mut Unstructured<'a>| -> Result<Lie> {
+            Ok(Lie {
+                padding: *u.choose(&[0, 0, 0, 1, 2, 4, 7, 8, 24])?,
+                offset: *u.choose(&[0, 0, 0, 1, 2, 4, 5, 8])?,
+            })
+        };
+        let over = |u: &mut Unstructured<'a>| -> Result<Over> {
+            Ok(match u.int_in_range(0..=15)? {
+                0..=5 => Over::Nothing,
+                6..=8 => Over::X,
+                9..=11 => Over::Residual,
+                12..=14 => Over::BesideX,
+                _ => Over::IntoX(u.int_in_range(1..=64)?),
+            })
+        };
+        Ok(Road {
+            lies: [lie(u)?, lie(u)?, lie(u)?, lie(u)?],
+            vectors: [u.int_in_range(0..=9)?, u.int_in_range(0..=9)?],
+            y: over(u)?,
+            residual_out: over(u)?,
+            skew: if u.ratio(1, 32)? { Some((u.int_in_range(0..=3)?, u.arbitrary()?)) } else { None },
+        })
+    }
+}
+
+/// A matrix in memory: its rows, and the address of the allocation around them.
+#[derive(Clone, Copy)]
+struct Matrix {
+    rows: RawRows,
+    allocation: u64,
+    bytes: usize,
+}
+
+/// The device's memory while a call is set up.
+struct Layout<'p> {
+    problem: &'p Problem<'p>,
+    memory: Memory,
+}
+
+impl Layout<'_> {
+    /// Poisoned room for the problem's rows.
+    fn room(&mut self, name: &str, lie: Lie, stride: usize, slack: usize) -> Matrix {
+        let size = self.problem.dtype.size();
+        let bytes = (lie.offset + self.problem.rows * stride + slack) * size;
+        let allocation = self.memory.allocate(name, bytes);
+        self.memory.write(allocation, &vec![POISON; bytes]).expect("just allocated");
+        let address = allocation + (lie.offset * size) as u64;
+        Matrix { rows: RawRows { address, stride }, allocation, bytes }
+    }
+
+    fn put(&mut self, matrix: Matrix, contents: &[u8]) {
+        let size = self.problem.dtype.size();
+        let row_bytes = self.problem.hidden * size;
+        for (row, bytes) in contents.chunks_exact(row_bytes).enumerate() {
+            let address = matrix.rows.address + (row * matrix.rows.stride * size) as u64;
+            self.memory.write(address, bytes).expect("the room is large enough");
+        }
+    }
+
+    fn vector(&mut self, name: &str, offset: u8, size: usize, contents: &[u8]) -> u64 {
+        let misalign = usize::from(offset) * size;
+        let address = self.memory.allocate_misaligned(name, contents.len(), misalign);
+        self.memory.write(address, contents).expect("just allocated");
+        self.memory.set_read_only(address, true).expect("just allocated");
+        address
+    }
+
+    fn statistic(&mut self, name: &str) -> u64 {
+        self.vector_of_poison(name, self.problem.rows * size_of::<f32>())
+    }
+
+    fn vector_of_poison(&mut self, name: &str, bytes: usize) -> u64 {
+        let address = self.memory.allocate(name, bytes);
+        self.memory.write(address, &vec![POISON; bytes]).expect("just allocated");
+        address
+    }
+
+    fn gather(&self, rows: RawRows) -> Vec<u8> {
+        let size = self.problem.dtype.size();
+        let row_bytes = self.problem.hidden * size;
+        let mut bytes = vec![0; self.problem.rows * row_bytes];
+        for (row, part) in bytes.chunks_exact_mut(row_bytes).enumerate() {
+            self.memory.read(rows.address + (row * rows.stride * size) as u64, part).expect("written by the host");
+        }
+        bytes
+    }
+
+    fn floats(&self, address: u64) -> Vec<f32> {
+        let mut bytes = vec![0; self.problem.rows * 4];
+        self.memory.read(address, &mut bytes).expect("written by the host");
+        bytes.chunks_exact(4).map(|value| f32::from_ne_bytes(value.try_into().expect("4 bytes"))).collect()
+    }
+}
+
+impl Road {
+    pub fn hold(&self, description: &Description, problem: &Problem<'_>) {
+        let elements = problem.rows * problem.hidden.min(1 << 20);
+        if problem.x.len() != elements * problem.dtype.size() {
+            // Too large to lay out: the other road asks whether it is refused.
+            return;
+        }
+        let mut layout = Layout { problem, memory: Memory::new() };
+        let (call, matrices) = self.lay_out(&mut layout);
+        let planned = plan(&call, &description.device);
+        if let Err(refusal) = call.validate() {
+            assert!(matches!(&planned, Err(Error::Call(error)) if *error == refusal), "{refusal} but {planned:?}");
+            let ran = Emulated::new(description.device.clone()).launch(&call, &mut layout.memory);
+            assert!(matches!(&ran, Err(Error::Call(error)) if *error == refusal), "{refusal} but {ran:?}");
+            if matches!(refusal, CallError::Overlap { .. }) {
+                assert!(self.may_overlap(&call), "{refusal} in {call:?}");
+            }
+            return;
+        }
+        let owners = owners(&call);
+        let before: Vec<Vec<u8>> = matrices.iter().map(|matrix| whole(&layout.memory, matrix)).collect();
+        let device = Emulated::new(description.device.clone());
+        let ran = device.launch(&call, &mut layout.memory);
+        if planned.is_err()
+            || planned.as_ref().is_ok_and(Option::is_some) && device.target(call.norm.family, call.dtype).is_err()
+        {
+            assert!(matches!(ran, Err(Error::Plan(_))), "{ran:?}");
+            return;
+        }
+        ran.unwrap_or_else(|error| panic!("{error}\n{call:?}"));
+        // Nothing but the outputs has changed.
+        for (matrix, before) in matrices.iter().zip(before) {
+            let after = whole(&layout.memory, matrix);
+            let changed = before.iter().zip(&after).position(|(before, after)| before != after);
+            for at in changed.into_iter().chain((0..before.len()).filter(|at| before[*at] != after[*at])) {
+                let address = matrix.allocation + at as u64;
+                assert!(owners.contains_key(&address), "byte {at} of {} changed\n{call:?}", before.len());
+            }
+        }
+        let output = Output {
+            y: layout.gather(call.y),
+            residual: call.residual_out.map(|rows| layout.gather(rows)),
+            mean: call.mean.map(|address| layout.floats(address)),
+            rstd: call.rstd.map(|address| layout.floats(address)),
+        };
+        let verdict = judge(problem, &output).expect("the problem is valid");
+        assert!(verdict.passed, "{verdict:#?}\n{call:?}");
+    }
+
+    /// Whether an output was laid over something at all.
+    fn may_overlap(&self, call: &Call) -> bool {
+        self.y != Over::Nothing || call.residual_out.is_some() && self.residual_out != Over::Nothing
+    }
+
+    fn lay_out(&self, layout: &mut Layout<'_>) -> (Call, Vec<Matrix>) {
+        let problem = layout.problem;
+        let [x_lie, residual_lie, y_lie, residual_out_lie] = self.lies;
+        let hidden = problem.hidden;
+        let beside = usize::from(self.y == Over::BesideX) + usize::from(self.residual_out == Over::BesideX);
+        let x = layout.room("x", x_lie, hidden * (1 + beside) + x_lie.padding, 64);
+        layout.put(x, problem.x);
+        let mut matrices = vec![x];
+        let residual = problem.residual.map(|bytes| {
+            let residual = layout.room("residual", residual_lie, hidden + residual_lie.padding, 0);
+            layout.put(residual, bytes);
+            matrices.push(residual);
+            residual
+        });
+        let size = problem.dtype.size() as u64;
+        let mut columns = 0;
+        let mut output = |layout: &mut Layout<'_>, over: Over, name: &str, lie: Lie| -> RawRows {
+            match (over, residual) {
+                (Over::X, _) => x.rows,
+                (Over::Residual, Some(residual)) => residual.rows,
+                (Over::BesideX, _) => {
+                    columns += 1;
+                    RawRows { address: x.rows.address + (columns * hidden) as u64 * size, ..x.rows }
+                }
+                (Over::IntoX(by), _) => RawRows { address: x.rows.address + by as u64 * size, ..x.rows },
+                (Over::Nothing | Over::Residual, _) => {
+                    let matrix = layout.room(name, lie, hidden + lie.padding, 0);
+                    matrices.push(matrix);
+                    matrix.rows
+                }
+            }
+        };
+        let y = output(layout, self.y, "y", y_lie);
+        let residual_out =
+            problem.outputs.residual.then(|| output(layout, self.residual_out, "residual_out", residual_out_lie));
+        let mut call = Call::new(problem.norm, problem.dtype, problem.rows, hidden, x.rows, y);
+        call.residual = residual.map(|residual| residual.rows);
+        call.residual_out = residual_out;
+        let [weight_offset, bias_offset] = self.vectors;
+        call.weight = problem.weight.map(|weight| RawVector {
+            address: layout.vector("weight", weight_offset, weight.dtype.size(), weight.bytes),
+            dtype: weight.dtype,
+        });
+        call.bias = problem.bias.map(|bias| RawVector {
+            address: layout.vector("bias", bias_offset, bias.dtype.size(), bias.bytes),
+            dtype: bias.dtype,
+        });
+        call.mean = problem.outputs.mean.then(|| layout.statistic("mean"));
+        call.rstd = problem.outputs.rstd.then(|| layout.statistic("rstd"));
+        if let Some((which, by)) = self.skew {
+            // Off by less than an element, or by whole ones into what is not the tensor's: only the
+            // first is anyone's to refuse, so whole ones are left out.
+            let by = i64::from(by) % problem.dtype.size() as i64;
+            let skew = |rows: &mut RawRows| rows.address = rows.address.wrapping_add_signed(by);
+            match which {
+                0 => skew(&mut call.x),
+                1 => call.residual.iter_mut().for_each(skew),
+                2 => skew(&mut call.y),
+                _ => call.residual_out.iter_mut().for_each(skew),
+            }
+        }
+        (call, matrices)
+    }
+}
+
+fn whole(memory: &Memory, matrix: &Matrix) -> Vec<u8> {
+    let mut bytes = vec![0; matrix.bytes];
+    memory.read(matrix.allocation, &mut bytes).expect("written by the host");
+    bytes
+}
+
+/// Which output owns each byte. The call is one that was accepted: an output that shares a byte with
+/// another tensor shares all of it, element for element, with x or residual.
+fn owners(call: &Call) -> HashMap<u64, Role> {
+    let size = call.dtype.size() as u64;
+    let bytes_of = |rows: RawRows| {
+        (0..call.rows as u64).flat_map(move |row| {
+            let start = rows.address + row * rows.stride as u64 * size;
+            start..start + call.hidden as u64 * size
+        })
+    };
+    let outputs = [(Role::Y, Some(call.y)), (Role::ResidualOut, call.residual_out)];
+    let inputs = [(Role::X, Some(call.x)), (Role::Residual, call.residual)];
+    let mut owners = HashMap::new();
+    for (role, rows) in outputs.into_iter().filter_map(|(role, rows)| Some((role, rows?))) {
+        for byte in bytes_of(rows) {
+            let other = owners.insert(byte, role);
+            assert_eq!(other, None, "two outputs share {byte:#x}: {call:?}");
+        }
+        for (input, other) in inputs.into_iter().filter_map(|(role, rows)| Some((role, rows?))) {
+            let over = rows.address == other.address && (rows.stride == other.stride || call.rows == 1);
+            if !over && let Some(byte) = bytes_of(other).find(|byte| owners.get(byte) == Some(&role)) {
+                panic!("{role} shares {byte:#x} with {input}: {call:?}");
+            }
+        }
+    }
+    owners
+}

@@ -1,0 +1,46 @@
+//! Choices that lean towards the edges.
+
+use super::{Fill, MAX_ELEMENTS};
+use arbitrary::{Result, Unstructured};
+use warpnorm::parity::Values;
+use warpnorm::{DeviceFacts, MAX_HIDDEN};
+
+/// One of the usual values, or now and then any value at all.
+pub fn real(u: &mut Unstructured<'_>, usual: &[f32]) -> Result<f32> {
+    if u.ratio(1, 16)? { u.arbitrary() } else { Ok(*u.choose(usual)?) }
+}
+
+/// Hidden sizes: small ones, those around the edges of chunks, warps, slabs and stages, any, and
+/// impossible ones.
+pub fn hidden(u: &mut Unstructured<'_>) -> Result<usize> {
+    const EDGES: [usize; 13] = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 12_288, 16_384, 20_000];
+    Ok(match u.int_in_range(0..=32)? {
+        0 => *u.choose(&[0, MAX_HIDDEN + 1, usize::MAX])?,
+        1..=10 => u.int_in_range(1..=40)?,
+        11..=24 => u.choose(&EDGES)? + u.int_in_range(0..=6)? - 3,
+        _ => u.int_in_range(1..=MAX_ELEMENTS)?,
+    })
+}
+
+/// Values of a kind, or any bits.
+pub fn values(u: &mut Unstructured<'_>) -> Result<Fill> {
+    Ok(match u.int_in_range(0..=15)? {
+        0 => Fill::Bits,
+        1..=3 => Fill::Band { exponent: u.int_in_range(0..=255)? },
+        _ => Fill::Kind(*u.choose(&Values::ALL)?),
+    })
+}
+
+/// A GPU that exists, or one that could.
+pub fn device(u: &mut Unstructured<'_>) -> Result<DeviceFacts> {
+    let mut facts = u.choose(&DeviceFacts::documented_gpus())?.clone();
+    if u.ratio(1, 8)? {
+        facts.name = "odd".to_owned();
+        facts.compute_capability = (u.int_in_range(0..=13)?, u.int_in_range(0..=9)?);
+        facts.max_threads_per_block = u.int_in_range(0..=1024)?;
+        facts.max_shared_bytes_per_block = u.int_in_range(0..=227 * 1024)?;
+        facts.max_grid_x = *u.choose(&[0, 1, 7, 65_535])?;
+        facts.multiprocessors = u.int_in_range(0..=200)?;
+    }
+    Ok(facts)
+}
