@@ -101,15 +101,20 @@ impl Description {
         let problem = self.problem(&tensors);
         match &self.road {
             Road::Problem(road) => road.hold(self, &problem),
-            Road::Call(road) => road.hold(self, &problem),
+            Road::Call(road) if self.is_small() && self.hidden > 0 => road.hold(self, &problem),
+            // Nothing to lay out: the other road asks whether it is refused.
+            Road::Call(_) => {}
         }
+    }
+
+    /// Whether there can be tensors of the description's size.
+    fn is_small(&self) -> bool {
+        self.hidden <= MAX_ELEMENTS && self.rows * self.hidden <= MAX_ELEMENTS
     }
 
     /// The tensors' bytes. Sizes too large to be real ones are left to be refused: no bytes.
     fn tensors(&self) -> Tensors {
-        let possible = self.rows.checked_mul(self.hidden).is_some_and(|elements| elements <= MAX_ELEMENTS);
-        let hidden = if possible { self.hidden } else { 0 };
-        let rows = if possible { self.rows } else { 0 };
+        let (rows, hidden) = if self.is_small() { (self.rows, self.hidden) } else { (0, 0) };
         let typical = match self.fill {
             Fill::Kind(values) if hidden > 0 => {
                 let mut norm = self.norm;

@@ -44,9 +44,8 @@ impl LaunchConfig {
 /// How a launch runs, when it is given up, and what is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaunchOptions {
-    /// Warp instructions after which a launch is given up with
-    /// [`FaultKind::InstructionLimit`](crate::FaultKind::InstructionLimit). Checked between time
-    /// slices, so a launch may run somewhat longer.
+    /// Warp instructions that a launch may take: one that needs more is given up with
+    /// [`FaultKind::InstructionLimit`](crate::FaultKind::InstructionLimit).
     pub instruction_limit: u64,
     /// Whether to count distinct bytes of global memory, which takes a bit for every byte touched.
     pub distinct_bytes: bool,

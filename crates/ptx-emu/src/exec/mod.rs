@@ -121,11 +121,11 @@ impl Machine<'_> {
         let length = self.scheduler.slice().min(TIME_SLICE - warp.unrotated);
         let mut slice = length;
         while warp.select() {
+            if self.report.warp_instructions >= self.instruction_limit {
+                let limit = self.instruction_limit;
+                return Err(self.fault(warp, warp.active, FaultKind::InstructionLimit { limit }));
+            }
             if slice == 0 {
-                if self.report.warp_instructions > self.instruction_limit {
-                    let limit = self.instruction_limit;
-                    return Err(self.fault(warp, warp.active, FaultKind::InstructionLimit { limit }));
-                }
                 warp.unrotated += length;
                 if warp.unrotated == TIME_SLICE {
                     warp.rotate();
