@@ -145,6 +145,21 @@ fn a_device_with_small_thread_blocks_is_refused() {
     assert!(matches!(error, Error::Plan(PlanError::Threads { threads: 1024, limit: 512, .. })), "{error}");
 }
 
+/// Found by fuzzing: teams of a few threads shared a block of 128 whatever the device runs.
+#[test]
+fn small_teams_share_no_more_threads_than_a_block_may_have() {
+    let call = call(Family::RmsNorm, DType::F16, false, 40, 33, 33, 0);
+    let mut device = DeviceFacts::t4();
+    for (limit, block) in [(1024, 128), (100, 96), (64, 64), (32, 32)] {
+        device.max_threads_per_block = limit;
+        let plan = plan(&call, &device).expect("a team of 4 threads fits").expect("there are rows");
+        assert_eq!((plan.block, plan.grid), (block, 40u32.div_ceil(block / 4)));
+    }
+    device.max_threads_per_block = 31;
+    let error = plan(&call, &device).expect_err("less than a warp");
+    assert!(matches!(error, Error::Plan(PlanError::Threads { threads: 32, limit: 31, .. })), "{error}");
+}
+
 #[test]
 fn rows_stay_in_registers_up_to_16384_elements_and_are_staged_as_far_as_shared_memory_goes() {
     // Capacity of a CTA in elements: (opt-in bytes − exchange) / bytes that an element is staged in.

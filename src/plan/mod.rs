@@ -14,6 +14,8 @@ pub use floor::{ByteFloor, byte_floor};
 pub use occupancy::{Limit, Occupancy, Resources, occupancy};
 pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
 
+use team::WARP;
+
 use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, ResidualRounding, WeightRounding};
 
 /// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
@@ -140,17 +142,19 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
     }
     let hidden = u32::try_from(call.hidden).map_err(|_| CallError::Hidden { given: call.hidden })?;
     let team = Team::of_row(call.dtype, call.hidden);
-    if team.threads > device.max_threads_per_block {
+    let rows = call.rows as u64;
+    let whole_warps = device.max_threads_per_block / WARP * WARP;
+    let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps), rows);
+    // Whole warps: shuffles name all lanes of a warp.
+    let block = (rows_per_cta * team.threads).next_multiple_of(WARP);
+    if block > device.max_threads_per_block {
         return Err(PlanError::Threads {
-            threads: team.threads,
+            threads: block,
             limit: device.max_threads_per_block,
             device: device.name.clone(),
         }
         .into());
     }
-
-    let rows = call.rows as u64;
-    let rows_per_cta = team.per_cta(SHARED_CTA_THREADS, rows);
     let ctas = rows.div_ceil(u64::from(rows_per_cta));
     let grid = u32::try_from(ctas).ok().filter(|&ctas| ctas <= device.max_grid_x).ok_or_else(|| PlanError::Grid {
         rows,
@@ -159,8 +163,6 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         device: device.name.clone(),
     })?;
 
-    // Whole warps: shuffles name all lanes of a warp.
-    let block = (rows_per_cta * team.threads).next_multiple_of(32);
     let source = if call.residual.is_some() { Source::ResidualAdd } else { Source::Plain };
     let stage_bytes = stage_bytes(call.dtype, source, hidden);
     let (regime, shared_bytes) = if team.slabs(call.hidden) == 1 {

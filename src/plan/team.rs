@@ -10,7 +10,8 @@ pub const CHUNK_BYTES: usize = 16;
 /// keep rows of up to 16384 elements in registers.
 pub const GROUP_ELEMENTS: usize = 16;
 
-const WARP: u32 = 32;
+/// Threads of a warp.
+pub(super) const WARP: u32 = 32;
 
 /// Threads of the largest team: the largest CTA of every GPU.
 const MAX_THREADS: u32 = 1024;
