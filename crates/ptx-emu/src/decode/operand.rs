@@ -16,6 +16,12 @@ pub(crate) enum Width {
     AtLeast,
 }
 
+/// That registers of the instruction's type are those that lanes of `T` live in.
+fn check_word<T: Lane>(inst: &Instruction<'_>, ty: Type) -> Result<(), ParseError> {
+    let wide = size_of::<T::Word>() == 8;
+    if wide == (ty.bytes() == 8) { Ok(()) } else { Err(inst.operand_error("this opcode does not take this type")) }
+}
+
 /// A register of known width out of one of either, by the Rust type of its lanes.
 pub(crate) fn narrow<W: Word>(reg: AnyReg) -> Reg<W> {
     // `Reg` is an index; the callers have checked the type's width against the register's.
@@ -119,7 +125,9 @@ impl<'a> Decoder<'_, 'a> {
     /// The destination operand, first of the instruction, as lanes of `T`.
     pub(crate) fn dest<T: Lane>(&mut self, inst: &Instruction<'a>, ty: Type) -> Result<Reg<T::Word>, ParseError> {
         let operand = self.operand(inst, 0)?;
-        Ok(narrow(self.dest_any(inst, operand, ty, Width::Exact)?))
+        let dest = self.dest_any(inst, operand, ty, Width::Exact)?;
+        check_word::<T>(inst, ty)?;
+        Ok(narrow(dest))
     }
 
     /// The source operand at a position, as lanes of `T`.
@@ -130,7 +138,9 @@ impl<'a> Decoder<'_, 'a> {
         ty: Type,
     ) -> Result<Reg<T::Word>, ParseError> {
         let operand = self.operand(inst, index)?;
-        Ok(narrow(self.source_any(inst, operand, ty, Width::Exact)?))
+        let source = self.source_any(inst, operand, ty, Width::Exact)?;
+        check_word::<T>(inst, ty)?;
+        Ok(narrow(source))
     }
 
     /// A source: register, special register, constant or address of a variable.

@@ -97,6 +97,9 @@ impl<'a> Decoder<'_, 'a> {
         let ty = mods.take_type(inst)?;
         if inst.opcode == "activemask" {
             inst.expect_operands(1)?;
+            if ty != Type::B32 {
+                return Err(inst.operand_error("this opcode takes `.b32`"));
+            }
             return Ok(Op::ActiveMask { dest: self.dest::<u32>(inst, ty)? });
         }
         if !mods.take("sync") {
