@@ -1,7 +1,8 @@
 //! Calls on emulated memory: every tensor with a stride and an offset of its own, outputs that lie
 //! over other tensors rightly and wrongly.
 
-use super::{Description, judged};
+use super::Description;
+use super::verdict::judged;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use ptx_emu::Memory;
 use std::collections::HashMap;
@@ -184,7 +185,7 @@ impl Road {
             mean: call.mean.map(|address| layout.floats(address)),
             rstd: call.rstd.map(|address| layout.floats(address)),
         };
-        judged(problem, &output);
+        judged(problem, &output, description.fill);
     }
 
     /// Whether an output was laid over something at all.

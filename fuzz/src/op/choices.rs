@@ -18,7 +18,8 @@ pub fn hidden(u: &mut Unstructured<'_>) -> Result<usize> {
         0 => *u.choose(&[0, MAX_HIDDEN + 1, usize::MAX])?,
         1..=10 => u.int_in_range(1..=40)?,
         11..=24 => u.choose(&EDGES)? + u.int_in_range(0..=6)? - 3,
-        _ => u.int_in_range(1..=MAX_ELEMENTS)?,
+        // Every order of magnitude alike: small ones run more often.
+        bits => u.int_in_range(1..=MAX_ELEMENTS >> (bits % 8))?,
     })
 }
 

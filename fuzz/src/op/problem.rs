@@ -1,6 +1,7 @@
 //! Tensors of the host, laid out by the crate.
 
-use super::{Description, Fill, judged};
+use super::verdict::judged;
+use super::{Description, Fill};
 use arbitrary::{Arbitrary, Result, Unstructured};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Output, Placement, Problem};
@@ -104,7 +105,7 @@ impl Road {
         }
         let (output, ran) = ran.unwrap_or_else(|error| panic!("{error}\n{error:?}"));
         assert_eq!(ran.is_some(), plan.is_some());
-        judged(problem, &output);
+        judged(problem, &output, description.fill);
         self.alone(problem, &output, description.fill);
     }
 

