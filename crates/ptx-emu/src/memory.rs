@@ -117,6 +117,15 @@ impl Memory {
         address
     }
 
+    /// Allocates memory that holds zeroes.
+    pub(crate) fn allocate_zeroed(&mut self, name: &str, bytes: usize) -> u64 {
+        let address = self.allocate(name, bytes);
+        if let Some(allocation) = self.allocations.last_mut() {
+            allocation.written.insert(0..bytes);
+        }
+        address
+    }
+
     /// Forbids (or allows again) writes by kernels to the allocation that starts at `address`.
     ///
     /// The host's [`Memory::write`] is not affected.

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Debug)]
 pub(crate) struct GlobalVariable {
     pub name: String,
-    /// Its first bytes; zero for what the text does not initialise.
+    /// Its size.
+    pub bytes: usize,
+    /// Its first bytes; those after are zero.
     pub initial: Vec<u8>,
     /// Places (byte offset, width) that hold the address of another global variable plus an offset.
     pub addresses: Vec<(usize, u32, i64)>,
@@ -80,14 +82,14 @@ impl Module {
             return addresses.to_vec();
         }
         let addresses: Vec<u64> =
-            self.globals.iter().map(|global| memory.allocate(&global.name, global.initial.len())).collect();
+            self.globals.iter().map(|global| memory.allocate_zeroed(&global.name, global.bytes)).collect();
         for (global, address) in self.globals.iter().zip(&addresses) {
             let mut bytes = global.initial.clone();
             for (place, variable, offset) in &global.addresses {
                 let value = addresses[*variable as usize].wrapping_add(*offset as u64);
                 bytes[*place..*place + 8].copy_from_slice(&value.to_le_bytes());
             }
-            // The allocation was made to this very length above, so the write cannot fail.
+            // The allocation was made to hold them above, so the write cannot fail.
             let written = memory.write(*address, &bytes);
             debug_assert!(written.is_ok());
         }

@@ -28,6 +28,9 @@ use std::collections::HashMap;
 use types::{Modifiers, Type};
 use variables::ModuleVariables;
 
+/// Bytes of parameters that a kernel may have: the ISA's limit from version 8.1 on.
+const MAX_PARAMETERS: u64 = 32_764;
+
 /// Decodes every kernel of a module.
 pub(crate) fn module(tree: &Tree<'_>) -> Result<Module, ParseError> {
     let variables = ModuleVariables::collect(&tree.variables)?;
@@ -108,6 +111,13 @@ fn kernel<'a>(
         parameter_bytes = offset + parameter.bytes;
         let name = parameter.name.to_owned();
         parameters.push(Parameter { name, offset, bytes: parameter.bytes });
+        if parameter_bytes > MAX_PARAMETERS {
+            return Err(ParseError::Unsupported {
+                line: parameter.line,
+                what: format!("more than {MAX_PARAMETERS} bytes of parameters"),
+                text: parameter.name.to_owned(),
+            });
+        }
         let place = Place { space: StateSpace::Param, location: Location::Fixed(offset) };
         decoder.declare(parameter.name, Symbol::Variable(place), parameter.line)?;
     }

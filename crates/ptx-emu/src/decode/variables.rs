@@ -7,6 +7,9 @@ use crate::module::GlobalVariable;
 use crate::parse::ast::{DeclSpace, Initial, Variable};
 use std::collections::HashMap;
 
+/// Bytes of global variables that a module may declare.
+const MAX_GLOBAL: u64 = 1 << 28;
+
 /// Shared variables that the module declares outside its kernels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ModuleShared {
@@ -34,6 +37,7 @@ impl<'a> ModuleVariables<'a> {
     pub(crate) fn collect(variables: &[Variable<'a>]) -> Result<ModuleVariables<'a>, ParseError> {
         let mut module = ModuleVariables::default();
         let mut pending = Vec::new();
+        let mut global_bytes = 0;
         for variable in variables {
             let refuse = |what: &str| ParseError::Unsupported {
                 line: variable.line,
@@ -54,10 +58,11 @@ impl<'a> ModuleVariables<'a> {
                     return Err(refuse("a local variable outside functions"));
                 }
                 _ if variable.is_extern => return Err(refuse("an external variable")),
-                DeclSpace::Global if variable.bytes > 1 << 28 => {
-                    return Err(refuse("a global variable of more than 256 MiB"));
-                }
                 DeclSpace::Global => {
+                    global_bytes += variable.bytes;
+                    if global_bytes > MAX_GLOBAL {
+                        return Err(refuse("more than 256 MiB of global variables"));
+                    }
                     pending.push((variable, None));
                     let index = (pending.len() - 1) as u32;
                     Place { space: StateSpace::Global, location: Location::Global(index) }
@@ -97,15 +102,16 @@ impl<'a> ModuleVariables<'a> {
             }
         }
         for (variable, constant) in pending {
-            let mut bytes = vec![0u8; variable.bytes as usize];
-            let mut addresses = Vec::new();
             let element = variable.element_bytes as usize;
-            for (index, initial) in variable.initial.iter().enumerate() {
-                let at = index * element;
+            // Up to the last value that is given.
+            let given = variable.initial.iter().map(|(index, _)| index + 1).max().unwrap_or(0);
+            let mut bytes = vec![0u8; given as usize * element];
+            let mut addresses = Vec::new();
+            for (index, initial) in &variable.initial {
+                let at = *index as usize * element;
                 match initial {
                     Initial::Bits(bits) => {
-                        let width = element.min(8);
-                        bytes[at..at + width].copy_from_slice(&bits.to_le_bytes()[..width]);
+                        bytes[at..at + element].copy_from_slice(&bits.to_le_bytes()[..element]);
                     }
                     Initial::Address { name, offset, .. } => {
                         let place = self
@@ -132,7 +138,10 @@ impl<'a> ModuleVariables<'a> {
                     let start = *offset as usize;
                     self.constants[start..start + bytes.len()].copy_from_slice(&bytes);
                 }
-                None => self.globals.push(GlobalVariable { name: variable.name.to_owned(), initial: bytes, addresses }),
+                None => {
+                    let (name, bytes, initial) = (variable.name.to_owned(), variable.bytes as usize, bytes);
+                    self.globals.push(GlobalVariable { name, bytes, initial, addresses });
+                }
             }
         }
         Ok(())

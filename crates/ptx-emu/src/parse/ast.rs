@@ -25,12 +25,16 @@ pub(crate) struct Variable<'a> {
     pub space: DeclSpace,
     pub name: &'a str,
     pub align: u64,
+    /// The type's directive: `.u32`.
+    pub scalar: &'a str,
+    /// Size of an element in bytes: of the type, or of a vector of it.
     pub element_bytes: u64,
     /// Size in bytes; zero for an array of unknown length (`.extern .shared x[]`).
     pub bytes: u64,
     pub unsized_array: bool,
     pub is_extern: bool,
-    pub initial: Vec<Initial<'a>>,
+    /// Initial values and the elements they are for; all others are zero.
+    pub initial: Vec<(u64, Initial<'a>)>,
     pub line: u32,
 }
 

@@ -1,8 +1,8 @@
 //! Module-level directives: version, target, variables, functions.
 
-use super::ast::{DeclSpace, Function, Initial, Module, Variable};
+use super::Cursor;
+use super::ast::{DeclSpace, Function, Module, Variable};
 use super::lexer::TokenKind;
-use super::{Cursor, Number, parse_number};
 use crate::error::ParseError;
 
 /// Parses a whole PTX text.
@@ -114,164 +114,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Consumes a state space that opens a variable declaration, if one stands here.
-    pub(super) fn decl_space(&mut self) -> Option<DeclSpace> {
-        let space = match self.peek() {
-            Some(TokenKind::Word(".global")) => DeclSpace::Global,
-            Some(TokenKind::Word(".const")) => DeclSpace::Const,
-            Some(TokenKind::Word(".shared")) => DeclSpace::Shared,
-            Some(TokenKind::Word(".local")) => DeclSpace::Local,
-            Some(TokenKind::Word(".param")) => DeclSpace::Param,
-            _ => return None,
-        };
-        self.advance();
-        Some(space)
-    }
-
-    /// Parses declarators up to and including the `;`, the space already consumed.
-    pub(super) fn variables(&mut self, space: DeclSpace, is_extern: bool) -> Result<Vec<Variable<'a>>, ParseError> {
-        let mut variables = vec![self.variable(space, is_extern)?];
-        while self.accept(',') {
-            let mut next = variables[0].clone();
-            next.line = self.line();
-            self.declarator(&mut next)?;
-            variables.push(next);
-        }
-        self.expect(';')?;
-        Ok(variables)
-    }
-
-    /// Parses `.align`, type and one declarator, without terminator.
-    fn variable(&mut self, space: DeclSpace, is_extern: bool) -> Result<Variable<'a>, ParseError> {
-        let mut align = None;
-        let mut vector = 1;
-        let line = self.line();
-        loop {
-            let word = self.word("`.align`, a vector size or a type")?;
-            match word {
-                ".align" => align = Some(self.integer("an alignment")?),
-                ".v2" => vector = 2,
-                ".v4" => vector = 4,
-                // Attributes of pointer parameters, which say nothing about how to execute.
-                ".ptr" | ".global" | ".const" | ".shared" | ".local" => {}
-                _ => {
-                    let scalar = scalar_bytes(word)
-                        .ok_or_else(|| ParseError::syntax(line, format!("`{word}`"), "a fundamental type"))?;
-                    // `.u64 .ptr .global .align 16 name`: attributes may follow the type.
-                    let mut align = align;
-                    while let Some(TokenKind::Word(attribute)) = self.peek() {
-                        match attribute {
-                            ".ptr" | ".global" | ".const" | ".shared" | ".local" => self.advance(),
-                            // The pointee's alignment, not the parameter's.
-                            ".align" => {
-                                self.advance();
-                                self.integer("an alignment")?;
-                            }
-                            _ => break,
-                        }
-                    }
-                    let element_bytes = scalar * vector;
-                    let given = align.get_or_insert(element_bytes);
-                    if !given.is_power_of_two() || *given > 1 << 20 {
-                        return Err(ParseError::syntax(
-                            line,
-                            format!("`.align {given}`"),
-                            "a power of two of at most 2^20",
-                        ));
-                    }
-                    let mut variable = Variable {
-                        space,
-                        name: "",
-                        align: *given,
-                        element_bytes,
-                        bytes: 0,
-                        unsized_array: false,
-                        is_extern,
-                        initial: Vec::new(),
-                        line,
-                    };
-                    self.declarator(&mut variable)?;
-                    return Ok(variable);
-                }
-            }
-        }
-    }
-
-    /// Parses `name`, its array dimensions and its initialiser into `variable`.
-    fn declarator(&mut self, variable: &mut Variable<'a>) -> Result<(), ParseError> {
-        variable.name = self.word("a variable's name")?;
-        variable.bytes = variable.element_bytes;
-        variable.unsized_array = false;
-        while self.accept('[') {
-            if self.accept(']') {
-                variable.unsized_array = true;
-                variable.bytes = 0;
-                continue;
-            }
-            let line = self.line();
-            let count = self.integer("an array length")?;
-            let total = variable.bytes.checked_mul(count).filter(|total| *total < 1 << 40);
-            variable.bytes =
-                total.ok_or_else(|| ParseError::syntax(line, count.to_string(), "an array below 2^40 bytes"))?;
-            self.expect(']')?;
-        }
-        variable.initial.clear();
-        if self.accept('=') {
-            self.initialiser(&mut variable.initial)?;
-            if variable.unsized_array {
-                variable.unsized_array = false;
-                variable.bytes = variable.element_bytes * variable.initial.len() as u64;
-            }
-            if variable.initial.len() as u64 * variable.element_bytes > variable.bytes {
-                return Err(ParseError::syntax(
-                    variable.line,
-                    format!("{} initial values", variable.initial.len()),
-                    format!("at most {}", variable.bytes / variable.element_bytes),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn initialiser(&mut self, values: &mut Vec<Initial<'a>>) -> Result<(), ParseError> {
-        if self.accept('{') {
-            while !self.accept('}') {
-                self.nested(|inner| inner.initialiser(values))?;
-                if !self.accept(',') {
-                    self.expect('}')?;
-                    break;
-                }
-            }
-            return Ok(());
-        }
-        let negative = self.accept('-');
-        match self.peek() {
-            Some(TokenKind::Number(text)) => {
-                let bits = match parse_number(text) {
-                    Some(Number::Int(value)) if negative => value.wrapping_neg(),
-                    Some(Number::Int(value)) => value,
-                    Some(Number::F32(bits)) => u64::from(bits) ^ (u64::from(negative) << 31),
-                    Some(Number::F64(bits)) => bits ^ (u64::from(negative) << 63),
-                    None => return Err(self.unexpected("a number")),
-                };
-                self.advance();
-                values.push(Initial::Bits(bits));
-            }
-            Some(TokenKind::Word(word)) if !negative => {
-                self.advance();
-                let generic = word == "generic" && self.accept('(');
-                let name = if generic { self.word("a variable's name")? } else { word };
-                if generic {
-                    self.expect(')')?;
-                }
-                let offset = if self.accept('+') { self.integer("an offset")? as i64 } else { 0 };
-                values.push(Initial::Address { name, offset });
-            }
-            _ => return Err(self.unexpected("an initial value")),
-        }
-        Ok(())
-    }
-
     fn parameter_list(&mut self) -> Result<Vec<Variable<'a>>, ParseError> {
         let mut parameters = Vec::new();
         if !self.accept('(') {
@@ -367,15 +209,4 @@ impl<'a> Cursor<'a> {
             }
         }
     }
-}
-
-/// Size in bytes of a fundamental type's directive (`.u32`), `None` for anything else.
-pub(crate) fn scalar_bytes(word: &str) -> Option<u64> {
-    Some(match word {
-        ".b8" | ".u8" | ".s8" => 1,
-        ".b16" | ".u16" | ".s16" | ".f16" | ".bf16" => 2,
-        ".b32" | ".u32" | ".s32" | ".f32" | ".f16x2" | ".bf16x2" => 4,
-        ".b64" | ".u64" | ".s64" | ".f64" => 8,
-        _ => return None,
-    })
 }
