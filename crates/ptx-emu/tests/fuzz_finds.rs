@@ -118,3 +118,37 @@ fn initial_values_that_do_not_fit_are_refused() {
         assert!(error.contains(says), "{declaration}: {error}");
     }
 }
+
+/// Calls of calls of calls: a page of text, and millions of instructions once they are inlined, each
+/// with a text of its own.
+#[test]
+fn inlined_calls_are_limited() {
+    let name = "x".repeat(3000);
+    let calls =
+        |name: &str, callee: &str| format!(".func {name}()\n{{\n{}}}\n", format!("call {callee};\n").repeat(300));
+    let functions = format!(
+        ".shared .u32 {name};\n.func leaf()\n{{\nst.shared.u32 [{name}], 1;\nret;\n}}\n{}{}{}.visible",
+        calls("a", "leaf"),
+        calls("b", "a"),
+        calls("c", "b"),
+    );
+    let error = Module::parse(&program("", "call c;").replacen(".visible", &functions, 1)).expect_err("2^24 calls");
+    assert!(error.to_string().contains("more than 262144 instructions"), "{error}");
+    // What is short enough runs, and a fault in it shows the start of the text.
+    let module = Module::parse(&program("", "call a;").replacen(".visible", &functions, 1)).expect("300 calls");
+    let result = module.launch("k", &LaunchConfig::linear(1, 64), &[], &mut Memory::new());
+    assert!(result.is_ok(), "the same value is written: {result:?}");
+    let text = program("", &format!("st.shared.u32 [{name}+1], 1;"));
+    let text = text.replacen(".visible", &format!(".shared .u32 {name};\n.visible"), 1);
+    let result = limited(&text, &LaunchConfig::linear(1, 1), 10);
+    let Err(LaunchError::Fault(fault)) = result else { panic!("{result:?}") };
+    assert_eq!(fault.instruction, format!("{}…", &format!("st.shared.u32 [{name}")[..200]));
+}
+
+/// A name was looked for under every number that its digits end in, of whatever length.
+#[test]
+fn long_numbers_in_names_take_no_time() {
+    let name = format!("%r{}", "1".repeat(1_000_000));
+    let error = Module::parse(&program("", &format!("mov.u32 {name}, 1;"))).expect_err("not declared").to_string();
+    assert!(error.contains("is not declared"));
+}

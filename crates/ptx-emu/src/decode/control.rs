@@ -134,8 +134,13 @@ impl<'a> Decoder<'_, 'a> {
         if self.calls.iter().any(|(caller, _)| *caller == function.name) {
             return Err(inst.unsupported("recursion"));
         }
-        if self.calls.len() >= MAX_CALL_DEPTH || self.code.len() >= MAX_CODE {
-            return Err(inst.unsupported("so deep a nest of calls"));
+        if self.calls.len() >= MAX_CALL_DEPTH {
+            return Err(inst.unsupported(format!("a nest of more than {MAX_CALL_DEPTH} calls")));
+        }
+        if self.code.len() >= MAX_CODE {
+            return Err(
+                inst.unsupported(format!("a kernel of more than {MAX_CODE} instructions with its calls inlined"))
+            );
         }
         let mut scope = Scope::default();
         self.bind(inst, &mut scope, &function.parameters, arguments)?;

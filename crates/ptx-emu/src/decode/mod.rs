@@ -31,6 +31,9 @@ use variables::ModuleVariables;
 /// Bytes of parameters that a kernel may have: the ISA's limit from version 8.1 on.
 const MAX_PARAMETERS: u64 = 32_764;
 
+/// Characters of an instruction's text that faults show.
+const MAX_TEXT: usize = 200;
+
 /// Decodes every kernel of a module.
 pub(crate) fn module(tree: &Tree<'_>) -> Result<Module, ParseError> {
     let variables = ModuleVariables::collect(&tree.variables)?;
@@ -151,6 +154,15 @@ fn kernel<'a>(
         required_threads: function.required_threads,
         required_cluster: function.required_cluster,
     })
+}
+
+/// An instruction's text on one line. Inlining repeats it, so that its length has a limit.
+fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_TEXT) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
 }
 
 impl<'a> Decoder<'_, 'a> {
@@ -319,7 +331,7 @@ impl<'a> Decoder<'_, 'a> {
         self.code.push(Inst { guard, class: class::of(instruction, &op), op });
         self.origins.push(Origin {
             line: instruction.line,
-            text: instruction.text.split_whitespace().collect::<Vec<_>>().join(" "),
+            text: shortened(instruction.text),
             source: instruction.loc.map(|loc| (loc.file, loc.line)),
         });
     }

@@ -4,6 +4,9 @@ use super::types::Type;
 use crate::ir::{Special, StateSpace};
 use std::collections::HashMap;
 
+/// Digits of 2^16, the most registers that are declared together.
+const MAX_DIGITS: usize = 5;
+
 /// A declared register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Register {
@@ -64,7 +67,8 @@ impl<'a> Scope<'a> {
         let prefix = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let digits = &name[prefix.len()..];
         // `%r01` is not `%r1`; and `x1<4>` declares `x10` to `x13`, whose prefix ends in a digit.
-        for split in 0..digits.len() {
+        // No register's number has more digits than the largest count.
+        for split in digits.len().saturating_sub(MAX_DIGITS)..digits.len() {
             let (head, number) = digits.split_at(split);
             if number.len() > 1 && number.starts_with('0') {
                 continue;
