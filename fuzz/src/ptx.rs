@@ -7,7 +7,8 @@ const BUFFER: usize = 4096;
 /// Kernels of a module that are launched.
 const KERNELS: usize = 4;
 /// Enough for every seed to end, and for a loop that does not to be given up at once.
-const OPTIONS: LaunchOptions = LaunchOptions { instruction_limit: 20_000 };
+const OPTIONS: LaunchOptions =
+    LaunchOptions { instruction_limit: 20_000, distinct_bytes: false, schedule: Schedule::InOrder };
 
 /// Parses a text and launches its kernels.
 pub fn parse_and_launch(text: &str) {

@@ -226,7 +226,7 @@ impl Launch {
 fn schedules() -> impl Iterator<Item = LaunchOptions> {
     let shuffled = (0..12).map(|seed| Schedule::Shuffled { seed });
     let all = std::iter::once(Schedule::InOrder).chain(shuffled);
-    all.map(|schedule| LaunchOptions { schedule, instruction_limit: LIMIT })
+    all.map(|schedule| LaunchOptions { schedule, instruction_limit: LIMIT, ..LaunchOptions::default() })
 }
 
 /// Whether every schedule meets one of the faults, and every fault is met by some schedule.
