@@ -1,6 +1,6 @@
 //! Running whatever parses.
 
-use ptx_emu::{Kernel, LaunchConfig, LaunchError, LaunchOptions, Memory, Module};
+use ptx_emu::{Kernel, LaunchConfig, LaunchError, LaunchOptions, Memory, Module, Schedule};
 
 /// Bytes of each buffer that a kernel may be handed.
 const BUFFER: usize = 4096;
