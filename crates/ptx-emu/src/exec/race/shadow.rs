@@ -9,7 +9,7 @@ use super::clock::{TIME_BITS, View};
 use std::collections::HashMap;
 use std::ops::Range;
 
-const PC_BITS: u32 = 20;
+const PC_BITS: u32 = 18;
 /// A cluster has up to 16 CTAs of up to 32 warps.
 const WARP_BITS: u32 = 10;
 const KIND_BITS: u32 = 3;
