@@ -40,17 +40,17 @@ struct Team {
     ///
     /// Called once by every thread of the CTA. `slots` is shared memory for one state a warp.
     template <class State>
-    __device__ __forceinline__ State reduce(State state, State* slots) const {
+    __device__ __forceinline__ State reduce(State state, typename State::Slots& slots) const {
         // After this, the first lane of each segment of `lanes()` lanes holds its warp's share.
         state = reduce_lanes(state, lanes(), lanes());
         if (threads > WARP) {
             const unsigned int warps = threads / WARP;
             const unsigned int lane = rank % WARP;
-            if (lane == 0) slots[rank / WARP] = state;
+            if (lane == 0) state.put(slots, rank / WARP);
             __syncthreads();
             // Lane w of every warp takes the share of warp w; all warps then merge the same tree, which
             // costs less than a second barrier to pass one warp's result around.
-            state = lane < warps ? slots[lane] : State::empty();
+            state = lane < warps ? State::get(slots, lane) : State::empty();
             state = reduce_lanes(state, warps, WARP);
         }
         return state;

@@ -39,7 +39,7 @@ __device__ __forceinline__ void emit(Values& h, const Moments& moments, const So
 template <class Statistic, class Source, class Sink>
 __device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
-    __shared__ typename Statistic::State slots[MAX_TEAM_WARPS];
+    __shared__ typename Statistic::State::Slots slots;
     __shared__ float pivot_slot;
 
     const Team team = Team::of_this_thread(args.team_threads);
@@ -69,7 +69,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 template <class Statistic, class Source, class Sink>
 __device__ __forceinline__ void looped_row(const RowArgs& args) {
     using Element = typename Source::Element;
-    __shared__ typename Statistic::State slots[MAX_TEAM_WARPS];
+    __shared__ typename Statistic::State::Slots slots;
     __shared__ float pivot_slot;
     extern __shared__ uint4 stage[];
 

@@ -25,6 +25,27 @@ struct Sums {
 
     static __device__ __forceinline__ Sums empty() { return {}; }
 
+    /// Shared memory for one state a warp, float by float, so that lanes which read a state each read
+    /// neighbouring words.
+    struct Slots {
+        float words[2 * COUNT][MAX_TEAM_WARPS];
+    };
+
+    __device__ __forceinline__ void put(Slots& slots, unsigned int warp) const {
+#pragma unroll
+        for (unsigned int i = 0; i < COUNT; ++i) {
+            slots.words[2 * i][warp] = of[i].hi;
+            slots.words[2 * i + 1][warp] = of[i].lo;
+        }
+    }
+
+    static __device__ __forceinline__ Sums get(const Slots& slots, unsigned int warp) {
+        Sums sums;
+#pragma unroll
+        for (unsigned int i = 0; i < COUNT; ++i) sums.of[i] = {slots.words[2 * i][warp], slots.words[2 * i + 1][warp]};
+        return sums;
+    }
+
     __device__ __forceinline__ Sums shuffled_down(unsigned int distance, unsigned int width) const {
         Sums other;
 #pragma unroll
