@@ -25,6 +25,7 @@ pub(crate) enum Type {
     Bf16x2,
     F32,
     F64,
+    Tf32,
     E4m3x2,
     E5m2x2,
 }
@@ -51,6 +52,7 @@ impl Type {
             "bf16x2" => Type::Bf16x2,
             "f32" => Type::F32,
             "f64" => Type::F64,
+            "tf32" => Type::Tf32,
             "e4m3x2" => Type::E4m3x2,
             "e5m2x2" => Type::E5m2x2,
             _ => return None,
@@ -64,7 +66,7 @@ impl Type {
             Type::B8 | Type::U8 | Type::S8 => 1,
             Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 => 2,
             Type::E4m3x2 | Type::E5m2x2 => 2,
-            Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::F16x2 | Type::Bf16x2 => 4,
+            Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::Tf32 | Type::F16x2 | Type::Bf16x2 => 4,
             Type::B64 | Type::U64 | Type::S64 | Type::F64 => 8,
         }
     }
@@ -83,6 +85,11 @@ impl Type {
 
     pub(crate) fn is_integer(self) -> bool {
         self.is_signed() || self.is_unsigned()
+    }
+
+    /// Whether moves, loads and stores take it: integers, bits, f32 and f64.
+    pub(crate) fn is_plain(self) -> bool {
+        self.is_integer() || self.is_untyped() || matches!(self, Type::F32 | Type::F64)
     }
 
     pub(crate) fn is_untyped(self) -> bool {
@@ -146,6 +153,11 @@ impl<'a> Modifiers<'a> {
             self.rest.iter().enumerate().find_map(|(index, modifier)| Some((index, parse(modifier)?)))?;
         self.rest.remove(index);
         Some(value)
+    }
+
+    /// Takes the first modifier that is among `names`.
+    pub(crate) fn take_one(&mut self, names: &[&'static str]) -> Option<&'static str> {
+        self.take_map(|modifier| names.iter().find(|name| **name == modifier).copied())
     }
 
     /// Takes the last modifier, which must be a type.
