@@ -60,7 +60,9 @@ impl<'a> Decoder<'_, 'a> {
             "exit" => Ok(Op::Exit),
             "trap" | "brkpt" => Ok(Op::Trap),
             "nanosleep" => {
-                mods.take("u32");
+                if !mods.take("u32") {
+                    return Err(inst.operand_error("`.u32` is missing"));
+                }
                 Ok(Op::Nop)
             }
             _ => Ok(Op::Nop),
@@ -70,17 +72,19 @@ impl<'a> Decoder<'_, 'a> {
     /// Fences, and the dependence between launches: threads run one after another, and so do
     /// launches, so these have nothing left to do but to tell the search for races.
     pub(super) fn ordering(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        let known: &[&str] = match inst.opcode {
-            "membar" => &["cta", "gl", "sys", "gpu"],
-            "fence" => &["sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys"],
-            "griddepcontrol" => &["wait", "launch_dependents"],
-            _ => return Err(inst.unsupported(format!("`{}`", inst.opcode))),
-        };
         inst.expect_operands(0)?;
-        for name in known {
-            mods.take(name);
+        let (names, op): (&[&str], Op) = match inst.opcode {
+            "membar" => (&["cta", "gl", "sys"], Op::Fence),
+            "fence" => {
+                mods.take_one(&["sc", "acq_rel", "acquire", "release"]);
+                (&["cta", "cluster", "gpu", "sys"], Op::Fence)
+            }
+            _ => (&["wait", "launch_dependents"], Op::Nop),
+        };
+        match mods.take_one(names) {
+            Some(_) => Ok(op),
+            None => Err(inst.operand_error(format!("one of {names:?} is missing"))),
         }
-        Ok(if matches!(inst.opcode, "membar" | "fence") { Op::Fence } else { Op::Nop })
     }
 
     /// Decodes a call by decoding the function's body in its place.

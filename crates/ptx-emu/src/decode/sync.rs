@@ -13,7 +13,7 @@ type Decoded = Result<Op, ParseError>;
 impl<'a> Decoder<'_, 'a> {
     /// `bar`, `barrier`, `bar.warp` and `barrier.cluster`.
     pub(super) fn barrier(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        if mods.take("warp") {
+        if inst.opcode == "bar" && mods.take("warp") {
             return self.warp_barrier(inst, mods);
         }
         if inst.opcode == "barrier" && mods.take("cluster") {
@@ -77,14 +77,13 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     fn cluster_barrier(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        for order in ["release", "relaxed", "acquire"] {
-            mods.take(order);
-        }
         let aligned = mods.take("aligned");
         inst.expect_operands(0)?;
         if mods.take("arrive") {
+            mods.take_one(&["release", "relaxed"]);
             Ok(Op::ClusterArrive { aligned })
         } else if mods.take("wait") {
+            mods.take("acquire");
             Ok(Op::ClusterWait { aligned })
         } else {
             Err(inst.operand_error("`.arrive` or `.wait` is missing"))
@@ -96,6 +95,9 @@ impl<'a> Decoder<'_, 'a> {
         let ty = mods.take_type(inst)?;
         if inst.opcode == "activemask" {
             inst.expect_operands(1)?;
+            if ty != Type::B32 {
+                return Err(inst.operand_error("this opcode gives `.b32`"));
+            }
             return Ok(Op::ActiveMask { dest: self.dest::<u32>(inst, ty)? });
         }
         if !mods.take("sync") {
