@@ -70,6 +70,7 @@ impl<'a> Decoder<'_, 'a> {
                 self.shift::<T>(inst, ty, |a, n| T::from_raw(shift_left(a.raw(), n, T::BITS)))
             }),
             "shr" => self.shift_right(inst, ty),
+            "popc" | "clz" if !ty.is_untyped() => Err(inst.operand_error("this opcode takes `.b32` and `.b64`")),
             "popc" => self.count(inst, ty, |a, _| a.count_ones()),
             "clz" => self.count(inst, ty, |a, bits| a.leading_zeros() + bits - 64),
             "bfind" => {

@@ -189,6 +189,9 @@ impl<'a> Decoder<'_, 'a> {
             Operand::Pair(p, q) => (self.pred_dest(inst, p)?, self.pred_dest(inst, q)?),
             operand => (self.pred_dest(inst, operand)?, None),
         };
+        if q.is_some() && matches!(ty, Type::F16 | Type::Bf16) {
+            return Err(inst.operand_error("comparisons of 16-bit floats give one predicate"));
+        }
         if matches!(ty, Type::F16x2 | Type::Bf16x2) {
             return self.setp_packed(inst, mods, ty, (p, q), combine, combined);
         }
@@ -266,12 +269,12 @@ impl<'a> Decoder<'_, 'a> {
             }
             return self.set_packed(inst, mods, dest_type, source_type);
         }
-        let truth: u32 = match dest_type {
-            Type::U32 | Type::S32 => u32::MAX,
-            Type::F32 => 1f32.to_bits(),
-            Type::U16 | Type::S16 => 0xffff,
-            Type::F16 => 0x3c00,
-            Type::Bf16 => 0x3f80,
+        let truth: u32 = match (dest_type, source_type) {
+            (Type::U32 | Type::S32, _) => u32::MAX,
+            (Type::U16 | Type::S16, Type::F16 | Type::Bf16) => 0xffff,
+            (Type::F16, Type::F16) => 0x3c00,
+            (Type::Bf16, Type::Bf16) => 0x3f80,
+            (Type::F32, ty) if !matches!(ty, Type::F16 | Type::Bf16) => 1f32.to_bits(),
             _ => return Err(inst.operand_error("`set` cannot give this type")),
         };
         let d = self.dest::<u32>(inst, dest_type)?;
@@ -291,8 +294,8 @@ impl<'a> Decoder<'_, 'a> {
     ) -> Decoded {
         let (comparison, ftz) = self.packed_comparison(inst, mods, source_type)?;
         let truth: u32 = match dest_type {
-            Type::F16x2 => 0x3c00,
-            Type::Bf16x2 => 0x3f80,
+            Type::F16x2 if source_type == dest_type => 0x3c00,
+            Type::Bf16x2 if source_type == dest_type => 0x3f80,
             Type::U32 | Type::S32 => 0xffff,
             _ => return Err(inst.operand_error("`set` cannot give this type")),
         };
@@ -317,6 +320,7 @@ impl<'a> Decoder<'_, 'a> {
         let ty = mods.take_type(inst)?;
         inst.expect_operands(4)?;
         match ty.bits() {
+            _ if !ty.is_plain() => Err(inst.operand_error("this opcode does not take this type")),
             16 => self.selp_of::<u16>(inst, ty),
             32 => self.selp_of::<u32>(inst, ty),
             64 => self.selp_of::<u64>(inst, ty),
@@ -351,6 +355,7 @@ impl<'a> Decoder<'_, 'a> {
             _ => return Err(inst.operand_error("the selector must be `.s32` or `.f32`")),
         };
         match ty.bits() {
+            _ if !ty.is_plain() => Err(inst.operand_error("this opcode does not take this type")),
             16 => self.slct_of::<u16>(inst, ty, selector, first),
             32 => self.slct_of::<u32>(inst, ty, selector, first),
             64 => self.slct_of::<u64>(inst, ty, selector, first),

@@ -144,8 +144,9 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     pub(super) fn integer(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>, ty: Type) -> Decoded {
-        let carries = mods.take("cc") || matches!(inst.opcode, "addc" | "subc" | "madc");
-        if carries {
+        let carry_in = matches!(inst.opcode, "addc" | "subc" | "madc");
+        let carry_out = (carry_in || matches!(inst.opcode, "add" | "sub" | "mad")) && mods.take("cc");
+        if carry_in || carry_out {
             return self.with_carry(inst, mods, ty);
         }
         match inst.opcode {
@@ -294,7 +295,12 @@ impl<'a> Decoder<'_, 'a> {
         // `.cc` was taken already where it stood: without it, only `addc` and its like get here,
         // and those leave the flag alone.
         let carry_out = inst.modifiers.contains(&"cc");
-        let high = multiply && part(inst, mods)? == Part::High;
+        let high = multiply
+            && match part(inst, mods)? {
+                Part::Low => false,
+                Part::High => true,
+                Part::Wide => return Err(inst.unknown_modifier("wide")),
+            };
         inst.expect_operands(if multiply { 4 } else { 3 })?;
         let operand = self.operand(inst, 0)?;
         let d: Reg<W> = narrow(self.dest_any(inst, operand, ty, super::operand::Width::Exact)?);
