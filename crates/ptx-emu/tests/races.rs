@@ -1,6 +1,5 @@
 //! Races on shared memory: each planted one is found, and its corrected twin runs.
 
-#[allow(dead_code, reason = "the single-instruction half of the harness is for other tests")]
 mod common;
 
 use common::{launch, program};
