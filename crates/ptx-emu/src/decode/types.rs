@@ -97,6 +97,36 @@ impl Type {
     }
 }
 
+/// The Rust types of the values that PTX types hold.
+pub(crate) mod rust {
+    pub(crate) type B16 = u16;
+    pub(crate) type B32 = u32;
+    pub(crate) type B64 = u64;
+    pub(crate) type U16 = u16;
+    pub(crate) type U32 = u32;
+    pub(crate) type U64 = u64;
+    pub(crate) type S16 = i16;
+    pub(crate) type S32 = i32;
+    pub(crate) type S64 = i64;
+    pub(crate) type F32 = f32;
+    pub(crate) type F64 = f64;
+}
+
+/// Evaluates an expression with `$T` standing for the Rust type of a PTX type, one of those given;
+/// any other is an error.
+macro_rules! with_type {
+    ($inst:expr, $ty:expr, [$($known:ident)*], $T:ident => $body:expr) => {
+        match $ty {
+            $($crate::decode::types::Type::$known => {
+                type $T = $crate::decode::types::rust::$known;
+                $body
+            })*
+            _ => Err($inst.operand_error("this opcode does not take this type")),
+        }
+    };
+}
+pub(crate) use with_type;
+
 /// Shorthand for the errors of an instruction.
 impl Instruction<'_> {
     pub(crate) fn operand_error(&self, what: impl Into<String>) -> ParseError {
