@@ -1,6 +1,5 @@
 //! What kernels do wrong, and that the fault says so.
 
-#[allow(dead_code, reason = "the single-instruction half of the harness is for other tests")]
 mod common;
 
 use common::{launch, program};

@@ -1,6 +1,5 @@
 //! Small programs: control flow, exchanges, barriers, state spaces, counters.
 
-#[allow(dead_code, reason = "shared with tests that use other parts of it")]
 mod common;
 
 use common::{launch, program};

@@ -1,7 +1,6 @@
 //! Reads of memory that nothing has written: each planted fault is found, and its corrected twin
 //! runs.
 
-#[allow(dead_code, reason = "the single-instruction half of the harness is for other tests")]
 mod common;
 
 use common::{launch, program};

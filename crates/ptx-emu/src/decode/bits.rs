@@ -1,7 +1,7 @@
 //! Logic, shifts and bit fields.
 
 use super::Decoder;
-use super::types::{Modifiers, Type};
+use super::types::{Modifiers, Type, with_type};
 use crate::error::ParseError;
 use crate::exec::registers::{Registers, map1, map2, map3};
 use crate::ir::Op;
@@ -29,24 +29,9 @@ impl Logic {
     }
 }
 
-/// Evaluates an expression with `$T` standing for the unsigned type of 16, 32 or 64 bits.
 macro_rules! with_bits {
     ($inst:expr, $ty:expr, $T:ident => $body:expr) => {
-        match $ty {
-            Type::B16 => {
-                type $T = u16;
-                $body
-            }
-            Type::B32 => {
-                type $T = u32;
-                $body
-            }
-            Type::B64 => {
-                type $T = u64;
-                $body
-            }
-            _ => Err($inst.operand_error("this opcode takes untyped bits")),
-        }
+        with_type!($inst, $ty, [B16 B32 B64], $T => $body)
     };
 }
 
@@ -69,7 +54,10 @@ impl<'a> Decoder<'_, 'a> {
             "shl" => with_bits!(inst, ty, T => {
                 self.shift::<T>(inst, ty, |a, n| T::from_raw(shift_left(a.raw(), n, T::BITS)))
             }),
-            "shr" => self.shift_right(inst, ty),
+            "shr" => with_type!(inst, ty, [B16 B32 B64 U16 U32 U64 S16 S32 S64], T => {
+                self.shift::<T>(inst, ty, Int::shr)
+            }),
+            "popc" | "clz" if !ty.is_untyped() => Err(inst.operand_error("this opcode takes `.b32` and `.b64`")),
             "popc" => self.count(inst, ty, |a, _| a.count_ones()),
             "clz" => self.count(inst, ty, |a, bits| a.leading_zeros() + bits - 64),
             "bfind" => {
@@ -81,21 +69,9 @@ impl<'a> Decoder<'_, 'a> {
                 let f = move |a, bits| find_leading(a, bits, signed, shift_amount);
                 self.count(inst, ty, f)
             }
-            "brev" => match ty {
-                Type::B32 => self.bits1::<u32>(inst, ty, u32::reverse_bits),
-                Type::B64 => self.bits1::<u64>(inst, ty, u64::reverse_bits),
-                _ => Err(inst.operand_error("this opcode takes `.b32` and `.b64`")),
-            },
-            "bfe" => match ty {
-                Type::U32 | Type::S32 => self.extract::<u32>(inst, ty),
-                Type::U64 | Type::S64 => self.extract::<u64>(inst, ty),
-                _ => Err(inst.operand_error("this opcode takes types of 32 and 64 bits")),
-            },
-            "bfi" => match ty {
-                Type::B32 => self.insert::<u32>(inst, ty),
-                Type::B64 => self.insert::<u64>(inst, ty),
-                _ => Err(inst.operand_error("this opcode takes `.b32` and `.b64`")),
-            },
+            "brev" => with_type!(inst, ty, [B32 B64], T => self.bits1::<T>(inst, ty, T::reverse_bits)),
+            "bfe" => with_type!(inst, ty, [U32 S32 U64 S64], T => self.extract::<T>(inst, ty)),
+            "bfi" => with_type!(inst, ty, [B32 B64], T => self.insert::<T>(inst, ty)),
             "prmt" => self.prmt(inst, mode.unwrap_or(PermuteMode::Index), ty),
             "lop3" => self.lop3(inst, ty),
             "shf" => self.funnel(inst, mods, ty),
@@ -159,18 +135,6 @@ impl<'a> Decoder<'_, 'a> {
         let (d, a) = (self.dest::<T>(inst, ty)?, self.source::<T>(inst, 1, ty)?);
         let amount = self.source::<u32>(inst, 2, Type::U32)?;
         Ok(Op::Alu(map2::<T, T, u32>(d, a, amount, f)))
-    }
-
-    fn shift_right(&mut self, inst: &Instruction<'a>, ty: Type) -> Decoded {
-        match ty {
-            Type::B16 | Type::U16 => self.shift::<u16>(inst, ty, Int::shr),
-            Type::B32 | Type::U32 => self.shift::<u32>(inst, ty, Int::shr),
-            Type::B64 | Type::U64 => self.shift::<u64>(inst, ty, Int::shr),
-            Type::S16 => self.shift::<i16>(inst, ty, Int::shr),
-            Type::S32 => self.shift::<i32>(inst, ty, Int::shr),
-            Type::S64 => self.shift::<i64>(inst, ty, Int::shr),
-            _ => Err(inst.operand_error("this opcode does not take this type")),
-        }
     }
 
     /// Operations on 32 or 64 bits that give a `u32`.

@@ -1,7 +1,7 @@
 //! Comparisons and selections.
 
 use super::Decoder;
-use super::types::{Modifiers, Type};
+use super::types::{Modifiers, Type, with_type};
 use crate::error::ParseError;
 use crate::exec::registers::{FULL, LANES, Lane, PredOperand, Registers, for_lanes, lanes_of, map3, test2};
 use crate::ir::Op;
@@ -145,35 +145,23 @@ impl<'a> Decoder<'_, 'a> {
         if ftz && !matches!(ty, Type::F32 | Type::F16 | Type::F16x2) {
             return Err(inst.unknown_modifier("ftz"));
         }
-        macro_rules! compare {
-            ($T:ty) => {{
-                let a = self.source::<$T>(inst, 1, ty)?;
-                let b = self.source::<$T>(inst, 2, ty)?;
-                compare_lanes!(comparison, $T, a, b, set)
-            }};
-        }
-        Ok(Op::Alu(match ty {
-            Type::U16 | Type::B16 => compare!(u16),
-            Type::S16 => compare!(i16),
-            Type::U32 | Type::B32 => compare!(u32),
-            Type::S32 => compare!(i32),
-            Type::U64 | Type::B64 => compare!(u64),
-            Type::S64 => compare!(i64),
-            Type::F64 => compare!(f64),
+        match ty {
             Type::F32 if ftz => {
                 let (a, b) = (self.source::<f32>(inst, 1, ty)?, self.source::<f32>(inst, 2, ty)?);
                 let f = move |a: f32, b: f32| comparison.holds(flush32(a).partial_cmp(&flush32(b)));
-                test2::<f32, f32>(a, b, f, set)
+                Ok(Op::Alu(test2::<f32, f32>(a, b, f, set)))
             }
-            Type::F32 => compare!(f32),
             Type::F16 | Type::Bf16 => {
                 let format = half_format(ty).unwrap_or(F16);
                 let (a, b) = (self.source::<u16>(inst, 1, ty)?, self.source::<u16>(inst, 2, ty)?);
                 let f = move |a, b| comparison.holds(compare_half(format, ftz, a, b));
-                test2::<u16, u16>(a, b, f, set)
+                Ok(Op::Alu(test2::<u16, u16>(a, b, f, set)))
             }
-            _ => return Err(inst.operand_error("this opcode does not take this type")),
-        }))
+            _ => with_type!(inst, ty, [B16 U16 S16 B32 U32 S32 F32 B64 U64 S64 F64], T => {
+                let (a, b) = (self.source::<T>(inst, 1, ty)?, self.source::<T>(inst, 2, ty)?);
+                Ok(Op::Alu(compare_lanes!(comparison, T, a, b, set)))
+            }),
+        }
     }
 
     pub(super) fn setp(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
@@ -189,6 +177,9 @@ impl<'a> Decoder<'_, 'a> {
             Operand::Pair(p, q) => (self.pred_dest(inst, p)?, self.pred_dest(inst, q)?),
             operand => (self.pred_dest(inst, operand)?, None),
         };
+        if q.is_some() && matches!(ty, Type::F16 | Type::Bf16) {
+            return Err(inst.operand_error("comparisons of 16-bit floats give one predicate"));
+        }
         if matches!(ty, Type::F16x2 | Type::Bf16x2) {
             return self.setp_packed(inst, mods, ty, (p, q), combine, combined);
         }
@@ -266,12 +257,12 @@ impl<'a> Decoder<'_, 'a> {
             }
             return self.set_packed(inst, mods, dest_type, source_type);
         }
-        let truth: u32 = match dest_type {
-            Type::U32 | Type::S32 => u32::MAX,
-            Type::F32 => 1f32.to_bits(),
-            Type::U16 | Type::S16 => 0xffff,
-            Type::F16 => 0x3c00,
-            Type::Bf16 => 0x3f80,
+        let truth: u32 = match (dest_type, source_type) {
+            (Type::U32 | Type::S32, _) => u32::MAX,
+            (Type::U16 | Type::S16, Type::F16 | Type::Bf16) => 0xffff,
+            (Type::F16, Type::F16) => 0x3c00,
+            (Type::Bf16, Type::Bf16) => 0x3f80,
+            (Type::F32, ty) if !matches!(ty, Type::F16 | Type::Bf16) => 1f32.to_bits(),
             _ => return Err(inst.operand_error("`set` cannot give this type")),
         };
         let d = self.dest::<u32>(inst, dest_type)?;
@@ -291,8 +282,8 @@ impl<'a> Decoder<'_, 'a> {
     ) -> Decoded {
         let (comparison, ftz) = self.packed_comparison(inst, mods, source_type)?;
         let truth: u32 = match dest_type {
-            Type::F16x2 => 0x3c00,
-            Type::Bf16x2 => 0x3f80,
+            Type::F16x2 if source_type == dest_type => 0x3c00,
+            Type::Bf16x2 if source_type == dest_type => 0x3f80,
             Type::U32 | Type::S32 => 0xffff,
             _ => return Err(inst.operand_error("`set` cannot give this type")),
         };
@@ -316,12 +307,7 @@ impl<'a> Decoder<'_, 'a> {
         }
         let ty = mods.take_type(inst)?;
         inst.expect_operands(4)?;
-        match ty.bits() {
-            16 => self.selp_of::<u16>(inst, ty),
-            32 => self.selp_of::<u32>(inst, ty),
-            64 => self.selp_of::<u64>(inst, ty),
-            _ => Err(inst.operand_error("this opcode does not take this type")),
-        }
+        with_type!(inst, ty, [B16 U16 S16 B32 U32 S32 F32 B64 U64 S64 F64], T => self.selp_of::<T>(inst, ty))
     }
 
     fn selp_of<T: Lane>(&mut self, inst: &Instruction<'a>, ty: Type) -> Decoded {
@@ -350,12 +336,9 @@ impl<'a> Decoder<'_, 'a> {
             (Type::F32, true) => |c| flush32(f32::from_bits(c)) >= 0.0,
             _ => return Err(inst.operand_error("the selector must be `.s32` or `.f32`")),
         };
-        match ty.bits() {
-            16 => self.slct_of::<u16>(inst, ty, selector, first),
-            32 => self.slct_of::<u32>(inst, ty, selector, first),
-            64 => self.slct_of::<u64>(inst, ty, selector, first),
-            _ => Err(inst.operand_error("this opcode does not take this type")),
-        }
+        with_type!(inst, ty, [B16 U16 S16 B32 U32 S32 F32 B64 U64 S64 F64], T => {
+            self.slct_of::<T>(inst, ty, selector, first)
+        })
     }
 
     fn slct_of<T: Lane>(

@@ -59,7 +59,9 @@ impl<'a> Decoder<'_, 'a> {
             "exit" => Ok(Op::Exit),
             "trap" | "brkpt" => Ok(Op::Trap),
             "nanosleep" => {
-                mods.take("u32");
+                if !mods.take("u32") {
+                    return Err(inst.operand_error("`.u32` is missing"));
+                }
                 Ok(Op::Nop)
             }
             _ => Ok(Op::Nop),
@@ -69,23 +71,21 @@ impl<'a> Decoder<'_, 'a> {
     /// Fences, and the dependence between launches: threads run one after another, and so do
     /// launches, so these have nothing left to do but to tell the search for races.
     pub(super) fn ordering(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        let known: &[&str] = match inst.opcode {
-            "membar" => &["cta", "gl", "sys", "gpu"],
-            "fence" => &["sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys"],
-            "griddepcontrol" => &["wait", "launch_dependents"],
-            _ => return Err(inst.unsupported(format!("`{}`", inst.opcode))),
-        };
         inst.expect_operands(0)?;
-        let mut scope = MemoryScope::Gpu;
-        for name in known {
-            if mods.take(name) {
-                match *name {
-                    "cta" => scope = MemoryScope::Cta,
-                    "cluster" => scope = MemoryScope::Cluster,
-                    _ => {}
-                }
+        let names: &[&str] = match inst.opcode {
+            "membar" => &["cta", "gl", "sys"],
+            "fence" => {
+                mods.take_one(&["sc", "acq_rel", "acquire", "release"]);
+                &["cta", "cluster", "gpu", "sys"]
             }
-        }
+            _ => &["wait", "launch_dependents"],
+        };
+        let scope = match mods.take_one(names) {
+            Some("cta") => MemoryScope::Cta,
+            Some("cluster") => MemoryScope::Cluster,
+            Some(_) => MemoryScope::Gpu,
+            None => return Err(inst.operand_error(format!("one of {names:?} is missing"))),
+        };
         Ok(if matches!(inst.opcode, "membar" | "fence") { Op::Fence { scope } } else { Op::Nop })
     }
 

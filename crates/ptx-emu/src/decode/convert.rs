@@ -11,7 +11,9 @@ use crate::parse::ast::Instruction;
 use crate::semantics::float::{
     NAN64, Rounding, canonical32, flush32, from_integer, round_to_f32, round_to_integral, to_integer,
 };
-use crate::semantics::small::{BF16, E4M3, E5M2, F16, Format, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use crate::semantics::small::{
+    BF16, E4M3, E5M2, F16, Format, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, f32_to_tf32,
+};
 
 type Decoded = Result<Op, ParseError>;
 
@@ -30,7 +32,7 @@ fn integral_rounding(name: &str) -> Option<Rounding> {
     })
 }
 
-fn float_rounding(name: &str) -> Option<Rounding> {
+fn tf32_rounding(name: &str) -> Option<Rounding> {
     if name == "rna" { Some(Rounding::NearestAway) } else { rounding(name) }
 }
 
@@ -95,7 +97,7 @@ impl<'a> Decoder<'_, 'a> {
         let dest_type = mods.take_type(inst)?;
         let conversion = Conversion {
             integral: mods.take_map(integral_rounding),
-            rounding: mods.take_map(float_rounding),
+            rounding: if dest_type == Type::Tf32 { mods.take_map(tf32_rounding) } else { mods.take_map(rounding) },
             ftz: mods.take("ftz"),
             sat: mods.take("sat"),
             satfinite: mods.take("satfinite"),
@@ -106,9 +108,18 @@ impl<'a> Decoder<'_, 'a> {
             return self.convert_packed(inst, conversion, dest_type, source_type);
         }
         inst.expect_operands(2)?;
+        if dest_type == Type::Tf32 {
+            return self.convert_tf32(inst, conversion, source_type);
+        }
         let known = |ty: Type| ty.is_integer() || is_float(ty);
         if !known(dest_type) || !known(source_type) {
             return Err(inst.operand_error("`cvt` does not take this type"));
+        }
+        // bf16 converts neither with `.sat` nor from or to bytes.
+        let other = if dest_type == Type::Bf16 { source_type } else { dest_type };
+        let bf16 = dest_type == Type::Bf16 || source_type == Type::Bf16;
+        if bf16 && (conversion.sat || other.bits() == 8) {
+            return Err(inst.operand_error("`cvt` of `.bf16` takes neither `.sat` nor bytes"));
         }
         if conversion.ftz && dest_type != Type::F32 && source_type != Type::F32 {
             return Err(inst.unknown_modifier("ftz"));
@@ -123,6 +134,23 @@ impl<'a> Decoder<'_, 'a> {
             (true, false) => integer_to_float(inst, conversion, d, dest_type, a, source_type)?,
             (true, true) => float_to_float(inst, conversion, d, dest_type, a, source_type)?,
         }))
+    }
+
+    /// The result is an f32 with the mantissa of a TF32.
+    fn convert_tf32(&mut self, inst: &Instruction<'a>, conversion: Conversion, source_type: Type) -> Decoded {
+        let Conversion { integral, rounding, ftz, sat, satfinite, relu } = conversion;
+        let Some(mode @ (Rounding::NearestAway | Rounding::Nearest | Rounding::Zero)) = rounding else {
+            return Err(inst.operand_error("`.rna`, `.rn` or `.rz` is missing"));
+        };
+        let away = mode == Rounding::NearestAway;
+        if source_type != Type::F32 || integral.is_some() || ftz || sat || (away && relu) || (!away && satfinite) {
+            return Err(inst.operand_error("this conversion to `.tf32` does not exist"));
+        }
+        let (d, a) = (self.dest::<f32>(inst, Type::Tf32)?, self.source::<f32>(inst, 1, Type::F32)?);
+        Ok(Op::Alu(map1::<f32, f32>(d, a, move |a| {
+            let a = if relu && a <= 0.0 { 0.0 } else { a };
+            f32_to_tf32(a, mode, satfinite)
+        })))
     }
 
     /// Conversions to and from two values in one register. Of two sources, the first goes to the
@@ -152,9 +180,15 @@ impl<'a> Decoder<'_, 'a> {
         let Some((dest_format, dest_bits)) = format(dest_type) else {
             return Err(inst.operand_error("`cvt` does not take this type"));
         };
-        let to_8_bits = dest_bits == 8;
-        if to_8_bits != satfinite && to_8_bits {
+        let is_byte = |ty| matches!(ty, Type::E4m3x2 | Type::E5m2x2);
+        if is_byte(dest_type) && !satfinite {
             return Err(inst.operand_error("`.satfinite` is missing"));
+        }
+        if is_byte(source_type) && satfinite {
+            return Err(inst.unknown_modifier("satfinite"));
+        }
+        if (is_byte(dest_type) || is_byte(source_type)) && rounding != Rounding::Nearest {
+            return Err(inst.operand_error("conversions of 8 bits round with `.rn`"));
         }
         let encode = move |value: f64| {
             let value = if relu && value <= 0.0 { 0.0 } else { value };
@@ -174,7 +208,7 @@ impl<'a> Decoder<'_, 'a> {
                 }
             })));
         }
-        let pairing = |a: Type, b: Type| matches!(a, Type::E4m3x2 | Type::E5m2x2) && b == Type::F16x2;
+        let pairing = |a: Type, b: Type| is_byte(a) && b == Type::F16x2;
         let Some((source_format, source_bits)) = format(source_type) else {
             return Err(inst.operand_error("`cvt` does not take this type"));
         };
@@ -210,7 +244,10 @@ fn integer_to_integer(
         return Err(inst.operand_error("integers convert without rounding"));
     }
     if sat {
-        let (least, most) = integer_range(dest_type);
+        let ((least, most), (lowest, highest)) = (integer_range(dest_type), integer_range(source_type));
+        if least <= lowest && highest <= most {
+            return Err(inst.operand_error("every value fits: there is nothing to saturate"));
+        }
         return Ok(raw_map(d, a, move |raw| {
             let raw = extend(raw, source_type);
             let value = if source_type.is_signed() { i128::from(raw as i64) } else { i128::from(raw) };
@@ -246,7 +283,11 @@ fn float_to_integer(
     let (least, most) = integer_range(dest_type);
     let wide = source_type == Type::F64 || dest_type.bits() == 64;
     // The ISA gives NaN the value zero, or for 64-bit conversions only the highest bit set.
-    let nan = if wide { 1i128 << (dest_type.bits() - 1) } else { 0 };
+    let nan = match (wide, dest_type.is_signed()) {
+        (false, _) => 0,
+        (true, true) => least,
+        (true, false) => 1 << (dest_type.bits() - 1),
+    };
     Ok(raw_map(d, a, move |raw| {
         let value = decode(raw, source_type);
         let tiny = ftz && source_type == Type::F32 && (value as f32).is_subnormal();
@@ -267,7 +308,7 @@ fn integer_to_float(
     let Some(mode) = rounding else {
         return Err(inst.operand_error("a rounding modifier is missing"));
     };
-    if integral.is_some() || satfinite || relu || mode == Rounding::NearestAway {
+    if integral.is_some() || satfinite || relu {
         return Err(inst.operand_error("this modifier does not go with a conversion from integer"));
     }
     if let (Type::F32, Rounding::Nearest, false, AnyReg::W32(d), AnyReg::W32(a)) = (dest_type, mode, sat, d, a) {
@@ -308,8 +349,9 @@ fn float_to_float(
     if integral.is_some() && dest_type != source_type {
         return Err(inst.operand_error("rounding to integer keeps the type"));
     }
-    if (satfinite || relu) && dest_type.bits() != 16 {
-        return Err(inst.operand_error("this modifier goes with 16-bit results"));
+    let to_16_bits = dest_type.bits() == 16 && source_type == Type::F32 && !ftz && !sat;
+    if (satfinite || relu) && !(to_16_bits && matches!(rounding, Some(Rounding::Nearest | Rounding::Zero))) {
+        return Err(inst.operand_error("`.satfinite` and `.relu` go with `.rn` or `.rz` from `.f32` to 16 bits"));
     }
     let plain = !ftz && !sat && !satfinite && !relu && integral.is_none();
     if let (true, AnyReg::W32(d), AnyReg::W32(a)) = (plain, d, a) {

@@ -78,12 +78,15 @@ impl<'a> Decoder<'_, 'a> {
         self.f32_2(inst, move |a, b| finish.output(general(finish.input(a), finish.input(b), rounding)))
     }
 
+    fn required_rounding(inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Result<Rounding, ParseError> {
+        mods.take_map(rounding).ok_or_else(|| inst.operand_error("a rounding modifier is missing"))
+    }
+
     pub(super) fn float32(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        let given = mods.take_map(rounding);
-        let mode = given.unwrap_or(Rounding::Nearest);
         let ftz = mods.take("ftz");
         match inst.opcode {
             "add" | "sub" | "mul" => {
+                let mode = mods.take_map(rounding).unwrap_or(Rounding::Nearest);
                 let finish = Finish { ftz, sat: mods.take("sat") };
                 match inst.opcode {
                     "add" => self.f32_arithmetic2(inst, mode, finish, |a, b| a + b, add32),
@@ -95,9 +98,7 @@ impl<'a> Decoder<'_, 'a> {
                 }
             }
             "fma" | "mad" => {
-                if given.is_none() {
-                    return Err(inst.operand_error("a rounding modifier is missing"));
-                }
+                let mode = Self::required_rounding(inst, mods)?;
                 let finish = Finish { ftz, sat: mods.take("sat") };
                 inst.expect_operands(4)?;
                 let d = self.dest::<f32>(inst, Type::F32)?;
@@ -123,9 +124,7 @@ impl<'a> Decoder<'_, 'a> {
                 if mods.take("full") {
                     return self.f32_2(inst, move |a, b| finish.output(finish.input(a) / finish.input(b)));
                 }
-                if given.is_none() {
-                    return Err(inst.operand_error("a rounding modifier is missing"));
-                }
+                let mode = Self::required_rounding(inst, mods)?;
                 self.f32_arithmetic2(inst, mode, finish, |a, b| a / b, div32)
             }
             "min" | "max" => {
@@ -253,12 +252,14 @@ impl<'a> Decoder<'_, 'a> {
         }
         match ty {
             Type::F32 if approx => {
+                if ftz && function == Approximate::Tanh {
+                    return Err(inst.unknown_modifier("ftz"));
+                }
                 let finish = Finish { ftz, sat: false };
                 self.f32_1(inst, move |a| finish.output(approximate(function, f64::from(finish.input(a))) as f32))
             }
             Type::F32 => {
-                let mode =
-                    mods.take_map(rounding).ok_or_else(|| inst.operand_error("a rounding modifier is missing"))?;
+                let mode = Self::required_rounding(inst, mods)?;
                 let finish = Finish { ftz, sat: false };
                 if function == Approximate::SquareRoot {
                     self.f32_1(inst, move |a| finish.output(sqrt32(finish.input(a), mode)))
@@ -278,6 +279,7 @@ impl<'a> Decoder<'_, 'a> {
                 })
             }
             Type::F64 if approx => Err(inst.unsupported("this approximation of `.f64`")),
+            Type::F64 if ftz => Err(inst.unknown_modifier("ftz")),
             Type::F64 => {
                 Self::nearest_only(inst, mods, true)?;
                 if function == Approximate::SquareRoot {
@@ -287,10 +289,12 @@ impl<'a> Decoder<'_, 'a> {
                 }
             }
             Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 => {
-                if !approx || !matches!(function, Approximate::Exp2 | Approximate::Tanh) {
+                let format = if matches!(ty, Type::F16 | Type::F16x2) { F16 } else { BF16 };
+                // Of all, only the exponential of bf16 flushes, and always.
+                let flushes = function == Approximate::Exp2 && format == BF16;
+                if !approx || !matches!(function, Approximate::Exp2 | Approximate::Tanh) || ftz != flushes {
                     return Err(inst.operand_error("this function does not take this type"));
                 }
-                let format = if matches!(ty, Type::F16 | Type::F16x2) { F16 } else { BF16 };
                 let f = move |code: u16| {
                     let code = if ftz { format.flush(code) } else { code };
                     let value = approximate(function, format.decode(code));

@@ -2,7 +2,7 @@
 
 use super::Decoder;
 use super::operand::narrow;
-use super::types::{Modifiers, Type};
+use super::types::{Modifiers, Type, with_type};
 use crate::error::ParseError;
 use crate::exec::registers::{FULL, LANES, PRED_CARRY, Reg, Word, for_lanes, lanes_of, map1, map2, map3};
 use crate::ir::Op;
@@ -11,61 +11,9 @@ use crate::semantics::integer::{Int, Widen, add_with_carry, sub_with_borrow};
 
 type Decoded = Result<Op, ParseError>;
 
-/// Evaluates an expression with `$T` standing for the integer type of that name.
 macro_rules! with_int {
     ($inst:expr, $ty:expr, $T:ident => $body:expr) => {
-        match $ty {
-            Type::U16 => {
-                type $T = u16;
-                $body
-            }
-            Type::S16 => {
-                type $T = i16;
-                $body
-            }
-            Type::U32 => {
-                type $T = u32;
-                $body
-            }
-            Type::S32 => {
-                type $T = i32;
-                $body
-            }
-            Type::U64 => {
-                type $T = u64;
-                $body
-            }
-            Type::S64 => {
-                type $T = i64;
-                $body
-            }
-            _ => Err($inst.operand_error("this opcode does not take this type")),
-        }
-    };
-}
-
-/// The same for the types that have one of twice their width.
-macro_rules! with_narrow_int {
-    ($inst:expr, $ty:expr, $T:ident => $body:expr) => {
-        match $ty {
-            Type::U16 => {
-                type $T = u16;
-                $body
-            }
-            Type::S16 => {
-                type $T = i16;
-                $body
-            }
-            Type::U32 => {
-                type $T = u32;
-                $body
-            }
-            Type::S32 => {
-                type $T = i32;
-                $body
-            }
-            _ => Err($inst.operand_error("`.wide` takes types of 16 and 32 bits")),
-        }
+        with_type!($inst, $ty, [U16 S16 U32 S32 U64 S64], $T => $body)
     };
 }
 
@@ -144,8 +92,9 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     pub(super) fn integer(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>, ty: Type) -> Decoded {
-        let carries = mods.take("cc") || matches!(inst.opcode, "addc" | "subc" | "madc");
-        if carries {
+        let carry_in = matches!(inst.opcode, "addc" | "subc" | "madc");
+        let carry_out = (carry_in || matches!(inst.opcode, "add" | "sub" | "mad")) && mods.take("cc");
+        if carry_in || carry_out {
             return self.with_carry(inst, mods, ty);
         }
         match inst.opcode {
@@ -184,7 +133,7 @@ impl<'a> Decoder<'_, 'a> {
             "mul" => match part(inst, mods)? {
                 Part::Low => with_int!(inst, ty, T => self.int2::<T>(inst, ty, Int::mul_lo)),
                 Part::High => with_int!(inst, ty, T => self.int2::<T>(inst, ty, Int::mul_hi)),
-                Part::Wide => with_narrow_int!(inst, ty, T => self.mul_wide::<T>(inst, ty)),
+                Part::Wide => with_type!(inst, ty, [U16 S16 U32 S32], T => self.mul_wide::<T>(inst, ty)),
             },
             "mad" => self.mad(inst, mods, ty),
             "mul24" | "mad24" => self.mul24(inst, mods, ty),
@@ -223,7 +172,7 @@ impl<'a> Decoder<'_, 'a> {
             Part::High => with_int!(inst, ty, T => {
                 self.int3::<T>(inst, ty, |a, b, c| Int::add(a.mul_hi(b), c))
             }),
-            Part::Wide => with_narrow_int!(inst, ty, T => self.mad_wide::<T>(inst, ty)),
+            Part::Wide => with_type!(inst, ty, [U16 S16 U32 S32], T => self.mad_wide::<T>(inst, ty)),
         }
     }
 
@@ -294,7 +243,12 @@ impl<'a> Decoder<'_, 'a> {
         // `.cc` was taken already where it stood: without it, only `addc` and its like get here,
         // and those leave the flag alone.
         let carry_out = inst.modifiers.contains(&"cc");
-        let high = multiply && part(inst, mods)? == Part::High;
+        let high = multiply
+            && match part(inst, mods)? {
+                Part::Low => false,
+                Part::High => true,
+                Part::Wide => return Err(inst.unknown_modifier("wide")),
+            };
         inst.expect_operands(if multiply { 4 } else { 3 })?;
         let operand = self.operand(inst, 0)?;
         let d: Reg<W> = narrow(self.dest_any(inst, operand, ty, super::operand::Width::Exact)?);

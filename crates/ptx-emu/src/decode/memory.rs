@@ -24,74 +24,72 @@ fn state_space(name: &str) -> Option<StateSpace> {
     })
 }
 
-/// Modifiers that say how to cache or order an access: with threads that run one after another,
-/// every order they ask for is kept. Only the search for races tells them apart.
-fn is_hint(name: &str) -> bool {
-    matches!(
-        name,
-        "nc" | "ca"
-            | "cg"
-            | "cs"
-            | "lu"
-            | "cv"
-            | "wb"
-            | "wt"
-            | "weak"
-            | "volatile"
-            | "relaxed"
-            | "acquire"
-            | "release"
-            | "acq_rel"
-            | "mmio"
-            | "cta"
-            | "cluster"
-            | "gpu"
-            | "sys"
-            | "L1::evict_normal"
-            | "L1::evict_unchanged"
-            | "L1::evict_first"
-            | "L1::evict_last"
-            | "L1::no_allocate"
-            | "L2::evict_normal"
-            | "L2::evict_first"
-            | "L2::evict_last"
-            | "L2::64B"
-            | "L2::128B"
-            | "L2::256B"
-            | "level::eviction_priority"
-    )
+const SCOPES: &[&str] = &["cta", "cluster", "gpu", "sys"];
+
+fn memory_scope(name: &str) -> MemoryScope {
+    match name {
+        "cta" => MemoryScope::Cta,
+        "cluster" => MemoryScope::Cluster,
+        _ => MemoryScope::Gpu,
+    }
 }
 
-/// An ordering that wants a scope.
-type Scoped = fn(MemoryScope) -> Ordering;
+const L1_PRIORITIES: &[&str] =
+    &["L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate"];
+const PREFETCH_SIZES: &[&str] = &["L2::64B", "L2::128B", "L2::256B"];
 
-/// Takes all hints, and says what those among them that order the access ask for. Without a scope,
-/// they reach the whole GPU.
-fn take_hints(mods: &mut Modifiers<'_>, default: Scoped) -> Ordering {
-    enum Hint {
-        Orders(Scoped),
-        Reaches(MemoryScope),
-        Caches,
+/// Takes what says how an access is ordered and cached; says what order it asks for, and whether a
+/// cache policy follows the other operands.
+///
+/// With threads that run one after another, every order that it can ask for is kept: only the
+/// search for races tells them apart. How an access is cached changes no value.
+fn take_qualifiers(
+    inst: &Instruction<'_>,
+    mods: &mut Modifiers<'_>,
+    space: StateSpace,
+) -> Result<(Ordering, bool), ParseError> {
+    let global = matches!(space, StateSpace::Global | StateSpace::Generic);
+    let shared = matches!(space, StateSpace::Shared | StateSpace::SharedCluster);
+    if inst.opcode == "ldu" || !(global || shared) {
+        return Ok((Ordering::Weak, false));
     }
-    let hint = |name: &str| {
-        is_hint(name).then_some(match name {
-            "volatile" | "relaxed" | "mmio" => Hint::Orders(Ordering::Relaxed),
-            "acquire" | "release" | "acq_rel" => Hint::Orders(Ordering::Synchronises),
-            "cta" => Hint::Reaches(MemoryScope::Cta),
-            "cluster" => Hint::Reaches(MemoryScope::Cluster),
-            _ => Hint::Caches,
-        })
+    let load = inst.opcode == "ld";
+    let mmio = global && mods.take("mmio");
+    let weak = mods.take("weak");
+    let strong: &[&str] = match load {
+        _ if weak => &[],
+        _ if mmio => &["relaxed"],
+        true => &["volatile", "relaxed", "acquire"],
+        false => &["volatile", "relaxed", "release"],
     };
-    let mut ordering = default;
-    let mut scope = MemoryScope::Gpu;
-    while let Some(hint) = mods.take_map(hint) {
-        match hint {
-            Hint::Orders(asked) => ordering = asked,
-            Hint::Reaches(asked) => scope = asked,
-            Hint::Caches => {}
-        }
+    let order = mods.take_one(strong);
+    let scope = if matches!(order, None | Some("volatile")) { None } else { mods.take_one(SCOPES) };
+    let ordering = match (order, scope.map(memory_scope)) {
+        (None, _) => Ordering::Weak,
+        (Some("volatile"), _) => return Ok((Ordering::Relaxed(MemoryScope::Gpu), false)),
+        (Some(_), None) => return Err(inst.operand_error("a scope such as `.gpu` is missing")),
+        (Some("relaxed"), Some(scope)) => Ordering::Relaxed(scope),
+        (Some(_), Some(scope)) => Ordering::Synchronises(scope),
+    };
+    if mmio && (order, scope) != (Some("relaxed"), Some("sys")) {
+        return Err(inst.operand_error("`.mmio` goes with `.relaxed.sys`"));
     }
-    ordering(scope)
+    if !global || mmio {
+        return Ok((ordering, false));
+    }
+    let operators: &[&str] = match load {
+        _ if ordering != Ordering::Weak => &[],
+        true if space == StateSpace::Global && !weak && mods.take("nc") => &["ca", "cg", "cs"],
+        true => &["ca", "cg", "cs", "lu", "cv"],
+        false => &["wb", "cg", "cs", "wt"],
+    };
+    if mods.take_one(operators).is_none() {
+        mods.take_one(L1_PRIORITIES);
+    }
+    if load {
+        mods.take_one(PREFETCH_SIZES);
+    }
+    Ok((ordering, mods.take("L2::cache_hint")))
 }
 
 /// The modifiers that loads and stores share.
@@ -106,17 +104,23 @@ struct Modified {
 
 fn access(inst: &Instruction<'_>, mods: &mut Modifiers<'_>) -> Result<Modified, ParseError> {
     let ty = mods.take_type(inst)?;
-    if matches!(ty, Type::Pred | Type::F16x2 | Type::Bf16x2 | Type::E4m3x2 | Type::E5m2x2) {
-        return Err(inst.operand_error("memory does not hold this type"));
+    if !ty.is_plain() {
+        return Err(inst.operand_error("loads and stores do not take this type"));
     }
-    let policy = mods.take("L2::cache_hint");
-    let ordering = take_hints(mods, |_| Ordering::Weak);
     let space = mods.take_map(state_space).unwrap_or(StateSpace::Generic);
+    let refused = match inst.opcode {
+        "st" => space == StateSpace::Const || inst.modifiers.contains(&"param::entry"),
+        "ldu" => !matches!(space, StateSpace::Global | StateSpace::Generic),
+        _ => false,
+    };
+    if refused {
+        return Err(inst.operand_error("this opcode does not work on this state space"));
+    }
+    let (ordering, policy) = take_qualifiers(inst, mods, space)?;
     let count = mods
         .take_map(|name| match name {
             "v2" => Some(2),
             "v4" => Some(4),
-            "v8" => Some(8),
             _ => None,
         })
         .unwrap_or(1);
@@ -191,7 +195,6 @@ impl<'a> Decoder<'_, 'a> {
             ty if ty.bytes() >= 2 => ty,
             _ => return Err(inst.operand_error("atomics take types of 16, 32 and 64 bits")),
         };
-        let policy = mods.take("L2::cache_hint");
         let noftz = mods.take("noftz");
         let operation = mods
             .take_map(|name| {
@@ -210,8 +213,20 @@ impl<'a> Decoder<'_, 'a> {
         if count > 1 && (ty != Type::F32 || operation != "add") {
             return Err(inst.unsupported("this vector atomic"));
         }
-        let ordering = take_hints(mods, Ordering::Relaxed);
+        let orders: &[&str] =
+            if returns { &["relaxed", "acquire", "release", "acq_rel"] } else { &["relaxed", "release"] };
+        let order = mods.take_one(orders);
+        let scope = mods.take_one(SCOPES).map_or(MemoryScope::Gpu, memory_scope);
+        let ordering = match order {
+            None | Some("relaxed") => Ordering::Relaxed(scope),
+            Some(_) => Ordering::Synchronises(scope),
+        };
         let space = mods.take_map(state_space).unwrap_or(StateSpace::Generic);
+        let global = matches!(space, StateSpace::Global | StateSpace::Generic);
+        if count > 1 && !global {
+            return Err(inst.operand_error("vector atomics work on global memory"));
+        }
+        let policy = global && mods.take("L2::cache_hint");
         let first = usize::from(returns);
         let cas = operation == "cas";
         if !returns && matches!(operation, "exch" | "cas") {
@@ -246,28 +261,52 @@ impl<'a> Decoder<'_, 'a> {
 
     /// Prefetches and cache policies, which change no value.
     pub(super) fn cache_hint(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        let known = |name: &str| {
-            matches!(
-                name,
-                "global"
-                    | "local"
-                    | "L1"
-                    | "L2"
-                    | "const"
-                    | "param"
-                    | "tensormap"
-                    | "fractional"
-                    | "range"
-                    | "L2::evict_unchanged"
-                    | "b64"
-                    | "cvt"
-                    | "L2::evict_last::evict_normal"
-                    | "cache_policy"
-            ) || is_hint(name)
+        let operands = match inst.opcode {
+            "createpolicy" => return self.create_policy(inst, mods),
+            "prefetch" => {
+                let space = mods.take_one(&["global", "local"]);
+                let levels: &[&str] = match space {
+                    Some("global") => &["L1", "L2", "L2::evict_last", "L2::evict_normal"],
+                    _ => &["L1", "L2"],
+                };
+                mods.take_one(levels).map(|_| 1)
+            }
+            "prefetchu" => mods.take("L1").then_some(1),
+            _ => {
+                mods.take("global");
+                mods.take("L2::evict_normal").then_some(2)
+            }
         };
-        while mods.take_map(|name| known(name).then_some(())).is_some() {}
-        if inst.opcode != "createpolicy" {
-            return Ok(Op::Nop);
+        inst.expect_operands(operands.ok_or_else(|| inst.operand_error("a cache level is missing from the opcode"))?)?;
+        Ok(Op::Nop)
+    }
+
+    /// A cache policy is an opaque word, which the accesses that take it ignore.
+    fn create_policy(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
+        if mods.take_type(inst)? != Type::B64 {
+            return Err(inst.operand_error("a policy is `.b64`"));
+        }
+        let kind = mods.take_one(&["fractional", "range", "cvt"]);
+        let known = match kind {
+            Some("cvt") => mods.take("L2"),
+            _ => {
+                if kind == Some("range") {
+                    mods.take("global");
+                }
+                // The first priority is for part of the accesses, a second for the rest.
+                let first = ["L2::evict_last", "L2::evict_normal", "L2::evict_first", "L2::evict_unchanged"];
+                let first = mods.take_one(&first);
+                mods.take_one(&["L2::evict_first", "L2::evict_unchanged"]);
+                first.is_some()
+            }
+        };
+        let operands = match kind {
+            Some("range") => 4..=4,
+            Some("cvt") => 2..=2,
+            _ => 1..=2,
+        };
+        if kind.is_none() || !known || !operands.contains(&inst.operands.len()) {
+            return Err(inst.operand_error("not a form of this opcode"));
         }
         let d = self.dest::<u64>(inst, Type::B64)?;
         let zero = super::operand::narrow(self.constant(0, Type::B64));
@@ -290,7 +329,7 @@ fn update(operation: &str, ty: Type, noftz: bool, space: StateSpace) -> Option<A
         ("and", _) if ty.is_untyped() && wide => Box::new(|a, b, _| a & b),
         ("or", _) if ty.is_untyped() && wide => Box::new(|a, b, _| a | b),
         ("xor", _) if ty.is_untyped() && wide => Box::new(|a, b, _| a ^ b),
-        ("add", Type::U32 | Type::S32 | Type::U64 | Type::S64) => Box::new(|a, b, _| a.wrapping_add(b)),
+        ("add", Type::U32 | Type::S32 | Type::U64) => Box::new(|a, b, _| a.wrapping_add(b)),
         ("inc", Type::U32) => Box::new(|a, b, _| if a >= b { 0 } else { a + 1 }),
         ("dec", Type::U32) => Box::new(|a, b, _| if a == 0 || a > b { b } else { a - 1 }),
         ("min", Type::U32 | Type::U64) => Box::new(|a, b, _| a.min(b)),

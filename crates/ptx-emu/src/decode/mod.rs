@@ -390,7 +390,7 @@ impl<'a> Decoder<'_, 'a> {
                 self.float_special(inst, mods)
             }
             "and" | "or" | "xor" | "not" | "cnot" | "shl" | "shr" | "popc" | "clz" | "bfind" | "brev" | "bfe"
-            | "bfi" | "bmsk" | "szext" | "prmt" | "lop3" | "shf" | "fns" => self.bits(inst, mods),
+            | "bfi" | "prmt" | "lop3" | "shf" => self.bits(inst, mods),
             "setp" => self.setp(inst, mods),
             "set" => self.set(inst, mods),
             "selp" | "slct" => self.select(inst, mods),
@@ -400,9 +400,9 @@ impl<'a> Decoder<'_, 'a> {
             "ld" | "ldu" => self.load(inst, mods),
             "st" => self.store(inst, mods),
             "atom" | "red" => self.atomic(inst, mods),
-            "prefetch" | "prefetchu" | "discard" | "applypriority" | "createpolicy" => self.cache_hint(inst, mods),
+            "prefetch" | "prefetchu" | "applypriority" | "createpolicy" => self.cache_hint(inst, mods),
             "bra" | "brx" | "exit" | "ret" | "trap" | "brkpt" | "nanosleep" | "pmevent" => self.control(inst, mods),
-            "membar" | "fence" | "griddepcontrol" | "setmaxnreg" => self.ordering(inst, mods),
+            "membar" | "fence" | "griddepcontrol" => self.ordering(inst, mods),
             "bar" | "barrier" => self.barrier(inst, mods),
             "shfl" | "vote" | "match" | "redux" | "activemask" => self.exchange(inst, mods),
             _ => Err(inst.unknown()),

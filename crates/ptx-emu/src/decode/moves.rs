@@ -45,7 +45,7 @@ impl<'a> Decoder<'_, 'a> {
             return self.unpack(inst, ty, parts);
         }
         match ty.bits() {
-            8 => Err(inst.operand_error("`mov` takes types of 16, 32 and 64 bits")),
+            bits if bits == 8 || !ty.is_plain() => Err(inst.operand_error("`mov` does not take this type")),
             64 => {
                 let (d, a) = (self.dest::<u64>(inst, ty)?, self.source::<u64>(inst, 1, ty)?);
                 Ok(Op::Alu(map1::<u64, u64>(d, a, |a| a)))

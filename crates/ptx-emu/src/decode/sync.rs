@@ -13,7 +13,7 @@ type Decoded = Result<Op, ParseError>;
 impl<'a> Decoder<'_, 'a> {
     /// `bar`, `barrier`, `bar.warp` and `barrier.cluster`.
     pub(super) fn barrier(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        if mods.take("warp") {
+        if inst.opcode == "bar" && mods.take("warp") {
             return self.warp_barrier(inst, mods);
         }
         if inst.opcode == "barrier" && mods.take("cluster") {
@@ -77,15 +77,13 @@ impl<'a> Decoder<'_, 'a> {
     }
 
     fn cluster_barrier(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
-        let relaxed = mods.take("relaxed");
-        for order in ["release", "acquire"] {
-            mods.take(order);
-        }
         let aligned = mods.take("aligned");
         inst.expect_operands(0)?;
         if mods.take("arrive") {
+            let relaxed = mods.take_one(&["release", "relaxed"]) == Some("relaxed");
             Ok(Op::ClusterArrive { aligned, relaxed })
         } else if mods.take("wait") {
+            mods.take("acquire");
             Ok(Op::ClusterWait { aligned })
         } else {
             Err(inst.operand_error("`.arrive` or `.wait` is missing"))

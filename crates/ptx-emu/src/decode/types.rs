@@ -25,6 +25,7 @@ pub(crate) enum Type {
     Bf16x2,
     F32,
     F64,
+    Tf32,
     E4m3x2,
     E5m2x2,
 }
@@ -51,6 +52,7 @@ impl Type {
             "bf16x2" => Type::Bf16x2,
             "f32" => Type::F32,
             "f64" => Type::F64,
+            "tf32" => Type::Tf32,
             "e4m3x2" => Type::E4m3x2,
             "e5m2x2" => Type::E5m2x2,
             _ => return None,
@@ -64,7 +66,7 @@ impl Type {
             Type::B8 | Type::U8 | Type::S8 => 1,
             Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 => 2,
             Type::E4m3x2 | Type::E5m2x2 => 2,
-            Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::F16x2 | Type::Bf16x2 => 4,
+            Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::Tf32 | Type::F16x2 | Type::Bf16x2 => 4,
             Type::B64 | Type::U64 | Type::S64 | Type::F64 => 8,
         }
     }
@@ -85,10 +87,45 @@ impl Type {
         self.is_signed() || self.is_unsigned()
     }
 
+    /// Whether moves, loads and stores take it: integers, bits, f32 and f64.
+    pub(crate) fn is_plain(self) -> bool {
+        self.is_integer() || self.is_untyped() || matches!(self, Type::F32 | Type::F64)
+    }
+
     pub(crate) fn is_untyped(self) -> bool {
         matches!(self, Type::B8 | Type::B16 | Type::B32 | Type::B64)
     }
 }
+
+/// The Rust types of the values that PTX types hold.
+pub(crate) mod rust {
+    pub(crate) type B16 = u16;
+    pub(crate) type B32 = u32;
+    pub(crate) type B64 = u64;
+    pub(crate) type U16 = u16;
+    pub(crate) type U32 = u32;
+    pub(crate) type U64 = u64;
+    pub(crate) type S16 = i16;
+    pub(crate) type S32 = i32;
+    pub(crate) type S64 = i64;
+    pub(crate) type F32 = f32;
+    pub(crate) type F64 = f64;
+}
+
+/// Evaluates an expression with `$T` standing for the Rust type of a PTX type, one of those given;
+/// any other is an error.
+macro_rules! with_type {
+    ($inst:expr, $ty:expr, [$($known:ident)*], $T:ident => $body:expr) => {
+        match $ty {
+            $($crate::decode::types::Type::$known => {
+                type $T = $crate::decode::types::rust::$known;
+                $body
+            })*
+            _ => Err($inst.operand_error("this opcode does not take this type")),
+        }
+    };
+}
+pub(crate) use with_type;
 
 /// Shorthand for the errors of an instruction.
 impl Instruction<'_> {
@@ -146,6 +183,11 @@ impl<'a> Modifiers<'a> {
             self.rest.iter().enumerate().find_map(|(index, modifier)| Some((index, parse(modifier)?)))?;
         self.rest.remove(index);
         Some(value)
+    }
+
+    /// Takes the first modifier that is among `names`.
+    pub(crate) fn take_one(&mut self, names: &[&'static str]) -> Option<&'static str> {
+        self.take_map(|modifier| names.iter().find(|name| **name == modifier).copied())
     }
 
     /// Takes the last modifier, which must be a type.

@@ -257,11 +257,11 @@ pub(crate) fn approximate(function: Approximate, x: f64) -> f64 {
     }
 }
 
-/// `div.approx.f32`: beyond |b| = 2^126 the quotient is zero, or NaN for an infinite dividend.
+/// `div.approx.f32`: beyond |b| = 2^126 the quotient is zero, or NaN for a dividend that is not finite.
 pub(crate) fn div_approximate(a: f32, b: f32) -> f32 {
     const LIMIT: f32 = f32::from_bits(0x7e80_0000);
     if b.is_finite() && b.abs() > LIMIT {
-        if a.is_infinite() {
+        if !a.is_finite() {
             return f32::NAN;
         }
         return 0f32.copysign(a) * 1f32.copysign(b);

@@ -1,4 +1,4 @@
-//! Floating-point formats of 16 and 8 bits.
+//! Floating-point formats of 16 and 8 bits, and TF32.
 
 use super::float::{Rounding, add_odd};
 
@@ -180,6 +180,24 @@ pub(crate) fn f32_to_bf16(x: f32) -> u16 {
     }
     let bits = x.to_bits();
     ((u64::from(bits) + 0x7fff + u64::from(bits >> 16 & 1)) >> 16) as u16
+}
+
+/// f32 to an f32 whose lowest 13 bits are zero, as tensor cores read it.
+pub(crate) fn f32_to_tf32(x: f32, rounding: Rounding, saturate: bool) -> f32 {
+    const DROPPED: u32 = (1 << 13) - 1;
+    const MAX: u32 = 0x7f7f_e000;
+    if x.is_nan() {
+        return f32::from_bits(super::float::NAN32);
+    }
+    let bits = x.to_bits();
+    // Rounding up carries into the exponent, and past the largest number to infinity.
+    let rounded = match rounding {
+        Rounding::Nearest => bits + (DROPPED >> 1) + (bits >> 13 & 1),
+        Rounding::NearestAway => bits + (DROPPED >> 1) + 1,
+        _ => bits,
+    } & !DROPPED;
+    let (sign, magnitude) = (rounded & 0x8000_0000, rounded & 0x7fff_ffff);
+    f32::from_bits(sign | if saturate { magnitude.min(MAX) } else { magnitude })
 }
 
 /// bf16 to f32; exact, NaN payloads kept.
