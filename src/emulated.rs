@@ -156,6 +156,10 @@ impl DeviceMemory for Arena<'_> {
         Ok(address)
     }
 
+    fn forbid(&mut self, address: u64, bytes: usize) -> Result<(), Error> {
+        Ok(self.memory.forbid(address, bytes).map_err(EmulatedError::from)?)
+    }
+
     fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Error> {
         Ok(self.memory.read(address, into).map_err(EmulatedError::from)?)
     }
@@ -163,5 +167,71 @@ impl DeviceMemory for Arena<'_> {
     fn launch(&mut self, call: &Call) -> Result<(), Error> {
         self.last = self.device.launch(call, &mut self.memory)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Norm;
+    use crate::host::Outputs;
+    use ptx_emu::FaultKind;
+
+    /// Tells the kernels something else than what was laid out.
+    struct Lying<'a> {
+        arena: Arena<'a>,
+        lie: fn(&mut Call),
+    }
+
+    impl DeviceMemory for Lying<'_> {
+        fn allocate(&mut self, role: Role, contents: &[u8], offset: usize, read_only: bool) -> Result<u64, Error> {
+            self.arena.allocate(role, contents, offset, read_only)
+        }
+
+        fn forbid(&mut self, address: u64, bytes: usize) -> Result<(), Error> {
+            self.arena.forbid(address, bytes)
+        }
+
+        fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Error> {
+            self.arena.read(address, into)
+        }
+
+        fn launch(&mut self, call: &Call) -> Result<(), Error> {
+            let mut call = *call;
+            (self.lie)(&mut call);
+            self.arena.launch(&call)
+        }
+    }
+
+    /// The tensor and the offset of the byte in the padding that was touched; none if it all ran.
+    fn touched(lie: fn(&mut Call)) -> Option<(String, u64)> {
+        let device = Emulated::new(DeviceFacts::h200());
+        let arena = Arena { device: &device, memory: Memory::new(), last: None };
+        let x = vec![0; 3 * 64 * 4];
+        let outputs = Outputs::default();
+        let (norm, dtype) = (Norm::rms_norm(1e-6), DType::F32);
+        let problem =
+            Problem { norm, dtype, rows: 3, hidden: 64, x: &x, residual: None, weight: None, bias: None, outputs };
+        let placement = Placement { padding: 4, ..Placement::default() };
+        match run_on(&mut Lying { arena, lie }, &problem, placement) {
+            Ok(_) => None,
+            Err(Error::Emulated(EmulatedError::Launch(LaunchError::Fault(fault)))) => match fault.kind {
+                FaultKind::Forbidden { name, offset, .. } => Some((name, offset)),
+                other => panic!("{other}"),
+            },
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_gaps_between_rows_are_guarded() {
+        assert_eq!(touched(|_| {}), None);
+        let row = 64 * 4;
+        // A kernel that takes rows for longer than they are reads on; one whose output lies a little
+        // off writes into the gap.
+        let too_long = |call: &mut Call| (call.hidden, call.rows) = (call.hidden + 4, 2);
+        assert_eq!(touched(too_long), Some(("x".to_owned(), row)));
+        let off = |call: &mut Call| (call.y.address, call.rows) = (call.y.address + 16, 2);
+        assert_eq!(touched(off), Some(("y".to_owned(), row)));
     }
 }

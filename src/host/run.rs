@@ -9,6 +9,12 @@ pub(crate) trait DeviceMemory {
     /// Allocates a copy of `contents` whose address is `misalignment` past a multiple of 256.
     fn allocate(&mut self, role: Role, contents: &[u8], misalignment: usize, read_only: bool) -> Result<u64, Error>;
 
+    /// Puts bytes that belong to no row out of use, on a device that can tell who touches them.
+    fn forbid(&mut self, address: u64, bytes: usize) -> Result<(), Error> {
+        let _ = (address, bytes);
+        Ok(())
+    }
+
     /// Reads back from an allocation.
     fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Error>;
 
@@ -32,10 +38,14 @@ pub(crate) fn run_on(
     let blank = vec![POISON; layout.bytes];
     let rows = |address| RawRows { address, stride: layout.stride };
 
-    let input = |memory: &mut _, role, bytes| -> Result<RawRows, Error> {
-        let read_only = !placement.in_place;
-        DeviceMemory::allocate(memory, role, &layout.spread(bytes), misalignment, read_only).map(rows)
+    let matrix = |memory: &mut _, role, contents: &[u8], read_only| -> Result<RawRows, Error> {
+        let address = DeviceMemory::allocate(memory, role, contents, misalignment, read_only)?;
+        for (offset, bytes) in layout.gaps() {
+            DeviceMemory::forbid(memory, address + offset as u64, bytes)?;
+        }
+        Ok(rows(address))
     };
+    let input = |memory: &mut _, role, bytes| matrix(memory, role, &layout.spread(bytes), !placement.in_place);
     let x = input(memory, Role::X, problem.x)?;
     let residual = problem.residual.map(|bytes| input(memory, Role::Residual, bytes)).transpose()?;
     let vector = |memory: &mut _, role, vector: Option<Vector<'_>>| -> Result<Option<RawVector>, Error> {
@@ -46,11 +56,11 @@ pub(crate) fn run_on(
     let weight = vector(memory, Role::Weight, problem.weight)?;
     let bias = vector(memory, Role::Bias, problem.bias)?;
 
-    let y = if placement.in_place { x } else { rows(memory.allocate(Role::Y, &blank, misalignment, false)?) };
+    let y = if placement.in_place { x } else { matrix(memory, Role::Y, &blank, false)? };
     let residual_out = match (problem.outputs.residual, placement.in_place) {
         (false, _) => None,
         (true, true) => residual,
-        (true, false) => Some(rows(memory.allocate(Role::ResidualOut, &blank, misalignment, false)?)),
+        (true, false) => Some(matrix(memory, Role::ResidualOut, &blank, false)?),
     };
     let statistic = vec![POISON; problem.rows * size_of::<f32>()];
     let statistics = |memory: &mut _, role, wanted: bool| -> Result<Option<u64>, Error> {
@@ -104,6 +114,13 @@ impl Layout {
         let stride = problem.hidden.checked_add(placement.padding).ok_or(too_large.clone())?;
         let bytes = extent(problem.rows, problem.hidden, stride).and_then(|n| n.checked_mul(size)).ok_or(too_large)?;
         Ok(Self { rows: problem.rows, row: problem.hidden * size, stride, stride_bytes: stride * size, bytes })
+    }
+
+    /// Offset and length of what lies between the rows.
+    fn gaps(&self) -> impl Iterator<Item = (usize, usize)> {
+        let starts = (1..self.rows).map(|row| row * self.stride_bytes);
+        let bytes = self.stride_bytes - self.row;
+        starts.filter(move |_| bytes > 0).map(move |start| (start - bytes, bytes))
     }
 
     fn spread(&self, contiguous: &[u8]) -> Vec<u8> {

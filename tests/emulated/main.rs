@@ -11,6 +11,7 @@ mod invariance;
 mod large;
 mod minilm;
 mod placement;
+mod schedules;
 mod traffic;
 
 use support::Failures;

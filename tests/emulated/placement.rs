@@ -1,5 +1,5 @@
 //! Where the tensors lie: padded rows, every misalignment, in place. The executor ends the launch at an
-//! access past a tensor or at a misaligned wide one, and the padding is checked for writes.
+//! access past a tensor, at a misaligned wide one, and at one that touches the padding between rows.
 
 use crate::judge;
 use crate::support::{Failures, case};

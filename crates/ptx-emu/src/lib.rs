@@ -3,9 +3,11 @@
 //! PTX is what `nvcc -ptx` and NVRTC emit. This crate runs it without a GPU: threads in warps
 //! of 32 that meet at `shfl.sync`, CTAs that meet at `bar.sync`, clusters that meet at
 //! `barrier.cluster`. An instruction or modifier that it does not know is an error when the text
-//! is parsed, never a guess. An access outside an allocation, a misaligned one, a write to
-//! read-only memory, a read of bytes that nothing has written, a race on shared memory or a divergent barrier ends the launch with a [`Fault`] that names the PTX
-//! line, the instruction and the thread.
+//! is parsed, never a guess. An access outside an allocation, a misaligned or forbidden one, a write
+//! to read-only memory, a read of bytes that nothing has written, a race on shared or global memory,
+//! a barrier or shuffle reached by the wrong threads ends the launch with a [`Fault`] that names the
+//! PTX line, the instruction and the thread. [`LaunchOptions::schedule`] shuffles the order in which
+//! CTAs and warps run.
 //!
 //! ```
 //! use ptx_emu::{LaunchConfig, Memory, Module};

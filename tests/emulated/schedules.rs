@@ -1,0 +1,58 @@
+//! The order in which CTAs and warps run is nobody's business: the same bits and the same counts under
+//! every schedule.
+
+use crate::support::case;
+use ptx_emu::Schedule;
+use warpnorm::emulated::Emulated;
+use warpnorm::host::{Outputs, Placement};
+use warpnorm::parity::Values;
+use warpnorm::plan::Regime;
+use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding};
+
+/// Several teams in a warp and in a CTA, one team over the warps of a CTA, rows staged and read again,
+/// each with its number of rows and its regime.
+const SHAPES: [(usize, usize, Regime); 5] = [
+    (37, 24, Regime::Registers),
+    (19, 200, Regime::Registers),
+    (3, 4099, Regime::Registers),
+    (2, 20_000, Regime::Staged),
+    (1, 120_000, Regime::Reread),
+];
+
+fn hold(family: Family) {
+    for dtype in DType::ALL {
+        for add in [None, Some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide })] {
+            let mut norm = Norm::new(family, 1e-5);
+            norm.residual = add;
+            for (rows, hidden, regime) in SHAPES {
+                let outputs = Outputs { residual: add.is_some(), mean: family == Family::LayerNorm, rstd: true };
+                let case =
+                    case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 21).with_outputs(outputs);
+                for placement in [Placement::default(), Placement { padding: 3, offset: 1, in_place: true }] {
+                    let run = |schedule| {
+                        let device = Emulated::new(DeviceFacts::h200()).with_schedule(schedule);
+                        let (output, counted) = device.run_counted(&case.as_problem(), placement).expect("runs");
+                        let (plan, report) = counted.expect("launched");
+                        assert_eq!(plan.regime, regime, "{}", plan.kernel.name());
+                        (output, report)
+                    };
+                    let wanted = run(Schedule::InOrder);
+                    for seed in 0..3 {
+                        let shuffled = run(Schedule::Shuffled { seed });
+                        assert!(shuffled == wanted, "{family} {dtype} {rows} × {hidden} {placement:?}: seed {seed}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn layer_norm() {
+    hold(Family::LayerNorm);
+}
+
+#[test]
+fn rms_norm() {
+    hold(Family::RmsNorm);
+}
