@@ -215,7 +215,14 @@ fn an_exchange_among_some_lanes_orders_those() {
     // One lane of each half meets the other, and hands on what it knows.
     let bridge = "and.b32 %r13, %r1, 15;\nsetp.eq.u32 %p4, %r13, 3;\n@%p4 bar.warp.sync 0x00080008;\n";
     silent(&format!("{start}{bridge}{shuffle}{across}"));
-    race(&format!("{start}{bridge}{across}"));
+    // Without the last step only the bridge itself knows.
+    let found = race(&format!("{start}{bridge}{across}"));
+    assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Load, 0), (Store, 16)]);
+    // Of lanes that read together, the one that does not know is named: 16 met 0, and 17 nobody.
+    let together = "@%p0 st.shared.u32 [s], 1;\nsetp.eq.u32 %p4, %r0, 0;\nsetp.eq.or.u32 %p4, %r0, 16, %p4;\n\
+                    @%p4 bar.warp.sync 0x00010001;\nsetp.eq.u32 %p4, %r0, 16;\nsetp.eq.or.u32 %p4, %r0, 17, %p4;\n\
+                    @%p4 ld.shared.u32 %r8, [s];";
+    assert_eq!(race(together).sides().map(|(kind, thread, _)| (kind, thread)), [(Store, 0), (Load, 17)]);
     // Votes, matches and reductions order as shuffles do.
     for exchange in [
         "vote.sync.ballot.b32 %r10, %p0, -1;",

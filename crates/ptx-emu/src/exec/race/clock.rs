@@ -79,6 +79,13 @@ impl Clock {
         self.raise(&other.whole);
         self.lanes.join(&other.lanes);
     }
+
+    /// The times of single lanes for every lane of a view, which [`Clocks::view_of`] needs beside the
+    /// clock.
+    pub(super) fn by_lane(&self) -> Vec<Rc<ByLane>> {
+        let lanes = if self.lanes.entries.is_empty() { 0 } else { LANES };
+        std::iter::repeat_n(Rc::new(self.lanes.clone()), lanes).collect()
+    }
 }
 
 fn raise(mine: &mut [u32], theirs: &[u32]) {
@@ -362,14 +369,26 @@ impl Clocks {
     }
 }
 
-impl Clock {
-    /// The part of a view that [`Clocks::view_of`] needs beside the clock: every lane's times.
-    pub(super) fn by_lane(&self) -> Vec<Rc<ByLane>> {
-        if self.lanes.entries.is_empty() {
-            return Vec::new();
-        }
-        // The same for all of them.
-        let every = Rc::new(self.lanes.clone());
-        vec![every; LANES]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_begins_anew_between_clusters_only() {
+        let party = Party { warp: 1, lanes: u32::MAX, whole: true };
+        let mut clocks = Clocks::new(1, 2);
+        assert!(!clocks.begin(5));
+        clocks.time = END - 2;
+        clocks.meet(party);
+        assert_eq!((clocks.now(), clocks.cluster_at(END - 1)), (Some(END - 1), 5));
+        // Nothing is recorded any more, so that nothing is compared with the last time.
+        clocks.meet(party);
+        clocks.meet(party);
+        assert_eq!(clocks.now(), None);
+        assert!(clocks.begin(6));
+        assert_eq!((clocks.now(), clocks.start(), clocks.cluster_at(1)), (Some(1), 1, 6));
+        assert!(!clocks.view(1).knows_whole(1, 1));
+        assert!(!clocks.begin(7));
+        assert_eq!((clocks.cluster_at(1), clocks.cluster_at(2)), (6, 7));
     }
 }

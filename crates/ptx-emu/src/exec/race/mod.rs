@@ -21,9 +21,9 @@ use crate::ir::{MemoryScope, Op, Ordering};
 use shadow::{Conflict, Entry, Strength, Touch};
 use std::ops::Range;
 
-/// The address that stands for the life of a CTA's shared memory in its shadow: other CTAs' accesses
+/// The place that stands for the life of a CTA's shared memory in its shadow: other CTAs' accesses
 /// read it, the CTA's exit writes it.
-const LIFE: u64 = 1 << 40;
+const LIFE: Range<u64> = 1 << 40..(1 << 40) + 16;
 
 /// What an access to another CTA's shared memory is to the life of that.
 fn life(touch: Touch) -> Touch {
@@ -108,7 +108,7 @@ impl Machine<'_> {
             if let Region::Shared(cta) = region
                 && cta != warp.cta
             {
-                shadow.access(&view, LIFE..LIFE + 1, Entry { touch: life(touch), lanes: here }, |_| false);
+                shadow.access(&view, LIFE, Entry { touch: life(touch), lanes: here }, |_| false);
             }
         }
         match found {
@@ -151,7 +151,7 @@ impl Machine<'_> {
         if let Region::Shared(cta) = region
             && cta != warp.cta
         {
-            shadow.access(&view, LIFE..LIFE + 1, Entry { touch: life(touch), ..now }, |_| false);
+            shadow.access(&view, LIFE, Entry { touch: life(touch), ..now }, |_| false);
         }
         Ok(())
     }
@@ -177,12 +177,11 @@ impl Machine<'_> {
 
     fn race_fault(&self, warp: &Warp, region: Region, now: Entry, conflict: &Conflict) -> Box<Fault> {
         let Conflict { earlier, address, bytes } = *conflict;
-        let mut now = now;
-        // Of lanes that read together, one that is not the earlier itself.
-        let other = now.lanes & !(1 << (earlier.lanes.trailing_zeros() % LANES as u32));
-        if earlier.touch.warp() == now.touch.warp() && other != 0 {
-            now.lanes = other;
-        }
+        // Of lanes that read together, one that knows nothing of the earlier.
+        let view = self.clocks.view(warp.id);
+        let first = earlier.lanes & earlier.lanes.wrapping_neg();
+        let ignorant = |lane: &usize| view.unknown(earlier.touch.time(), earlier.touch.warp(), first, 1 << lane) != 0;
+        let now = Entry { lanes: lanes_of(now.lanes).find(ignorant).map_or(now.lanes, |lane| 1 << lane), ..now };
         let kind = FaultKind::Race {
             first: self.side(earlier),
             second: self.side(now),
@@ -200,7 +199,7 @@ impl Machine<'_> {
         let cta = &self.ctas[warp.cta];
         let lanes = cta.exited.by_lane();
         let view = self.clocks.view_of(&cta.exited, &lanes);
-        match cta.shadow.unknown(&view, LIFE) {
+        match cta.shadow.unknown(&view, LIFE.start) {
             None => Ok(()),
             Some(entry) => {
                 let kind = FaultKind::EarlyExit { access: self.side(entry) };
