@@ -155,25 +155,27 @@ impl Shadow {
         self.birth = time;
     }
 
+    #[inline(always)]
     fn page(&mut self, number: u64, shift: u32) -> usize {
-        let slot = number as usize % FOUND;
-        let (found, index) = self.found[slot];
-        let index = if found == number {
-            index
-        } else {
-            let next = self.pages.len() as u32;
-            let index = *self.index.entry(number).or_insert(next);
-            if index == next {
-                let cells = vec![Cell::default(); (PAGE_BYTES >> shift) as usize];
-                self.pages.push(Page { shift, cells });
-            }
-            self.found[slot] = (number, index);
-            index
-        } as usize;
-        if self.pages[index].shift > shift {
-            self.refine(index, shift);
+        let (found, index) = self.found[number as usize % FOUND];
+        if found == number && self.pages[index as usize].shift <= shift {
+            return index as usize;
         }
-        index
+        self.look_up(number, shift)
+    }
+
+    #[cold]
+    fn look_up(&mut self, number: u64, shift: u32) -> usize {
+        let next = self.pages.len() as u32;
+        let index = *self.index.entry(number).or_insert(next);
+        if index == next {
+            self.pages.push(Page { shift, cells: vec![Cell::default(); (PAGE_BYTES >> shift) as usize] });
+        }
+        self.found[number as usize % FOUND] = (number, index);
+        if self.pages[index as usize].shift > shift {
+            self.refine(index as usize, shift);
+        }
+        index as usize
     }
 
     /// Splits the cells of a page.
