@@ -52,6 +52,9 @@ fn race(body: &str) -> (Race, u64) {
 fn ctas_that_write_one_word() {
     let (found, offset) = race("@%p0 st.global.u32 [%rd0+8], %r1;");
     assert_eq!((found.ctas(), offset, found.bytes), ([(Store, 0), (Store, 1)], 8, 4));
+    // Two agree, the third does not.
+    let (found, _) = race("max.u32 %r3, %r1, 1;\n@%p0 st.global.u32 [%rd0+8], %r3;");
+    assert_eq!(found.second.cta, [2, 0, 0]);
     // The same value, and words of their own.
     ends_well("@%p0 st.global.u32 [%rd0+8], 5;");
     ends_well("mul.wide.u32 %rd1, %r1, 4;\nadd.u64 %rd1, %rd0, %rd1;\n@%p0 st.global.u32 [%rd1], %r1;");
