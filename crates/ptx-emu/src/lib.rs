@@ -61,6 +61,7 @@ mod exec;
 mod fault;
 mod forbidden;
 mod ir;
+mod isa;
 mod memory;
 mod module;
 mod parse;
@@ -77,3 +78,8 @@ pub use ir::Kernel;
 pub use memory::{Memory, MemoryError, Nearest};
 pub use module::Module;
 pub use report::{InstructionClass, InstructionCounts, Instructions, LaunchReport, SharedTraffic, Traffic};
+
+/// The README's example must go on compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

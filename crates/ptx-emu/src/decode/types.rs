@@ -1,6 +1,7 @@
 //! Value types of instructions, and the modifiers of an instruction being decoded.
 
 use crate::error::ParseError;
+use crate::isa::NOT_EXECUTED;
 use crate::parse::ast::Instruction;
 
 /// A fundamental type.
@@ -137,7 +138,11 @@ impl Instruction<'_> {
         ParseError::Unsupported { line: self.line, what: what.into(), text: self.text.to_owned() }
     }
 
+    /// The opcode is none that this executor knows.
     pub(crate) fn unknown(&self) -> ParseError {
+        if NOT_EXECUTED.contains(&self.opcode) {
+            return self.unsupported(format!("`{}`", self.opcode));
+        }
         ParseError::UnknownInstruction { line: self.line, opcode: self.opcode.to_owned(), text: self.text.to_owned() }
     }
 

@@ -232,6 +232,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn address(&mut self) -> Result<Operand<'a>, ParseError> {
+        let line = self.line();
         let operand = match self.peek() {
             Some(TokenKind::Word(name)) => {
                 self.advance();
@@ -243,6 +244,10 @@ impl<'a> Cursor<'a> {
                 Operand::Address { base: AddressBase::Absolute, offset }
             }
         };
+        if self.peek() == Some(TokenKind::Punct(',')) {
+            let what = "an address of several parts, as textures and tensors have,".to_owned();
+            return Err(ParseError::Unsupported { line, what, text: "[…, …]".to_owned() });
+        }
         self.expect(']')?;
         Ok(operand)
     }

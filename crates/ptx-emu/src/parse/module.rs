@@ -63,6 +63,9 @@ impl<'a> Cursor<'a> {
                 self.skip_braces()
             }
             Some(TokenKind::Word(".pragma")) => self.skip_statement(),
+            Some(TokenKind::Word(directive @ (".alias" | ".tex"))) => {
+                Err(ParseError::Unsupported { line, what: "this directive".to_owned(), text: directive.to_owned() })
+            }
             Some(TokenKind::Word(_)) => self.declaration(module),
             _ => Err(self.unexpected("a directive")),
         }

@@ -47,8 +47,7 @@ impl<'a> Cursor<'a> {
                 // Attributes of pointer parameters, which say nothing about how to execute.
                 ".ptr" | ".global" | ".const" | ".shared" | ".local" => {}
                 _ => {
-                    let scalar = scalar_bytes(word)
-                        .ok_or_else(|| ParseError::syntax(line, format!("`{word}`"), "a fundamental type"))?;
+                    let scalar = scalar_bytes(word).ok_or_else(|| not_a_type(word, line))?;
                     // `.u64 .ptr .global .align 16 name`: attributes may follow the type.
                     let mut align = align;
                     while let Some(TokenKind::Word(attribute)) = self.peek() {
@@ -219,6 +218,17 @@ impl<'a> Cursor<'a> {
             _ => Err(self.unexpected("an initial value")),
         }
     }
+}
+
+/// The error of a declaration whose type is none of those that [`scalar_bytes`] knows.
+fn not_a_type(word: &str, line: u32) -> ParseError {
+    let what = match word {
+        ".texref" | ".surfref" | ".samplerref" => "a texture, surface or sampler",
+        ".attribute" => "an attribute of a variable",
+        ".b128" => "a type of 128 bits",
+        _ => return ParseError::syntax(line, format!("`{word}`"), "a fundamental type"),
+    };
+    ParseError::Unsupported { line, what: what.to_owned(), text: word.to_owned() }
 }
 
 /// Size in bytes of a fundamental type's directive (`.u32`), `None` for anything else.
