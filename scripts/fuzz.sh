@@ -2,6 +2,7 @@
 # Fuzzes: each target of fuzz/ for so many seconds. Installs cargo-fuzz below target/ unless it is
 # there, and exits with 1 on a find, whose input is then below fuzz/artifacts/.
 #   fuzz.sh [<seconds>, 600 unless given] [<target>...]
+# FUZZ_SEED chooses the inputs that are tried; without it they differ from run to run.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -25,5 +26,5 @@ mkdir -p fuzz/corpus/ops
 for target in "${targets[@]}"; do
     echo "== $target, $seconds s"
     cargo fuzz run "${build[@]}" "$target" -- \
-        -max_total_time="$seconds" -max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
+        -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
 done

@@ -1,14 +1,13 @@
 //! Running whatever parses.
 
-use ptx_emu::{Kernel, LaunchConfig, LaunchError, LaunchOptions, Memory, Module, Schedule};
+use ptx_emu::{Kernel, LaunchConfig, LaunchError, LaunchOptions, Memory, Module};
 
 /// Bytes of each buffer that a kernel may be handed.
 const BUFFER: usize = 4096;
 /// Kernels of a module that are launched.
 const KERNELS: usize = 4;
 /// Enough for every seed to end, and for a loop that does not to be given up at once.
-const OPTIONS: LaunchOptions =
-    LaunchOptions { instruction_limit: 20_000, distinct_bytes: false, schedule: Schedule::InOrder };
+const INSTRUCTION_LIMIT: u64 = 20_000;
 
 /// Parses a text and launches its kernels.
 pub fn parse_and_launch(text: &str) {
@@ -72,8 +71,10 @@ fn launch(module: &Module, kernel: &Kernel, config: &LaunchConfig) {
         })
         .collect();
     let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
-    match module.launch_with(kernel.name(), config, &arguments, &mut memory, &OPTIONS) {
-        Ok(report) => assert!(report.warp_instructions <= OPTIONS.instruction_limit),
+    #[allow(clippy::needless_update, reason = "the limit is not the only option for ever")]
+    let options = LaunchOptions { instruction_limit: INSTRUCTION_LIMIT, ..LaunchOptions::default() };
+    match module.launch_with(kernel.name(), config, &arguments, &mut memory, &options) {
+        Ok(report) => assert!(report.warp_instructions <= INSTRUCTION_LIMIT),
         Err(error @ LaunchError::Fault(_)) => assert!(!error.to_string().is_empty()),
         Err(LaunchError::Dimension { .. } | LaunchError::SharedMemory { .. }) => {}
         Err(error) => panic!("arguments were made to fit: {error}"),

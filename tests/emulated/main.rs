@@ -6,6 +6,7 @@ mod support;
 
 mod accuracy;
 mod adversarial;
+mod fuzz_finds;
 mod grid;
 mod invariance;
 mod large;

@@ -2,7 +2,7 @@
 //! every schedule.
 
 use crate::support::case;
-use ptx_emu::Schedule;
+use ptx_emu::{LaunchOptions, Schedule};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement};
 use warpnorm::parity::Values;
@@ -30,7 +30,8 @@ fn hold(family: Family) {
                     case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 21).with_outputs(outputs);
                 for placement in [Placement::default(), Placement { padding: 3, offset: 1, in_place: true }] {
                     let run = |schedule| {
-                        let device = Emulated::new(DeviceFacts::h200()).with_schedule(schedule);
+                        let options = LaunchOptions { schedule, ..LaunchOptions::default() };
+                        let device = Emulated::new(DeviceFacts::h200()).with_options(options);
                         let (output, counted) = device.run_counted(&case.as_problem(), placement).expect("runs");
                         let (plan, report) = counted.expect("launched");
                         assert_eq!(plan.regime, regime, "{}", plan.kernel.name());

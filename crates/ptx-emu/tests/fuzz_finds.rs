@@ -8,13 +8,8 @@ use ptx_emu::{FaultKind, LaunchConfig, LaunchError, LaunchOptions, LaunchReport,
 
 fn limited(text: &str, config: &LaunchConfig, instruction_limit: u64) -> Result<LaunchReport, LaunchError> {
     let module = Module::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    module.launch_with(
-        "k",
-        config,
-        &[],
-        &mut Memory::new(),
-        &LaunchOptions { instruction_limit, ..LaunchOptions::default() },
-    )
+    let options = LaunchOptions { instruction_limit, ..LaunchOptions::default() };
+    module.launch_with("k", config, &[], &mut Memory::new(), &options)
 }
 
 /// The limit was looked at after 2^16 instructions of one warp without a wait, and so never in a loop
