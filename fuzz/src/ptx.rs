@@ -71,7 +71,6 @@ fn launch(module: &Module, kernel: &Kernel, config: &LaunchConfig) {
         })
         .collect();
     let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
-    #[allow(clippy::needless_update, reason = "the limit is not the only option for ever")]
     let options = LaunchOptions { instruction_limit: INSTRUCTION_LIMIT, ..LaunchOptions::default() };
     match module.launch_with(kernel.name(), config, &arguments, &mut memory, &options) {
         Ok(report) => assert!(report.warp_instructions <= INSTRUCTION_LIMIT),
