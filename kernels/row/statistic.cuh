@@ -91,9 +91,9 @@ __device__ __forceinline__ TwoFloat from_first_lane(const TwoFloat& value, unsig
 ///     variance = Σd²/N − (Σd/N)²    mean = pivot + Σd/N
 ///
 /// Parts of a row merge by adding, whatever their sizes. The pivot is the row's first value, or 0 where the
-/// second is not close to it; either way Σd² is at most some N times Σ(h − mean)², so the difference cancels
-/// no more digits than two floats have to spare (Chan, Golub and LeVeque, Algorithms for computing the
-/// sample variance, 1983).
+/// second is not close to it; either way Σd² is at most 1 + 18·N times Σ(h − mean)², whatever the row, and
+/// for most rows about as large. So the difference cancels no more digits than two floats have to spare
+/// (Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983).
 template <class Element>
 struct LayerNorm {
     // Σd scaled by RowArgs::count_scale, and Σd².
@@ -103,7 +103,8 @@ struct LayerNorm {
     static constexpr float ROUNDINGS = 3.0f;
 
     /// The pivot in all threads of a team. Where the mean is no larger than the deviations it is 0 more
-    /// often than not, which leaves every d exact; where the mean is larger, values next to it do.
+    /// often than not, and every d is exact; where the mean is larger, most values lie within a factor of
+    /// two of the pivot, and their d are exact again.
     static __device__ __forceinline__ float pivot(const Values& h, const Group<Element>& group, const Team& team,
                                                   float* slot) {
         const float second = group.contains(1) ? h.at[1] : h.at[0];
