@@ -40,11 +40,14 @@ impl Team {
     /// The team of rows of this size and type.
     ///
     /// As few threads as hold the row in registers: a power of two inside a warp, whole warps above.
-    /// Fewer threads mean fewer steps of the reduction, and more rows side by side.
+    /// Fewer threads mean fewer steps of the reduction, and more rows side by side. A row of two chunks
+    /// or more takes two threads at least: they move whole sectors of 32 bytes at once.
     pub fn of_row(dtype: DType, hidden: usize) -> Team {
-        let groups = hidden.div_ceil(GROUP_ELEMENTS).clamp(1, MAX_THREADS as usize) as u32;
+        let chunk = CHUNK_BYTES / dtype.size();
+        let least = if hidden > chunk { 2 } else { 1 };
+        let groups = hidden.div_ceil(GROUP_ELEMENTS).clamp(least, MAX_THREADS as usize) as u32;
         let threads = if groups <= WARP { groups.next_power_of_two() } else { groups.next_multiple_of(WARP) };
-        Team { threads, chunk: CHUNK_BYTES / dtype.size() }
+        Team { threads, chunk }
     }
 
     /// Steps in which the team walks over a row.

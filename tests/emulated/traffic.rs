@@ -118,7 +118,8 @@ fn hold(cells: &[Cell], faults: impl Fn(&Cell, &Measured) -> Vec<String>) {
 
 /// Full teams of every kind, within a warp and of up to 32 warps, and teams that the row fills in part;
 /// rows of whole sectors, several of them in a warp where they are short.
-const WHOLE_SECTORS: [(usize, usize); 14] = [
+const WHOLE_SECTORS: [(usize, usize); 15] = [
+    (130, 16),
     (65, 32),
     (40, 48),
     (64, 64),
