@@ -68,7 +68,8 @@ fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
         // nobody to say.
         Fill::Bits | Fill::Band { .. } if rows.iter().any(|row| row.rstd > 2f64.powi(62)) => Promise::Nothing,
         Fill::Bits | Fill::Band { .. } => Promise::Finite,
-        Fill::Kind(Values::LargeMean | Values::Constant) if many_bits => Promise::Finite,
+        Fill::Kind(Values::LargeMean) if many_bits => Promise::Finite,
+        Fill::Kind(Values::Constant) if many_bits => Promise::Nothing,
         Fill::Kind(Values::Unit | Values::LargeMean | Values::OutlierChannel) => Promise::Whole,
         // Where one value fills a row, one rounding decides for all of it.
         Fill::Kind(_) => Promise::Each,
