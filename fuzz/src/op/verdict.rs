@@ -63,6 +63,12 @@ fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
     if many_bits && rows.iter().any(huge) {
         return Promise::Nothing;
     }
+    // Whether v is zero or all but zero, a rounding decides, and an infinite weight makes NaN of the one and
+    // an infinity of the other.
+    let infinite = |vector: Vector<'_>| decode(vector.dtype, vector.bytes).iter().any(|weight| weight.is_infinite());
+    if problem.weight.is_some_and(infinite) {
+        return Promise::Nothing;
+    }
     match fill {
         // Where a mean square or a product is among f32's denormals, how many bits of it are left is for
         // nobody to say.
