@@ -42,8 +42,9 @@ fn of_opcode(instruction: &Instruction<'_>) -> InstructionClass {
                 InstructionClass::OtherMemory
             }
         }
-        "bra" | "brx" | "call" | "exit" | "ret" | "trap" | "brkpt" | "nanosleep" | "pmevent" | "griddepcontrol"
-        | "setmaxnreg" => InstructionClass::Control,
+        "bra" | "brx" | "call" | "exit" | "ret" | "trap" | "brkpt" | "nanosleep" | "pmevent" | "griddepcontrol" => {
+            InstructionClass::Control
+        }
         "shfl" | "vote" | "match" | "redux" | "activemask" => InstructionClass::Exchange,
         "bar" | "barrier" | "membar" | "fence" => InstructionClass::Barrier,
         _ => InstructionClass::Integer,
