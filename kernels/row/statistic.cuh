@@ -255,6 +255,8 @@ struct RmsNorm {
 
 /// The scale with the reciprocal standard deviation larger or smaller by the share `error` of it.
 __device__ __forceinline__ Scale scale_of(const Moments& moments, float error) {
+    // Nothing times infinity would make NaN of every v.
+    if (isinf(moments.rstd.hi)) return {moments.rstd.hi, 0.0f};
     const float factor = moments.rstd.hi + __fmaf_rn(moments.rstd.hi, error, moments.rstd.lo);
     return {factor, -moments.mean.lo * factor};
 }
