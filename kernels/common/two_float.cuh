@@ -79,8 +79,12 @@ struct AnchoredSum {
     explicit __device__ __forceinline__ AnchoredSum(float magnitude)
         : anchor(4.0f * magnitude), sum(anchor), error(0.0f) {}
 
-    /// Whether the anchor is within f32's range; no sum can be had of it where it is not.
-    __device__ __forceinline__ bool usable() const { return isfinite(anchor); }
+    /// Whether the sum stays within f32's range, which it leaves the anchor by a quarter at most; no sum can
+    /// be had of it where it does not.
+    __device__ __forceinline__ bool usable() const {
+        constexpr float LARGEST_ANCHOR = 1.70141183460469231732e38f;  // 2^127
+        return anchor <= LARGEST_ANCHOR;
+    }
 
     __device__ __forceinline__ void add_product(float a, float b) {
         const float next = __fmaf_rn(a, b, sum);
