@@ -2,7 +2,8 @@
 # Fuzzes: each target of fuzz/ for so many seconds. Installs cargo-fuzz below target/ unless it is
 # there, and exits with 1 on a find, whose input is then below fuzz/artifacts/.
 #   fuzz.sh [<seconds>, 600 unless given] [<target>...]
-# FUZZ_SEED chooses the inputs that are tried; without it they differ from run to run.
+# FUZZ_SEED chooses the inputs that are tried; without it they differ from run to run. FUZZ_RUNS tries so
+# many inputs and no more, from a corpus made anew: with a seed, the same ones every time.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -20,11 +21,18 @@ export CARGO_TARGET_DIR=$root/target/fuzz
 # What is fuzzed has no unsafe code, so that no sanitizer is needed, and the stable compiler will do.
 build=(--sanitizer none --debug-assertions)
 cargo fuzz build "${build[@]}"
-"${PYTHON:-python3}" scripts/fuzz_corpus.py fuzz/corpus/ptx_parser
-mkdir -p fuzz/corpus/ops
+corpus=fuzz/corpus
+limits=(-max_total_time="$seconds")
+if [ -n "${FUZZ_RUNS:-}" ]; then
+    corpus=fuzz/corpus/anew
+    rm -rf "$corpus"
+    limits+=(-runs="$FUZZ_RUNS")
+fi
+"${PYTHON:-python3}" scripts/fuzz_corpus.py "$corpus/ptx_parser"
+mkdir -p "$corpus/ops"
 
 for target in "${targets[@]}"; do
     echo "== $target, $seconds s"
-    cargo fuzz run "${build[@]}" "$target" -- \
-        -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
+    cargo fuzz run "${build[@]}" "$target" "$corpus/$target" -- \
+        "${limits[@]}" -seed="${FUZZ_SEED:-0}" -max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
 done
