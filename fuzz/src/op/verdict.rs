@@ -1,10 +1,10 @@
 //! What is asked of a result.
 
 use super::Fill;
+use warpnorm::DType;
 use warpnorm::host::{Output, Problem, Vector};
 use warpnorm::parity::{Values, Verdict, judge};
 use warpnorm::reference::{Row, Rows, decode};
-use warpnorm::DType;
 
 /// How much of the tolerance is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
