@@ -56,7 +56,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 
     Values h = source.h(raw, args);
     const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
-    typename Statistic::State state = Statistic::template of_group<Source::SHORT>(h, pivot, group, args);
+    typename Statistic::State state = Statistic::of_group(h, pivot, group, args);
     state = team.reduce(state, slots);
     const Moments moments = Statistic::moments(state, pivot, team.lanes(), args);
 
@@ -88,7 +88,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         Values h = source.h(raw, args);
         if (staged) Source::stage(stage, raw, h, group, args);
         if (slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
-        state.merge(Statistic::template of_group<Source::SHORT>(h, pivot, group, args));
+        state.merge(Statistic::of_group(h, pivot, group, args));
     }
     state = team.reduce(state, slots);
     const Moments moments = Statistic::moments(state, pivot, team.lanes(), args);

@@ -65,6 +65,10 @@ struct Store {
     /// their way while the row is reduced. With f32 activations or weights they would spill.
     static constexpr bool WEIGHTS_FIRST = !Element::IS_F32;
 
+    /// By what share of itself the factor is made larger and smaller: twice 2^-24 for the last operation,
+    /// whose rounding is directed, and half of one to spare. f32 results have one factor.
+    static constexpr float MARGIN = Element::IS_F32 ? 0.0f : (Statistic::ROUNDINGS + 2.5f) / 16777216.0f;
+
     /// The weights of a group, loaded ahead of their use where they are of the activation type.
     struct Weights {
         RawChunk of[G::CHUNKS];
@@ -86,6 +90,8 @@ struct Store {
         const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
         const Parameters<Element> bias(args.bias, WIDE_BIAS, args);
         const Address y = row_address<Element>(args.y, row, args.y_stride);
+        const Scale larger = scale_of(moments, MARGIN);
+        const Scale smaller = scale_of(moments, -MARGIN);
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             const unsigned int column = group.first[c];
@@ -104,7 +110,7 @@ struct Store {
                 const unsigned int left = valid > step ? valid - step : 0;
                 weight.load_step_of(gains, column + step, left);
                 bias.load_step_of(biases, column + step, left);
-                const Step of = {weight, bias, gains, biases, step};
+                const Step of = {weight, bias, larger, smaller, gains, biases, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
                     of.in_f32(chunk, h, moments, args);
@@ -121,6 +127,8 @@ private:
     struct Step {
         const Parameters<Element>& weight;
         const Parameters<Element>& bias;
+        const Scale& larger;
+        const Scale& smaller;
         const RawChunk& gains;
         const RawChunk& biases;
         unsigned int step;
@@ -141,12 +149,11 @@ private:
 
         __device__ __forceinline__ void in_f32(RawChunk& chunk, const float* h, const Moments& moments,
                                                const RowArgs& args) const {
-            const Scale scale = scale_of(moments, 0.0f);
             float factor[STEP];
             gain(factor, args);
             float y[STEP];
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) y[e] = Statistic::normalise(h[e], moments, scale);
+            for (unsigned int e = 0; e < STEP; ++e) y[e] = Statistic::normalise(h[e], moments, larger);
             if (bias.exist()) {
                 float addend[STEP];
                 bias.widen(addend, biases, step);
@@ -161,10 +168,6 @@ private:
 
         __device__ __forceinline__ void correctly_rounded(RawChunk& chunk, const float* h, const Moments& moments,
                                                           const RowArgs& args) const {
-            // Twice 2^-24 for the last operation, whose rounding is directed, and half of one to spare.
-            constexpr float ERROR = (Statistic::ROUNDINGS + 2.5f) / 16777216.0f;
-            const Scale larger = scale_of(moments, ERROR);
-            const Scale smaller = scale_of(moments, -ERROR);
             float outer[STEP];
             float inner[STEP];
 #pragma unroll

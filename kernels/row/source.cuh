@@ -49,9 +49,6 @@ struct Plain {
     using Element = Element_;
     using G = Group<Element>;
 
-    /// Whether every h has the few digits of a 16-bit type.
-    static constexpr bool SHORT = !Element::IS_F32;
-
     Address x;
     bool wide_x;
 
@@ -106,8 +103,6 @@ template <class Element_>
 struct ResidualAdd {
     using Element = Element_;
     using G = Group<Element>;
-
-    static constexpr bool SHORT = false;
 
     Address x;
     Address residual;

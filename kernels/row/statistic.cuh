@@ -112,9 +112,9 @@ struct LayerNorm {
         return team.from_first(close ? h.at[0] : 0.0f, slot);
     }
 
-    /// The sums over one group. Of SHORT values, which have the digits of a 16-bit type, the difference to
-    /// the pivot is exact but for digits that no output shows; other values' is taken in two floats.
-    template <bool SHORT>
+    /// The sums over one group. Deviations are taken in two floats, of 16-bit values too: where the row
+    /// starts with a value some 2^13 times as large as the others, one float would lose their last digits,
+    /// which are all that is left of them in the mean when the large ones cancel.
     static __device__ __forceinline__ State of_group(Values& h, float pivot, const Group<Element>& group,
                                                      const RowArgs& args) {
         if (group.elements() < GROUP_ELEMENTS) {
@@ -132,13 +132,11 @@ struct LayerNorm {
         AnchoredSum squares(magnitude * magnitude);
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            const TwoFloat deviation = SHORT ? TwoFloat{h.at[e] - pivot, 0.0f} : two_sum(h.at[e], -pivot);
+            const TwoFloat deviation = two_sum(h.at[e], -pivot);
             deviations.add_product(deviation.hi, args.count_scale);
             squares.add_product(deviation.hi, deviation.hi);
-            if constexpr (!SHORT) {
-                deviations.error = __fmaf_rn(deviation.lo, args.count_scale, deviations.error);
-                squares.error = __fmaf_rn(deviation.hi, deviation.lo + deviation.lo, squares.error);
-            }
+            deviations.error = __fmaf_rn(deviation.lo, args.count_scale, deviations.error);
+            squares.error = __fmaf_rn(deviation.hi, deviation.lo + deviation.lo, squares.error);
         }
         State state;
         state.of[0] = deviations.total();
@@ -216,7 +214,6 @@ struct RmsNorm {
         return 0.0f;
     }
 
-    template <bool SHORT>
     static __device__ __forceinline__ State of_group(Values& h, float, const Group<Element>&, const RowArgs&) {
         // Places outside the row hold zero and add nothing.
         float sums[PARTIAL_SUMS] = {};

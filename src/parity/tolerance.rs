@@ -24,7 +24,7 @@ pub struct Tolerance {
     pub correctly_rounded: f64,
     /// The largest error of mean and rstd, in f32 ULPs.
     pub statistic_ulp: f64,
-    /// The error of the mean that counts as none, relative to the root mean square of the row: where
+    /// The error of the mean that counts as none, relative to the largest magnitude of the row: where
     /// positive and negative values cancel, the mean is only as exact as the sum of its terms.
     pub mean_error: f64,
 }
@@ -52,15 +52,15 @@ impl Tolerance {
         }
     }
 
-    /// The error of the mean that counts as none, for a row of this root mean square and size.
+    /// The error of the mean that counts as none, for a row whose largest magnitude and size are given.
     ///
     /// Beside the relative error that is the underflow of the sum's terms. The kernels scale them by a
     /// power of two of about 1 / 2·hidden, at most 1 / 256, so that no sum of finite values overflows; a
     /// term then loses at most half the smallest f32, and the mean at most twice `hidden`, or 256, times
     /// the smallest f32: less than any f16 output can show, and than bf16 outputs do but in rows below
     /// 1e-33.
-    pub fn error_of_mean(&self, root_mean_square: f64, hidden: usize) -> f64 {
-        self.mean_error * root_mean_square + (2 * hidden).max(256) as f64 * f64::from(f32::from_bits(1))
+    pub fn error_of_mean(&self, largest: f64, hidden: usize) -> f64 {
+        self.mean_error * largest + (2 * hidden).max(256) as f64 * f64::from(f32::from_bits(1))
     }
 
     /// How many of `elements` may miss correct rounding.

@@ -26,6 +26,37 @@ fn squares_at_the_end_of_the_range() {
     }
 }
 
+/// Two huge values, of opposite signs or alike, before values so small that one float has no room for both:
+/// the small ones are lost from deviations taken in one float, and with them the mean, in which the huge
+/// ones may cancel. The last value is as near to the mean as its type can say.
+#[test]
+fn two_huge_values_before_small_ones() {
+    let mut failures = Failures::default();
+    for (dtype, huge) in [(DType::F16, 65504.0), (DType::F16, 2048.0), (DType::BF16, 1e30), (DType::F32, 1e7)] {
+        for (hidden, ratio) in [(9, 30), (17, 14), (64, 20), (4096, 26)] {
+            let small = huge * 0.5f64.powi(ratio);
+            let rows: [[f64; 3]; 4] =
+                [[huge, huge, -huge], [-huge, huge * 0.75, 0.0], [huge, -huge, small], [huge, huge, small]];
+            for (row, first) in rows.into_iter().enumerate() {
+                let mut values: Vec<f64> = (0..hidden)
+                    .map(|column: usize| first.get(column).copied().unwrap_or(small * (1.0 + (column % 5) as f64)))
+                    .collect();
+                if row == 0 {
+                    // The sum of the others, small ones alone, is made up for.
+                    values[hidden - 2] = -huge;
+                }
+                values[hidden - 1] = values[..hidden - 1].iter().sum::<f64>() / (hidden - 1) as f64;
+                let mut case = case((Norm::layer_norm(0.0), None, None), dtype, 1, hidden, Values::Unit, 0);
+                case.x = encode(dtype, values.into_iter());
+                for device in &emulated_devices() {
+                    judge(&mut failures, device, &case, Placement::default());
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
 fn hold(norm: Norm, dtype: DType, bias: bool, rows: usize, hidden: usize, values: Values) {
     let mut failures = Failures::default();
     let parameter = bias.then_some(dtype);
