@@ -12,7 +12,7 @@ use crate::DType;
 /// - one ULP of the activation type at the element;
 /// - for f32, one ULP at |v·(weight + offset)|, the term that the bias may cancel;
 /// - what the [error of the mean](Self::error_of_mean) amounts to in y, which twice f32's digits leave of
-///   a value next to its row's mean.
+///   a value next to its row's mean, and what the [error of rstd](Self::error_of_rstd) does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// The largest error of an element, in units. For 16-bit types it is the distance to the correctly
@@ -20,7 +20,7 @@ pub struct Tolerance {
     /// to the exact value, of which correct rounding takes at most 0.5.
     pub max_ulp: f64,
     /// The share of elements that must be the correctly rounded exact value, or its neighbour where the
-    /// [error of the mean](Self::error_of_mean) spans the middle of the two.
+    /// error of the statistic spans the middle of the two.
     pub correctly_rounded: f64,
     /// The largest error of mean and rstd, in f32 ULPs.
     pub statistic_ulp: f64,
@@ -61,6 +61,13 @@ impl Tolerance {
     /// 1e-33.
     pub fn error_of_mean(&self, largest: f64, hidden: usize) -> f64 {
         self.mean_error * largest + (2 * hidden).max(256) as f64 * f64::from(f32::from_bits(1))
+    }
+
+    /// The error of rstd that counts as none, relative to it, for a row whose variance (or mean square) and
+    /// eps are given: a square loses half the smallest f32 at most, and so does each step from their sum to
+    /// the variance. It shows only where variance and eps are both below some 1e-37.
+    pub fn error_of_rstd(variance: f64, eps: f64) -> f64 {
+        2.0 * f64::from(f32::from_bits(1)) / (variance + eps)
     }
 
     /// How many of `elements` may miss correct rounding.

@@ -72,7 +72,7 @@ pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
             tally.mean.add(mean[index], row.mean, row.mean_error);
         }
         if let (true, Some(rstd)) = (wanted.rstd, &output.rstd) {
-            tally.rstd.add(rstd[index], row.rstd, 0.0);
+            tally.rstd.add(rstd[index], row.rstd, row.rstd_error);
         }
     }
     Ok(tally.verdict(problem))
@@ -137,12 +137,12 @@ fn compare(dtype: DType, tolerance: &Tolerance, got: f64, value: &Value) -> Find
         ((got - right).abs(), ulp(dtype, got.abs().min(right.abs())))
     };
     let cancelled = if dtype == DType::F32 { ulp(DType::F32, value.scale) } else { 0.0 };
-    let error = distance / spacing.max(cancelled).max(value.mean_error);
+    let error = distance / spacing.max(cancelled).max(value.statistic_error);
     if overflowed && error > tolerance.max_ulp {
         return finding(f64::INFINITY, None);
     }
     let middle = right + (got - right) / 2.0;
-    let either = dtype != DType::F32 && (exact - middle).abs() <= value.mean_error;
+    let either = dtype != DType::F32 && (exact - middle).abs() <= value.statistic_error;
     let correctly_rounded = got == right || either;
     Finding { correctly_rounded, ..finding(error, got.is_finite().then_some(got - exact)) }
 }

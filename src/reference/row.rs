@@ -13,9 +13,10 @@ pub struct Value {
     /// |v·(weight + weight_offset)|, the term before the bias: y may be far smaller than this, and f32
     /// results are as exact as this term's last bits.
     pub scale: f64,
-    /// How far y may move because the mean is not exact: |weight + weight_offset|·rstd times the error
-    /// of the mean that the [tolerance](Tolerance::error_of_mean) allows. 0 for RMSNorm.
-    pub mean_error: f64,
+    /// How far y may move because the statistic is not exact: |weight + weight_offset| times what v moves by
+    /// the errors that the tolerance allows, [of the mean](Tolerance::error_of_mean), 0 for RMSNorm, and
+    /// [of rstd](Tolerance::error_of_rstd).
+    pub statistic_error: f64,
 }
 
 /// One row of the result.
@@ -32,6 +33,8 @@ pub struct Row {
     pub mean_error: f64,
     /// The reciprocal standard deviation, or the reciprocal root mean square.
     pub rstd: f64,
+    /// The error of rstd that the [tolerance](Tolerance::error_of_rstd) takes for exact.
+    pub rstd_error: f64,
 }
 
 /// The parameters of the norm for every row, widened.
@@ -47,6 +50,8 @@ struct Statistic {
     mean: (f64, f64),
     mean_error: f64,
     rstd: f64,
+    /// Relative to rstd.
+    rstd_error: f64,
 }
 
 /// Computes a row from x and residual, both exact values of the activation type.
@@ -73,6 +78,7 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[
         mean: statistic.mean.0,
         mean_error: statistic.mean_error,
         rstd: statistic.rstd,
+        rstd_error: statistic.rstd_error * statistic.rstd,
     }
 }
 
@@ -90,27 +96,29 @@ fn residual_add(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[f64]>) 
 /// mean = Σh / N, variance = Σ(h − mean)² / N, rstd = 1/√(variance + eps).
 fn layer_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
     if h.iter().any(|h| !h.is_finite()) {
-        return Statistic { mean: (f64::NAN, 0.0), mean_error: f64::NAN, rstd: f64::NAN };
+        return Statistic { mean: (f64::NAN, 0.0), mean_error: f64::NAN, rstd: f64::NAN, rstd_error: f64::NAN };
     }
     let count = h.len() as f64;
     let mean = quotient(sum(h.iter().copied()), count);
     let squares = sum(h.iter().map(|&h| square(deviation(h, mean)))).0;
     let largest = h.iter().fold(0.0, |largest: f64, h| largest.max(h.abs()));
     let mean_error = Tolerance::of(dtype).error_of_mean(largest, h.len());
-    Statistic { mean, mean_error, rstd: rstd(squares, count, eps) }
+    let (rstd, rstd_error) = rstd(squares, count, eps);
+    Statistic { mean, mean_error, rstd, rstd_error }
 }
 
 /// rstd = 1/√(Σh² / N + eps).
 fn rms_norm_statistic(h: &[f64], eps: f32) -> Statistic {
     let squares = sum(h.iter().map(|&h| square(h))).0;
-    Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd: rstd(squares, h.len() as f64, eps) }
+    let (rstd, rstd_error) = rstd(squares, h.len() as f64, eps);
+    Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd, rstd_error }
 }
 
 /// 1/√(squares / count + eps): 0 where the sum of squares is past the range of f32, infinite where the
-/// root is of zero.
-fn rstd(squares: f64, count: f64, eps: f32) -> f64 {
-    let mean_square = in_f32_range(in_f32_range(squares) / count);
-    1.0 / (mean_square + f64::from(eps)).sqrt()
+/// root is of zero. With its relative error.
+fn rstd(squares: f64, count: f64, eps: f32) -> (f64, f64) {
+    let (mean_square, eps) = (in_f32_range(in_f32_range(squares) / count), f64::from(eps));
+    (1.0 / (mean_square + eps).sqrt(), Tolerance::error_of_rstd(mean_square, eps))
 }
 
 fn deviation(h: f64, (mean, remainder): (f64, f64)) -> f64 {
@@ -141,13 +149,13 @@ fn output(
         (None, Some(bias)) => v + bias,
         (Some(gain), Some(bias)) => v.mul_add(gain, bias),
     };
-    let v_error = statistic.mean_error * statistic.rstd;
+    let v_error = statistic.mean_error * statistic.rstd + statistic.rstd_error * v.abs();
     let v = match rounding {
         WeightRounding::Single => v,
         WeightRounding::BeforeWeight => round(dtype, v),
     };
     let gain = gain.unwrap_or(1.0).abs();
-    Value { exact: y(v), scale: v.abs() * gain, mean_error: v_error * gain }
+    Value { exact: y(v), scale: v.abs() * gain, statistic_error: v_error * gain }
 }
 
 /// A value as f32 arithmetic could hold it, precision aside: infinite past the largest f32, zero

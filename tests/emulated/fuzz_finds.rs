@@ -57,6 +57,24 @@ fn two_huge_values_before_small_ones() {
     failures.assert_none();
 }
 
+/// Squares among f32's denormals, which have few digits left, with no eps to hide it.
+#[test]
+fn squares_at_the_start_of_the_range() {
+    let mut failures = Failures::default();
+    for norm in [Norm::rms_norm(0.0), Norm::layer_norm(0.0)] {
+        for magnitude in (0..40).map(|step| 4e-23 * 1.5f64.powi(step)) {
+            for dtype in [DType::F32, DType::BF16] {
+                let mut case = case((norm, None, Some(dtype)), dtype, 1, 10, Values::Unit, 0);
+                case.x = encode(dtype, (0..10).map(|column| magnitude * (1.0 + f64::from(column * column % 7))));
+                for device in &emulated_devices() {
+                    judge(&mut failures, device, &case, Placement::default());
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
 fn hold(norm: Norm, dtype: DType, bias: bool, rows: usize, hidden: usize, values: Values) {
     let mut failures = Failures::default();
     let parameter = bias.then_some(dtype);
