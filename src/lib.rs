@@ -17,6 +17,7 @@ mod norm;
 pub mod parity;
 pub mod plan;
 pub mod ptx;
+pub mod quantise;
 pub mod reference;
 
 pub use call::{Call, RawRows, RawVector};

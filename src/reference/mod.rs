@@ -30,10 +30,12 @@
 //! - RMSNorm: a NaN makes rstd and all of y NaN; an infinity makes rstd 0, v NaN where h is infinite and
 //!   0 elsewhere.
 
+mod quantise;
 mod round;
 mod row;
 mod sum;
 
+pub use quantise::{QuantisedRow, dequantise_row, narrow, quantise_row, widen};
 pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
 pub use row::{Row, Value};

@@ -1,0 +1,137 @@
+//! One row quantised: plain f32 operations, in the order that the [rules](crate::quantise) have them.
+
+mod code;
+
+pub use code::{narrow, widen};
+
+use crate::quantise::{BlockRounding, CodeType, Quantisation, QuantiseError, ScaleType, Scaling};
+
+/// The codes and the scales of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantisedRow {
+    /// [`row_bytes`](Quantisation::row_bytes) bytes; of the two codes of a byte the first is in the lower half.
+    pub codes: Vec<u8>,
+    /// One for each [group](Quantisation::groups), from the first elements to the last; a pattern of the
+    /// scales' [type](Scaling::scale_type) in its lower bits.
+    pub scales: Vec<u32>,
+}
+
+/// Quantises a row of exact values of the activation type. `tensor_scale` is the scale of
+/// [`Scaling::PerTensor`] and the global scale of [`Scaling::Nvfp4`]; the others do not look at it.
+///
+/// # Errors
+/// As [`Quantisation::validate`].
+pub fn quantise_row(quantisation: &Quantisation, tensor_scale: f32, y: &[f32]) -> Result<QuantisedRow, QuantiseError> {
+    quantisation.validate(y.len())?;
+    let code = quantisation.code;
+    let mut codes = Vec::with_capacity(y.len());
+    let mut scales = Vec::with_capacity(quantisation.groups(y.len()));
+    for group in y.chunks(quantisation.scaling.group().unwrap_or(y.len()).max(1)) {
+        let amax = group.iter().fold(0.0, |amax: f32, y| amax.max(y.abs()));
+        match quantisation.scaling {
+            Scaling::PerTensor => codes.extend(group.iter().map(|&y| per_tensor(code, tensor_scale, y))),
+            Scaling::PerToken { .. } => {
+                let scale = dynamic_scale(quantisation, amax);
+                codes.extend(group.iter().map(|&y| dynamic(code, scale, y)));
+                scales.push(scale.to_bits());
+            }
+            Scaling::PerGroup { power_of_two, .. } => {
+                let scale = dynamic_scale(quantisation, amax);
+                let scale = if power_of_two { next_power_of_two(scale) } else { scale };
+                codes.extend(group.iter().map(|&y| dynamic(code, scale, y)));
+                scales.push(scale.to_bits());
+            }
+            Scaling::Mxfp8 { rounding, .. } => {
+                let exponent = block_exponent(code, rounding, amax);
+                codes.extend(group.iter().map(|&y| narrow(code, f64::from(y) / 2f64.powi(exponent))));
+                scales.push((exponent + 127) as u32);
+            }
+            Scaling::Nvfp4 { .. } => {
+                let scale = narrow(CodeType::E4m3, f64::from(tensor_scale * (amax / 6.0)));
+                let factor = match widen(CodeType::E4m3, scale) as f32 {
+                    0.0 => 0.0,
+                    scale => tensor_scale / scale,
+                };
+                codes.extend(group.iter().map(|&y| narrow(code, f64::from(y * factor))));
+                scales.push(u32::from(scale));
+            }
+        }
+    }
+    Ok(QuantisedRow { codes: packed(code, &codes), scales })
+}
+
+/// The values that codes and scales stand for, rounded to f64.
+pub fn dequantise_row(quantisation: &Quantisation, tensor_scale: f32, hidden: usize, row: &QuantisedRow) -> Vec<f64> {
+    let code = quantisation.code;
+    let group = quantisation.scaling.group().unwrap_or(hidden).max(1);
+    let unpacked = row.codes.iter().flat_map(|&byte| match code.per_byte() {
+        1 => vec![byte],
+        _ => vec![byte & 0xf, byte >> 4],
+    });
+    let scale = |element: usize| {
+        let tensor_scale = f64::from(tensor_scale);
+        let stored = row.scales.get(element / group).copied().unwrap_or_default();
+        match quantisation.scaling.scale_type() {
+            None => tensor_scale,
+            Some(ScaleType::F32) => f64::from(f32::from_bits(stored)),
+            Some(ScaleType::Ue8m0) => 2f64.powi(stored as i32 - 127),
+            Some(ScaleType::E4m3) => widen(CodeType::E4m3, stored as u8) / tensor_scale,
+        }
+    };
+    unpacked.take(hidden).enumerate().map(|(element, byte)| widen(code, byte) * scale(element)).collect()
+}
+
+/// The code under a given scale.
+fn per_tensor(code: CodeType, scale: f32, y: f32) -> u8 {
+    match code {
+        CodeType::Int8 => narrow(code, f64::from(y / scale)),
+        CodeType::E4m3 | CodeType::E5m2 | CodeType::E2m1 => narrow(code, f64::from(y * (1.0 / scale))),
+    }
+}
+
+/// The code under the scale of a row or group.
+fn dynamic(code: CodeType, scale: f32, y: f32) -> u8 {
+    match code {
+        CodeType::Int8 => narrow(code, f64::from(y * (1.0 / scale))),
+        CodeType::E4m3 | CodeType::E5m2 | CodeType::E2m1 => narrow(code, f64::from(y / scale)),
+    }
+}
+
+/// The f32 scale of a row or group.
+fn dynamic_scale(quantisation: &Quantisation, amax: f32) -> f32 {
+    let (floor, upper) = quantisation.amax_bounds().unwrap_or((0.0, f32::INFINITY));
+    amax.min(upper).max(floor) / quantisation.code.largest()
+}
+
+/// The least power of two that is no less than a scale; an infinite one stays so.
+fn next_power_of_two(scale: f32) -> f32 {
+    // Scales are 2^-80 or more.
+    (-80..128).map(|exponent| 2f32.powi(exponent)).find(|&power| power >= scale).unwrap_or(f32::INFINITY)
+}
+
+/// The exponent of an MXFP8 scale, −127 to 127.
+///
+/// The quotients by `largest`, 1.75·2^k, are rounded to f64; that moves none to another side of a power of
+/// two, since amax has 24 bits and so lies at least 2^-24 of itself away from 1.75·2^k where it is another.
+fn block_exponent(code: CodeType, rounding: BlockRounding, amax: f32) -> i32 {
+    if amax.is_infinite() {
+        return 127;
+    }
+    let (amax, largest) = (f64::from(amax), f64::from(code.largest()));
+    let mut exponents = -127..=127;
+    match rounding {
+        BlockRounding::Up => exponents.find(|&exponent| 2f64.powi(exponent) >= amax / largest).unwrap_or(127),
+        BlockRounding::Floor => {
+            let binade = largest.log2().floor() as i32;
+            exponents.rfind(|&exponent| 2f64.powi(exponent + binade) <= amax).unwrap_or(-127)
+        }
+    }
+}
+
+/// Codes as bytes.
+fn packed(code: CodeType, codes: &[u8]) -> Vec<u8> {
+    match code.per_byte() {
+        1 => codes.to_vec(),
+        _ => codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4)).collect(),
+    }
+}
