@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Exits with 1 and names the files if committed PTX, of the crate or of
-# ptx-emu's tests, is not byte for byte what the sources give.
+# Exits with 1 and names the files if committed PTX, of the crate or of tests,
+# is not byte for byte what the sources give.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,7 +23,7 @@ scripts/prebuilt.sh "$fresh/kernels" >/dev/null
 compare kernels/prebuilt "$fresh/kernels" scripts/prebuilt.sh
 
 scripts/test_ptx.sh "$fresh/tests"
-for folder in ptx planted/ptx; do
-    compare "crates/ptx-emu/tests/$folder" "$fresh/tests/$folder" scripts/test_ptx.sh
+for folder in crates/ptx-emu/tests/{ptx,planted/ptx} tests/*/ptx; do
+    compare "$folder" "$fresh/tests/$folder" scripts/test_ptx.sh
 done
 exit "$status"

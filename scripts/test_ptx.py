@@ -1,6 +1,6 @@
-"""Compiles the CUDA sources of ptx-emu's tests to the PTX that the tests run.
+"""Compiles the CUDA sources of tests to the PTX that they run.
 
-    test_ptx.py <CUDA_HOME> <crates/ptx-emu/tests> <output folder>
+    test_ptx.py <CUDA_HOME> <repository> <output folder>
 
 Run by scripts/test_ptx.sh, with the Python of an environment that holds NVRTC.
 """
@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
-from nvrtc_compile import Failure, Nvrtc, without_build_id
+from nvrtc_compile import TABLE, Failure, Nvrtc, Table, without_build_id
+
+EMULATOR = "crates/ptx-emu/tests"
 
 
 @dataclass
 class Text:
-    """One PTX file: where it goes, what it is made from, by which compiler, and how."""
+    """One PTX file: where it goes, what it is made from, by which compiler, and how.
+
+    Paths are relative to the repository."""
 
     output: str
     source: str
@@ -28,15 +32,20 @@ class Text:
     options: list[str]
 
 
-def texts(tests: Path) -> list[Text]:
-    """All PTX files of the tests: a new source in planted/kernels is found here."""
-    samples = "ptx/samples.cu"
+def texts(root: Path) -> list[Text]:
+    """All PTX files of the tests."""
+    return emulator_texts(root) + header_texts(root)
+
+
+def emulator_texts(root: Path) -> list[Text]:
+    """Those of ptx-emu: a new source in planted/kernels is found here."""
+    samples = f"{EMULATOR}/ptx/samples.cu"
     base = ["--std=c++17", "--gpu-architecture=compute_75", "-default-device", "-DBASE"]
     found = [
-        Text("ptx/samples.sm_75.ptx", samples, "nvrtc", base),
-        Text("ptx/samples.sm_90.ptx", samples, "nvcc", ["-arch=compute_90"]),
+        Text(f"{EMULATOR}/ptx/samples.sm_75.ptx", samples, "nvrtc", base),
+        Text(f"{EMULATOR}/ptx/samples.sm_90.ptx", samples, "nvcc", ["-arch=compute_90"]),
     ]
-    for source in sorted((tests / "planted/kernels").glob("*.cu")):
+    for source in sorted((root / EMULATOR / "planted/kernels").glob("*.cu")):
         clusters = '#include "cluster.h"' in source.read_text(encoding="utf-8")
         target = 90 if clusters else 75
         for version, faulty in [("faulty", 1), ("correct", 0)]:
@@ -46,8 +55,27 @@ def texts(tests: Path) -> list[Text]:
                 "-lineinfo",
                 f"-DFAULTY={faulty}",
             ]
-            output = f"planted/ptx/{source.stem}.{version}.ptx"
-            found.append(Text(output, f"planted/kernels/{source.name}", "nvrtc", options))
+            output = f"{EMULATOR}/planted/ptx/{source.stem}.{version}.ptx"
+            kernels = f"{EMULATOR}/planted/kernels/{source.name}"
+            found.append(Text(output, kernels, "nvrtc", options))
+    return found
+
+
+def header_texts(root: Path) -> list[Text]:
+    """Those of tests of the headers in kernels/, compiled as the kernels are: tests/<name>/kernels/*.cu,
+    which may include what kernels/ has, becomes tests/<name>/ptx, for every target."""
+    table = Table.read(root / "kernels" / TABLE)
+    found = []
+    for source in sorted(root.glob("tests/*/kernels/*.cu")):
+        folder = source.parent.parent.relative_to(root)
+        for target in table.targets:
+            options = [
+                f"--gpu-architecture=compute_{target}",
+                *table.flags,
+                f"-I{root / 'kernels'}",
+            ]
+            output = f"{folder}/ptx/{source.stem}.sm_{target}.ptx"
+            found.append(Text(output, f"{folder}/kernels/{source.name}", "nvrtc", options))
     return found
 
 
@@ -68,9 +96,9 @@ def with_nvcc(cuda_home: Path, source: Path, options: list[str]) -> tuple[str, s
         return without_build_id(ptx.read_text(encoding="utf-8")), log
 
 
-def compile_text(cuda_home: Path, tests: Path, text: Text) -> tuple[str, str]:
+def compile_text(cuda_home: Path, root: Path, text: Text) -> tuple[str, str]:
     """Returns the PTX and what the compiler has said."""
-    source = tests / text.source
+    source = root / text.source
     try:
         if text.compiler == "nvcc":
             ptx, log = with_nvcc(cuda_home, source, text.options)
@@ -86,14 +114,14 @@ def compile_text(cuda_home: Path, tests: Path, text: Text) -> tuple[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cuda_home", type=Path)
-    parser.add_argument("tests", type=Path)
+    parser.add_argument("repository", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
-    tests, output = arguments.tests.resolve(), arguments.output.resolve()
-    todo = texts(tests)
+    root, output = arguments.repository.resolve(), arguments.output.resolve()
+    todo = texts(root)
     # A process for each: NVRTC numbers the calls of all that a process compiles.
     with Pool(os.cpu_count(), maxtasksperchild=1) as pool:
-        work = [(arguments.cuda_home, tests, text) for text in todo]
+        work = [(arguments.cuda_home, root, text) for text in todo]
         done = list(zip(todo, pool.starmap(compile_text, work, chunksize=1)))
 
     # Only now is anything replaced: a failed compilation leaves the old files.
