@@ -1,5 +1,6 @@
 //! Calls: an op description with the tensors that it is to run on, as device addresses.
 
+use crate::quantise::Scaling;
 use crate::{CallError, DType, Family, MAX_HIDDEN, Norm, Role};
 
 /// Rows of a matrix in device memory.
@@ -8,6 +9,16 @@ pub struct RawRows {
     /// Where the first row starts: a multiple of the element size.
     pub address: u64,
     /// From one row to the next, in elements; at least the hidden size.
+    pub stride: usize,
+}
+
+/// Rows of codes in device memory: [`Quantisation::row_bytes`](crate::quantise::Quantisation::row_bytes)
+/// bytes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawCodes {
+    /// Where the first row starts.
+    pub address: u64,
+    /// From one row to the next, in bytes.
     pub stride: usize,
 }
 
@@ -42,8 +53,9 @@ pub struct Call {
     pub weight: Option<RawVector>,
     /// β, `hidden` elements, of the weight's type.
     pub bias: Option<RawVector>,
-    /// The output, `rows × hidden`. May lie exactly over x or residual.
-    pub y: RawRows,
+    /// The output, `rows × hidden`. May lie exactly over x or residual. Where the norm quantises, y may be
+    /// absent.
+    pub y: Option<RawRows>,
     /// The residual stream that goes out, R(α·r + x), `rows × hidden`. May lie exactly over x or
     /// residual.
     pub residual_out: Option<RawRows>,
@@ -51,6 +63,14 @@ pub struct Call {
     pub mean: Option<u64>,
     /// The f32 reciprocal standard deviation (or reciprocal RMS) of every row, `rows` elements.
     pub rstd: Option<u64>,
+    /// The codes of y; where the norm quantises.
+    pub codes: Option<RawCodes>,
+    /// The scales of the codes, of their [type](crate::quantise::Scaling::scale_type),
+    /// [so many](crate::quantise::Quantisation::scale_count) of them; where the norm makes scales.
+    pub scales: Option<u64>,
+    /// The f32 scale that is given, one element; where the norm
+    /// [takes one](crate::quantise::Scaling::takes_tensor_scale).
+    pub tensor_scale: Option<u64>,
 }
 
 /// The bytes that a tensor spans, for the aliasing rules.
@@ -100,10 +120,13 @@ impl Call {
             residual: None,
             weight: None,
             bias: None,
-            y,
+            y: Some(y),
             residual_out: None,
             mean: None,
             rstd: None,
+            codes: None,
+            scales: None,
+            tensor_scale: None,
         }
     }
 
@@ -128,8 +151,9 @@ impl Call {
             return Err(CallError::Mean { family: self.norm.family });
         }
         self.validate_parameters()?;
+        self.validate_quantisation()?;
         let spans = self.spans()?;
-        let inputs = [Role::X, Role::Residual, Role::Weight, Role::Bias];
+        let inputs = [Role::X, Role::Residual, Role::Weight, Role::Bias, Role::TensorScale];
         for (i, output) in spans.iter().enumerate().filter(|(_, span)| !inputs.contains(&span.role)) {
             for (j, other) in spans.iter().enumerate() {
                 if i == j || !output.overlaps(other) {
@@ -166,13 +190,38 @@ impl Call {
         Ok(())
     }
 
+    fn validate_quantisation(&self) -> Result<(), CallError> {
+        let quantisation = self.norm.quantisation;
+        if let Some(quantisation) = quantisation {
+            quantisation.validate(self.hidden)?;
+            if self.dtype == DType::F32 {
+                return Err(CallError::QuantisedType { given: self.dtype });
+            }
+        } else if self.y.is_none() {
+            return Err(CallError::Absent { role: Role::Y });
+        }
+        let scaling = quantisation.map(|quantisation| quantisation.scaling);
+        for (role, wanted, given) in [
+            (Role::Codes, quantisation.is_some(), self.codes.is_some()),
+            (Role::Scales, scaling.is_some_and(|scaling| scaling.scale_type().is_some()), self.scales.is_some()),
+            (Role::TensorScale, scaling.is_some_and(Scaling::takes_tensor_scale), self.tensor_scale.is_some()),
+        ] {
+            match (wanted, given) {
+                (true, false) => return Err(CallError::Absent { role }),
+                (false, true) => return Err(CallError::Unused { role }),
+                (true, true) | (false, false) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The span of every tensor of the call, none where there are no rows to read or write.
-    fn spans(&self) -> Result<Vec8<Span>, CallError> {
-        let mut spans = Vec8::new();
+    fn spans(&self) -> Result<Vec11<Span>, CallError> {
+        let mut spans = Vec11::new();
         let matrices = [
             (Role::X, Some(self.x)),
             (Role::Residual, self.residual),
-            (Role::Y, Some(self.y)),
+            (Role::Y, self.y),
             (Role::ResidualOut, self.residual_out),
         ];
         let size = self.dtype.size();
@@ -195,14 +244,40 @@ impl Call {
                 if self.rows == 1 { (bytes, bytes) } else { ((stride * size) as u64, (self.hidden * size) as u64) };
             spans.push(Span { role, start, end, rows: Some(rows) });
         }
+        if let (Some(RawCodes { address, stride }), Some(quantisation)) = (self.codes, self.norm.quantisation) {
+            let row = quantisation.row_bytes(self.hidden);
+            if stride < row {
+                return Err(CallError::Stride { role: Role::Codes, given: stride, hidden: row });
+            }
+            let too_large = CallError::TooLarge { rows: self.rows, stride };
+            let bytes = extent(self.rows, row, stride).ok_or(too_large.clone())? as u64;
+            if self.rows > 0 {
+                let start = check_address(Role::Codes, address, 1)?;
+                let end = start.checked_add(bytes).ok_or(too_large)?;
+                let rows = if self.rows == 1 { (bytes, bytes) } else { (stride as u64, row as u64) };
+                spans.push(Span { role: Role::Codes, start, end, rows: Some(rows) });
+            }
+        }
         if self.rows == 0 {
             return Ok(spans);
+        }
+        if let (Some(address), Some(quantisation)) = (self.scales, self.norm.quantisation)
+            && let Some(scale_type) = quantisation.scaling.scale_type()
+        {
+            let start = check_address(Role::Scales, address, scale_type.size())?;
+            let end = quantisation
+                .scale_count(self.rows, self.hidden)
+                .and_then(|count| count.checked_mul(scale_type.size()))
+                .and_then(|bytes| start.checked_add(bytes as u64))
+                .ok_or(CallError::TooLarge { rows: self.rows, stride: 1 })?;
+            spans.push(Span { role: Role::Scales, start, end, rows: None });
         }
         let vectors = [
             (Role::Weight, self.weight.map(|v| (v.address, v.dtype, self.hidden))),
             (Role::Bias, self.bias.map(|v| (v.address, v.dtype, self.hidden))),
             (Role::Mean, self.mean.map(|address| (address, DType::F32, self.rows))),
             (Role::Rstd, self.rstd.map(|address| (address, DType::F32, self.rows))),
+            (Role::TensorScale, self.tensor_scale.map(|address| (address, DType::F32, 1))),
         ];
         for (role, vector) in vectors {
             let Some((address, dtype, length)) = vector else { continue };
@@ -235,15 +310,15 @@ pub(crate) fn extent(rows: usize, hidden: usize, stride: usize) -> Option<usize>
     }
 }
 
-/// Up to eight values without an allocation: a call is checked on the hot path.
-struct Vec8<T> {
-    values: [Option<T>; 8],
+/// Up to eleven values, as many as a call has tensors, without an allocation: a call is checked on the hot path.
+struct Vec11<T> {
+    values: [Option<T>; 11],
     length: usize,
 }
 
-impl<T: Copy> Vec8<T> {
+impl<T: Copy> Vec11<T> {
     fn new() -> Self {
-        Self { values: [None; 8], length: 0 }
+        Self { values: [None; 11], length: 0 }
     }
 
     fn push(&mut self, value: T) {

@@ -210,8 +210,18 @@ mod tests {
         let x = vec![0; 3 * 64 * 4];
         let outputs = Outputs::default();
         let (norm, dtype) = (Norm::rms_norm(1e-6), DType::F32);
-        let problem =
-            Problem { norm, dtype, rows: 3, hidden: 64, x: &x, residual: None, weight: None, bias: None, outputs };
+        let problem = Problem {
+            norm,
+            dtype,
+            rows: 3,
+            hidden: 64,
+            x: &x,
+            residual: None,
+            weight: None,
+            bias: None,
+            tensor_scale: None,
+            outputs,
+        };
         let placement = Placement { padding: 4, ..Placement::default() };
         match run_on(&mut Lying { arena, lie }, &problem, placement) {
             Ok(_) => None,
@@ -231,7 +241,10 @@ mod tests {
         // off writes into the gap.
         let too_long = |call: &mut Call| (call.hidden, call.rows) = (call.hidden + 4, 2);
         assert_eq!(touched(too_long), Some(("x".to_owned(), row)));
-        let off = |call: &mut Call| (call.y.address, call.rows) = (call.y.address + 16, 2);
+        let off = |call: &mut Call| {
+            call.y = call.y.map(|y| crate::RawRows { address: y.address + 16, ..y });
+            call.rows = 2;
+        };
         assert_eq!(touched(off), Some(("y".to_owned(), row)));
     }
 }

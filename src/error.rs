@@ -1,5 +1,6 @@
 //! Everything that can be refused or go wrong, as types.
 
+use crate::quantise::QuantiseError;
 use crate::{DType, Family, MAX_HIDDEN};
 use thiserror::Error;
 
@@ -45,6 +46,12 @@ pub enum Role {
     Mean,
     /// The reciprocal standard deviation, or reciprocal root mean square, of every row.
     Rstd,
+    /// The quantised output.
+    Codes,
+    /// The scales of the quantised output.
+    Scales,
+    /// The scale that is given for all of a tensor.
+    TensorScale,
 }
 
 impl Role {
@@ -59,6 +66,9 @@ impl Role {
             Role::ResidualOut => "residual_out",
             Role::Mean => "mean",
             Role::Rstd => "rstd",
+            Role::Codes => "codes",
+            Role::Scales => "scales",
+            Role::TensorScale => "tensor_scale",
         }
     }
 }
@@ -75,6 +85,27 @@ pub enum CallError {
     /// The op description itself is invalid.
     #[error(transparent)]
     Norm(#[from] NormError),
+    /// The quantisation is invalid, or rows cannot be divided as it asks.
+    #[error(transparent)]
+    Quantise(#[from] QuantiseError),
+    /// Quantisation starts from 16-bit values.
+    #[error("{given} activations are asked to be quantised, wanted f16 or bf16")]
+    QuantisedType {
+        /// The activation type.
+        given: DType,
+    },
+    /// A tensor that the op needs is not there.
+    #[error("there is no {role}, which the op needs")]
+    Absent {
+        /// The tensor.
+        role: Role,
+    },
+    /// A tensor is there that the op has no use for.
+    #[error("{role} is given, which the op does not use")]
+    Unused {
+        /// The tensor.
+        role: Role,
+    },
     /// Hidden sizes from 1 to [`MAX_HIDDEN`] are supported.
     #[error("hidden size is {given}, wanted 1 to {MAX_HIDDEN}")]
     Hidden {

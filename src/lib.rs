@@ -20,7 +20,7 @@ pub mod ptx;
 pub mod quantise;
 pub mod reference;
 
-pub use call::{Call, RawRows, RawVector};
+pub use call::{Call, RawCodes, RawRows, RawVector};
 pub use device::DeviceFacts;
 pub use element::{DType, Element, ParameterOf};
 pub use error::{CallError, Error, NormError, PlanError, Role};

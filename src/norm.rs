@@ -1,6 +1,7 @@
 //! Op descriptions: what is to be computed, as plain values.
 
 use crate::error::NormError;
+use crate::quantise::Quantisation;
 use std::fmt;
 
 /// The statistic that a row is normalised by.
@@ -81,6 +82,7 @@ impl Default for ResidualAdd {
 /// v = (h − mean)·rstd             layer norm, rstd = 1/√(variance + eps)
 /// v = h·rstd                      RMS norm,   rstd = 1/√(mean square + eps)
 /// y = R(v·(weight + weight_offset) + bias)
+/// codes, scales = quantise(y)     where a quantisation is asked for
 /// ```
 ///
 /// R rounds to the activation type, to nearest, ties to even. h and weight + weight_offset are rounded to
@@ -114,12 +116,21 @@ pub struct Norm {
     pub weight_rounding: WeightRounding,
     /// The residual add in front, if any.
     pub residual: Option<ResidualAdd>,
+    /// What y is quantised to, if it is; f16 and bf16 only.
+    pub quantisation: Option<Quantisation>,
 }
 
 impl Norm {
     /// A norm of this family and nothing around it.
     pub const fn new(family: Family, eps: f32) -> Self {
-        Self { family, eps, weight_offset: 0.0, weight_rounding: WeightRounding::Single, residual: None }
+        Self {
+            family,
+            eps,
+            weight_offset: 0.0,
+            weight_rounding: WeightRounding::Single,
+            residual: None,
+            quantisation: None,
+        }
     }
 
     /// LayerNorm. GPT-2 uses eps 1e-5, BERT 1e-12.
@@ -150,6 +161,13 @@ impl Norm {
     #[must_use]
     pub const fn with_residual_add(mut self, add: ResidualAdd) -> Self {
         self.residual = Some(add);
+        self
+    }
+
+    /// With codes in place of y.
+    #[must_use]
+    pub const fn with_quantisation(mut self, quantisation: Quantisation) -> Self {
+        self.quantisation = Some(quantisation);
         self
     }
 

@@ -28,6 +28,10 @@ fn full(dtype: DType) -> Call {
     call
 }
 
+fn y(call: &mut Call) -> &mut RawRows {
+    call.y.as_mut().expect("set")
+}
+
 /// The refusal of the full f16 call after a change.
 fn refusal(change: impl FnOnce(&mut Call)) -> CallError {
     let mut call = full(DType::F16);
@@ -59,7 +63,7 @@ fn shapes_and_strides() {
         let error = refusal(|call| {
             let rows = match role {
                 Role::X => &mut call.x,
-                Role::Y => &mut call.y,
+                Role::Y => call.y.as_mut().expect("set"),
                 Role::Residual => call.residual.as_mut().expect("set"),
                 _ => call.residual_out.as_mut().expect("set"),
             };
@@ -114,7 +118,7 @@ fn parameter_types() {
 fn addresses() {
     assert_eq!(refusal(|call| call.x.address = 0), CallError::Null { role: Role::X });
     assert_eq!(refusal(|call| call.mean = Some(0)), CallError::Null { role: Role::Mean });
-    assert_eq!(refusal(|call| call.y.address += 1), CallError::Misaligned { role: Role::Y, address: Y + 1, size: 2 });
+    assert_eq!(refusal(|call| y(call).address += 1), CallError::Misaligned { role: Role::Y, address: Y + 1, size: 2 });
     assert_eq!(
         refusal(|call| call.rstd = Some(RSTD + 2)),
         CallError::Misaligned { role: Role::Rstd, address: RSTD + 2, size: 4 }
@@ -133,15 +137,15 @@ fn outputs_lie_exactly_over_an_input_or_apart() {
         change(&mut call);
         call.validate()
     };
-    assert_eq!(in_place(|call| call.y = call.x), Ok(()));
+    assert_eq!(in_place(|call| call.y = Some(call.x)), Ok(()));
     assert_eq!(in_place(|call| call.residual_out = call.residual), Ok(()));
-    assert_eq!(in_place(|call| call.y = call.residual.expect("set")), Ok(()));
+    assert_eq!(in_place(|call| call.y = call.residual), Ok(()));
 
     let overlap = |output, other| CallError::Overlap { output, other };
-    assert_eq!(refusal(|call| call.y.address = X + 2), overlap(Role::Y, Role::X));
-    assert_eq!(refusal(|call| call.y.address = X - 2), overlap(Role::Y, Role::X));
-    assert_eq!(refusal(|call| call.y = RawRows { address: X, stride: HIDDEN + 1 }), overlap(Role::Y, Role::X));
-    assert_eq!(refusal(|call| call.residual_out = Some(call.y)), overlap(Role::Y, Role::ResidualOut));
+    assert_eq!(refusal(|call| y(call).address = X + 2), overlap(Role::Y, Role::X));
+    assert_eq!(refusal(|call| y(call).address = X - 2), overlap(Role::Y, Role::X));
+    assert_eq!(refusal(|call| call.y = Some(RawRows { address: X, stride: HIDDEN + 1 })), overlap(Role::Y, Role::X));
+    assert_eq!(refusal(|call| call.residual_out = call.y), overlap(Role::Y, Role::ResidualOut));
     assert_eq!(
         refusal(|call| call.weight = Some(RawVector { address: Y + 8, dtype: DType::F16 })),
         overlap(Role::Y, Role::Weight)
@@ -155,7 +159,7 @@ fn columns_of_one_packed_matrix_do_not_overlap() {
     let packed = |shift: usize| {
         let mut call = full(DType::F16);
         call.x = RawRows { address: X, stride: 3 * HIDDEN };
-        call.y = RawRows { address: X + (shift * 2) as u64, stride: 3 * HIDDEN };
+        call.y = Some(RawRows { address: X + (shift * 2) as u64, stride: 3 * HIDDEN });
         call.validate()
     };
     assert_eq!(packed(HIDDEN), Ok(()));

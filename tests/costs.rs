@@ -45,7 +45,7 @@ fn a_residual_is_one_more_read_and_its_sum_one_more_write() {
     assert_eq!(byte_floor(&call), ByteFloor { loads: 2 * 24_576, stores: 2 * 24_576 });
     // In place, what is read is still read, and what is written written.
     call.residual_out = call.residual;
-    call.y = call.x;
+    call.y = Some(call.x);
     assert_eq!(byte_floor(&call), ByteFloor { loads: 2 * 24_576, stores: 2 * 24_576 });
 }
 

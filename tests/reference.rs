@@ -10,7 +10,18 @@ use warpnorm::{CallError, DType, Error, Norm, NormError, ResidualAdd, ResidualRo
 
 fn problem<'a>(norm: Norm, dtype: DType, hidden: usize, x: &'a [u8]) -> Problem<'a> {
     let rows = x.len() / (hidden * dtype.size());
-    Problem { norm, dtype, rows, hidden, x, residual: None, weight: None, bias: None, outputs: Outputs::default() }
+    Problem {
+        norm,
+        dtype,
+        rows,
+        hidden,
+        x,
+        residual: None,
+        weight: None,
+        bias: None,
+        tensor_scale: None,
+        outputs: Outputs::default(),
+    }
 }
 
 fn one_row(problem: &Problem<'_>) -> Row {
@@ -251,7 +262,7 @@ fn the_device_rounds_and_honours_the_outputs() {
     assert_eq!((&plain.residual, &plain.mean, &plain.rstd), (&None, &None, &None));
     // −1.3416… and −0.4472… are nearest to −1374/1024 and −1832/4096.
     assert_eq!(decode(DType::F16, &plain.y)[..2], [-1374.0 / 1024.0, -1832.0 / 4096.0]);
-    problem.outputs = Outputs { residual: false, mean: true, rstd: true };
+    problem.outputs = Outputs { mean: true, rstd: true, ..Outputs::default() };
     let statistics = run(&problem);
     assert_eq!(statistics.y, plain.y);
     assert_eq!(statistics.mean, Some(vec![2.5, 5.5]));

@@ -79,6 +79,7 @@ impl<'a> Arbitrary<'a> for Description {
         let unlikely = |u: &mut Unstructured<'a>| u.ratio(1, 32);
         let has_residual = norm.residual.is_some() != unlikely(u)?;
         let outputs = Outputs {
+            y: true,
             residual: u.ratio(1, 2)? && (norm.residual.is_some() || unlikely(u)?),
             mean: u.ratio(1, 2)? && (norm.family == Family::LayerNorm || unlikely(u)?),
             rstd: u.ratio(1, 2)?,
@@ -164,7 +165,7 @@ impl Description {
             residual: tensors.residual.as_deref(),
             weight: vector(self.weight, &tensors.weight),
             bias: vector(self.bias, &tensors.bias),
-            outputs: self.outputs,
+            outputs: self.tensor_scale: None, outputs,
         }
     }
 }

@@ -10,7 +10,7 @@
 namespace warpnorm {
 
 /// The f32 scale of a row or group.
-__device__ __forceinline__ float scale_of(float amax, float floor, float upper, float largest) {
+__device__ __forceinline__ float dynamic_scale(float amax, float floor, float upper, float largest) {
     return __fdiv_rn(fmaxf(fminf(amax, upper), floor), largest);
 }
 

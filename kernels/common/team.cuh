@@ -36,6 +36,21 @@ struct Team {
         return *slot;
     }
 
+    /// The largest of the team's values, none of them negative, in every thread of the team.
+    ///
+    /// Called once by every thread of the CTA. `slots` is shared memory for one value a warp.
+    __device__ __forceinline__ float largest(float value, float* slots) const {
+        value = largest_of_lanes(value, lanes());
+        if (threads > WARP) {
+            const unsigned int lane = rank % WARP;
+            if (lane == 0) slots[rank / WARP] = value;
+            __syncthreads();
+            // Lane w of every warp takes what warp w found.
+            value = largest_of_lanes(lane < threads / WARP ? slots[lane] : 0.0f, WARP);
+        }
+        return value;
+    }
+
     /// The merged state of the whole team, in the first lane of each of its warps.
     ///
     /// Called once by every thread of the CTA. `slots` is shared memory for one state a warp.

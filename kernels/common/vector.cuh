@@ -64,6 +64,34 @@ __device__ __forceinline__ void store_f32(Address to, float value) {
     asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(value) : "memory");
 }
 
+__device__ __forceinline__ float load_f32(Address from) {
+    float value;
+    asm volatile("ld.global.f32 %0, [%1];" : "=f"(value) : "l"(from) : "memory");
+    return value;
+}
+
+__device__ __forceinline__ void store_byte(Address to, unsigned int value) {
+    asm volatile("st.global.b8 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+}
+
+/// Stores the first `bytes` bytes of one or two words; `wide` promises that `to` is a multiple of their size,
+/// or of half of that where only half are stored.
+template <unsigned int WORDS>
+__device__ __forceinline__ void store_bytes(Address to, const unsigned int (&words)[WORDS], unsigned int bytes,
+                                            bool wide) {
+    static_assert(WORDS == 1 || WORDS == 2, "eight bytes at most");
+    if (WORDS == 2 && wide && bytes == 8) {
+        asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(words[0]), "r"(words[WORDS - 1]) : "memory");
+    } else if (wide && bytes == 4) {
+        asm volatile("st.global.b32 [%0], %1;" ::"l"(to), "r"(words[0]) : "memory");
+    } else {
+#pragma unroll
+        for (unsigned int b = 0; b < 4 * WORDS; ++b) {
+            if (b < bytes) store_byte(to + b, words[b / 4] >> 8 * (b % 4));
+        }
+    }
+}
+
 /// The first `valid` of four 32-bit elements; zero bits for the others.
 __device__ __forceinline__ RawChunk load_narrow_32(Address from, unsigned int valid) {
     RawChunk raw = {};

@@ -15,6 +15,23 @@ __device__ __forceinline__ float from_first_lane(float value, unsigned int width
     return __shfl_sync(ALL_LANES, value, 0, width);
 }
 
+/// The value of the lane whose number differs in the bits of `mask`.
+__device__ __forceinline__ float shuffle_xor(float value, unsigned int mask) {
+    return __shfl_xor_sync(ALL_LANES, value, mask);
+}
+__device__ __forceinline__ unsigned int shuffle_xor(unsigned int value, unsigned int mask) {
+    return __shfl_xor_sync(ALL_LANES, value, mask);
+}
+
+/// The largest value of each segment of `width` lanes (a power of two), in every lane of the segment.
+__device__ __forceinline__ float largest_of_lanes(float value, unsigned int width) {
+#pragma unroll 1
+    for (unsigned int distance = width / 2; distance > 0; distance /= 2) {
+        value = fmaxf(value, shuffle_xor(value, distance));
+    }
+    return value;
+}
+
 /// Merges the states of the first `count` lanes of every segment of `width` lanes (a power of two).
 ///
 /// A step of distance d leaves in lane i < d of a segment the states of the lanes i, i + d, i + 2d, …

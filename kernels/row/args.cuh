@@ -21,6 +21,31 @@ enum Flag : unsigned int {
     ROUND_OUTPUT = 1u << 9,
     // The looped regime keeps the row in shared memory between its passes rather than reading it again.
     STAGED = 1u << 10,
+    // The codes of every chunk start at a multiple of their size in bytes.
+    WIDE_CODES = 1u << 11,
+    // The codes of every other chunk start at a multiple of 16 bytes, and chunks come in pairs.
+    PAIRED_CODES = 1u << 12,
+    // f32 scales are rounded up to powers of two.
+    POWER_OF_TWO_SCALES = 1u << 13,
+    // The exponents of UE8M0 scales are rounded down rather than up.
+    FLOOR_OF_BLOCK_SCALES = 1u << 14,
+    // Scales lie in tiles of 128 rows × 4 groups; scale_row_stride is the number of tiles side by side.
+    TILED_SCALES = 1u << 15,
+};
+
+enum class CodeType : unsigned int {
+    E4M3 = 0,
+    E5M2 = 1,
+    INT8 = 2,
+    E2M1 = 3,
+};
+
+enum class Scaling : unsigned int {
+    PER_TENSOR = 0,
+    PER_TOKEN = 1,
+    PER_GROUP = 2,
+    MXFP8 = 3,
+    NVFP4 = 4,
 };
 
 struct RowArgs {
@@ -52,8 +77,21 @@ struct RowArgs {
     float scaled_hidden;             // hidden · count_scale
     float scaled_hidden_reciprocal;  // 1 / scaled_hidden
     unsigned int rows_per_cta;       // teams side by side in a CTA
+    // Of the sink that quantises; y is null where it is not stored as well.
+    void* codes;
+    void* scales;                           // null: none are written
+    const float* tensor_scale;              // the caller's: the scale of all, or NVFP4's global one
+    unsigned long long codes_stride;        // from one row to the next, in bytes
+    unsigned long long scale_row_stride;    // from a row's scale to the next row's, in scales
+    unsigned long long scale_group_stride;  // from a group's scale to the next group's, in scales
+    CodeType code;
+    Scaling scaling;
+    unsigned int scale_group;  // elements that share a scale; 0: all of a row, or of the tensor
+    float amax_floor;          // what amax is held to before it becomes an f32 scale
+    float amax_upper;
+    float code_largest;        // what amax is divided by
 };
 
-static_assert(sizeof(RowArgs) == 152, "the Rust side mirrors this layout");
+static_assert(sizeof(RowArgs) == 224, "the Rust side mirrors this layout");
 
 }  // namespace warpnorm

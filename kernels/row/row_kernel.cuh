@@ -1,18 +1,21 @@
 // The row kernel: one team reduces one row and writes it normalised.
 //
-//     h = source(x, residual)    moments = statistic(h)    sink(h, moments)
+//     h = source(x, residual)    moments = statistic(h)    y = output(h, moments)    sink(y)
 //
 // Two regimes share every piece of it. In the registers regime a row is one slab and stays in the
 // team's registers between the statistic and the sink. In the looped regime the team walks the row in
-// slabs twice; in between, the row waits in shared memory or is read again. A thread reads, stages and
-// writes the same elements in both passes, so outputs may lie over inputs and the stage needs no barrier.
+// slabs twice; in between, the row waits in shared memory or is read again. A sink that must see all of y
+// before it can store any has the team walk the row a third time. A thread reads, stages and writes the same
+// elements in all passes and writes in the last alone, so outputs may lie over inputs and the stage needs no
+// barrier.
 #pragma once
 
 #include "args.cuh"
 #include "group.cuh"
-#include "sink.cuh"
+#include "output.cuh"
 #include "source.cuh"
 #include "statistic.cuh"
+#include "store.cuh"
 
 namespace warpnorm {
 
@@ -25,15 +28,12 @@ __device__ __forceinline__ void store_moments(const Moments& moments, const Team
     if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd.hi);
 }
 
-template <class Source, class Sink>
-__device__ __forceinline__ void emit(Values& h, const Moments& moments, const Source& source,
-                                     const typename Sink::Weights* weights,
-                                     const Group<typename Source::Element>& group, const RowArgs& args,
-                                     unsigned long long row) {
-    source.store_residual(h, group, args, row);
-    source.output(h, args);
-    Sink::store(h, moments, weights, group, args, row);
-}
+/// Whether a row that stays in registers has registers left for its weights, so that they are on their way
+/// while the row is reduced. With f32 activations or weights they would spill, and where all the rest is at
+/// its most, too.
+template <class Statistic, class Source, class Sink>
+constexpr bool WEIGHTS_FIRST = !Source::Element::IS_F32 &&
+                               Statistic::State::SUMS + Source::INPUTS + (Sink::COLLECTIVE ? 1 : 0) <= 4;
 
 /// The registers regime. Grid: one CTA for every rows_per_cta rows.
 template <class Statistic, class Source, class Sink>
@@ -51,8 +51,9 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 
     const Source source(args, row);
     const typename Source::Raw raw = source.load(group);
-    typename Sink::Weights weights;
-    if constexpr (Sink::WEIGHTS_FIRST) weights = Sink::load_weights(group, args);
+    typename Sink::Output::Weights weights;
+    constexpr bool FIRST = WEIGHTS_FIRST<Statistic, Source, Sink>;
+    if constexpr (FIRST) weights = Sink::Output::load_weights(group, args);
 
     Values h = source.h(raw, args);
     const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
@@ -60,9 +61,17 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     state = team.reduce(state, slots);
     const Moments moments = Statistic::moments(state, pivot, team.lanes(), args);
 
-    if (!exists) return;
-    store_moments(moments, team, args, row);
-    emit<Source, Sink>(h, moments, source, Sink::WEIGHTS_FIRST ? &weights : nullptr, group, args, row);
+    if (!Sink::COLLECTIVE && !exists) return;
+    if (exists) store_moments(moments, team, args, row);
+    source.store_residual(h, group, args, row);
+    source.output(h, args);
+    const auto y = Sink::Output::of(h, moments, FIRST ? &weights : nullptr, group, args);
+    Sink sink;
+    if constexpr (Sink::COLLECTIVE) {
+        if (sink.observes(args)) sink.observe(y, group);
+        sink.agree(team, args, row, exists);
+    }
+    sink.store(y, team, group, args, row);
 }
 
 /// The looped regime. Grid: one CTA, which is one team, for every row longer than a slab.
@@ -94,11 +103,27 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     const Moments moments = Statistic::moments(state, pivot, team.lanes(), args);
     store_moments(moments, team, args, row);
 
+    Sink sink;
+    bool stores = true;
+    if constexpr (Sink::COLLECTIVE) stores = !sink.observes(args);
 #pragma unroll 1
-    for (unsigned int slab = 0; slab < slabs; ++slab) {
-        const Group<Element> group(team, slab, args.hidden);
-        Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), args);
-        emit<Source, Sink>(h, moments, source, nullptr, group, args, row);
+    for (;; stores = true) {
+        if constexpr (Sink::COLLECTIVE) {
+            if (stores) sink.agree(team, args, row, true);
+        }
+#pragma unroll 1
+        for (unsigned int slab = 0; slab < slabs; ++slab) {
+            const Group<Element> group(team, slab, args.hidden);
+            Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), args);
+            if (stores) source.store_residual(h, group, args, row);
+            source.output(h, args);
+            const auto y = Sink::Output::of(h, moments, nullptr, group, args);
+            if (stores) sink.store(y, team, group, args, row);
+            if constexpr (Sink::COLLECTIVE) {
+                if (!stores) sink.observe(y, group);
+            }
+        }
+        if (stores) return;
     }
 }
 

@@ -49,6 +49,8 @@ struct Plain {
     using Element = Element_;
     using G = Group<Element>;
 
+    static constexpr unsigned int INPUTS = 1;
+
     Address x;
     bool wide_x;
 
@@ -103,6 +105,8 @@ template <class Element_>
 struct ResidualAdd {
     using Element = Element_;
     using G = Group<Element>;
+
+    static constexpr unsigned int INPUTS = 2;
 
     Address x;
     Address residual;

@@ -21,6 +21,8 @@ __device__ __forceinline__ float total(const float (&sums)[PARTIAL_SUMS]) {
 /// What a team merges: sums over a part of the row. Parts that are empty hold zeros.
 template <unsigned int COUNT>
 struct Sums {
+    static constexpr unsigned int SUMS = COUNT;
+
     TwoFloat of[COUNT];
 
     static __device__ __forceinline__ Sums empty() { return {}; }

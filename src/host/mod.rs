@@ -10,7 +10,7 @@ pub(crate) use run::{DeviceMemory, run_on};
 
 use crate::call::extent;
 use crate::plan::{ByteFloor, Plan, byte_floor, plan};
-use crate::{Call, CallError, DType, DeviceFacts, Error, Norm, RawRows, RawVector, Role};
+use crate::{Call, CallError, DType, DeviceFacts, Error, Norm, RawCodes, RawRows, RawVector, Role};
 use thiserror::Error as ThisError;
 
 /// A weight or bias on the host.
@@ -41,13 +41,17 @@ pub struct Problem<'a> {
     pub weight: Option<Vector<'a>>,
     /// `hidden` elements.
     pub bias: Option<Vector<'a>>,
-    /// What is wanted beside y.
+    /// The scale that is given for all of a tensor, where the norm's quantisation takes one.
+    pub tensor_scale: Option<f32>,
+    /// What is wanted beside y, or beside the codes of y.
     pub outputs: Outputs,
 }
 
-/// What is wanted beside y.
+/// What is wanted beside y, or beside the codes of y.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outputs {
+    /// y itself, where it is quantised; elsewhere it always is there.
+    pub y: bool,
     /// The new residual stream.
     pub residual: bool,
     /// The mean of every row; LayerNorm only.
@@ -59,8 +63,12 @@ pub struct Outputs {
 /// The results of a [`Problem`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Output {
-    /// `rows × hidden` elements of the activation type.
+    /// `rows × hidden` elements of the activation type; empty where y is quantised and not asked for.
     pub y: Vec<u8>,
+    /// The codes of y, rows of [`row_bytes`](crate::quantise::Quantisation::row_bytes) bytes, if y is quantised.
+    pub codes: Option<Vec<u8>>,
+    /// The buffer of [`scale_count`](crate::quantise::Quantisation::scale_count) scales, if scales are made.
+    pub scales: Option<Vec<u8>>,
     /// `rows × hidden` elements of the activation type, if asked for.
     pub residual: Option<Vec<u8>>,
     /// `rows` values, if asked for.
@@ -153,6 +161,12 @@ impl Problem<'_> {
         call.residual_out = self.outputs.residual.then(|| rows(5));
         call.mean = self.outputs.mean.then(|| address(6));
         call.rstd = self.outputs.rstd.then(|| address(7));
+        if let Some(quantisation) = self.norm.quantisation {
+            call.y = self.outputs.y.then(|| rows(1));
+            call.codes = Some(RawCodes { address: address(8), stride: quantisation.row_bytes(self.hidden) });
+            call.scales = quantisation.scaling.scale_type().map(|_| address(9));
+        }
+        call.tensor_scale = self.tensor_scale.map(|_| address(10));
         call
     }
 

@@ -2,7 +2,7 @@
 
 use super::{HostError, Output, Placement, Problem, Vector};
 use crate::call::extent;
-use crate::{Call, CallError, DType, Error, RawRows, RawVector, Role};
+use crate::{Call, CallError, DType, Error, RawCodes, RawRows, RawVector, Role};
 
 /// Memory of a device, for one launch on copies of host tensors.
 pub(crate) trait DeviceMemory {
@@ -56,7 +56,35 @@ pub(crate) fn run_on(
     let weight = vector(memory, Role::Weight, problem.weight)?;
     let bias = vector(memory, Role::Bias, problem.bias)?;
 
-    let y = if placement.in_place { x } else { matrix(memory, Role::Y, &blank, false)? };
+    let quantisation = problem.norm.quantisation;
+    let y = match quantisation {
+        Some(_) if !problem.outputs.y => None,
+        _ if placement.in_place => Some(x),
+        _ => Some(matrix(memory, Role::Y, &blank, false)?),
+    };
+    let codes_layout = quantisation
+        .map(|quantisation| Layout::of(problem.rows, quantisation.row_bytes(problem.hidden), placement.padding, 1))
+        .transpose()?;
+    let codes = match &codes_layout {
+        None => None,
+        Some(layout) => {
+            let blank = vec![POISON; layout.bytes];
+            let address = memory.allocate(Role::Codes, &blank, placement.offset, false)?;
+            for (offset, bytes) in layout.gaps() {
+                memory.forbid(address + offset as u64, bytes)?;
+            }
+            Some(RawCodes { address, stride: layout.stride })
+        }
+    };
+    let scale_bytes = quantisation.and_then(|quantisation| {
+        let size = quantisation.scaling.scale_type()?.size();
+        Some(quantisation.scale_count(problem.rows, problem.hidden)? * size)
+    });
+    let scales = scale_bytes.map(|bytes| memory.allocate(Role::Scales, &vec![POISON; bytes], 0, false)).transpose()?;
+    let tensor_scale = problem
+        .tensor_scale
+        .map(|scale| memory.allocate(Role::TensorScale, &scale.to_ne_bytes(), 0, true))
+        .transpose()?;
     let residual_out = match (problem.outputs.residual, placement.in_place) {
         (false, _) => None,
         (true, true) => residual,
@@ -69,7 +97,11 @@ pub(crate) fn run_on(
     let mean = statistics(memory, Role::Mean, problem.outputs.mean)?;
     let rstd = statistics(memory, Role::Rstd, problem.outputs.rstd)?;
 
-    let mut call = Call::new(problem.norm, problem.dtype, problem.rows, problem.hidden, x, y);
+    let mut call = Call::new(problem.norm, problem.dtype, problem.rows, problem.hidden, x, x);
+    call.y = y;
+    call.codes = codes;
+    call.scales = scales;
+    call.tensor_scale = tensor_scale;
     call.residual = residual;
     call.weight = weight;
     call.bias = bias;
@@ -89,8 +121,26 @@ pub(crate) fn run_on(
         memory.read(address, bytemuck::cast_slice_mut(&mut values))?;
         Ok(Some(values))
     };
+    let codes = match (&codes_layout, codes) {
+        (Some(layout), Some(codes)) => {
+            let mut bytes = vec![0; layout.bytes];
+            memory.read(codes.address, &mut bytes)?;
+            Some(layout.gather(Role::Codes, &bytes)?)
+        }
+        _ => None,
+    };
+    let scales = match (scale_bytes, scales) {
+        (Some(bytes), Some(address)) => {
+            let mut scales = vec![0; bytes];
+            memory.read(address, &mut scales)?;
+            Some(scales)
+        }
+        _ => None,
+    };
     Ok(Output {
-        y: matrix(Role::Y, y)?,
+        y: y.map_or_else(|| Ok(Vec::new()), |y| matrix(Role::Y, y))?,
+        codes,
+        scales,
         residual: residual_out.map(|rows| matrix(Role::ResidualOut, rows)).transpose()?,
         mean: values(mean)?,
         rstd: values(rstd)?,
@@ -109,11 +159,15 @@ struct Layout {
 
 impl Layout {
     fn new(problem: &Problem<'_>, placement: Placement) -> Result<Self, CallError> {
-        let size = problem.dtype.size();
-        let too_large = CallError::TooLarge { rows: problem.rows, stride: problem.hidden };
-        let stride = problem.hidden.checked_add(placement.padding).ok_or(too_large.clone())?;
-        let bytes = extent(problem.rows, problem.hidden, stride).and_then(|n| n.checked_mul(size)).ok_or(too_large)?;
-        Ok(Self { rows: problem.rows, row: problem.hidden * size, stride, stride_bytes: stride * size, bytes })
+        Self::of(problem.rows, problem.hidden, placement.padding, problem.dtype.size())
+    }
+
+    /// Rows of so many elements of so many bytes, with padding in elements.
+    fn of(rows: usize, row: usize, padding: usize, size: usize) -> Result<Self, CallError> {
+        let too_large = CallError::TooLarge { rows, stride: row };
+        let stride = row.checked_add(padding).ok_or(too_large.clone())?;
+        let bytes = extent(rows, row, stride).and_then(|n| n.checked_mul(size)).ok_or(too_large)?;
+        Ok(Self { rows, row: row * size, stride, stride_bytes: stride * size, bytes })
     }
 
     /// Offset and length of what lies between the rows.

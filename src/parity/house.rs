@@ -78,6 +78,8 @@ pub fn plain(problem: &Problem<'_>) -> Result<Output, Error> {
         }
     }
     Ok(Output {
+        codes: None,
+        scales: None,
         y: encode(problem.dtype, y),
         residual: problem.outputs.residual.then(|| encode(problem.dtype, stored.into_iter().map(f64::from))),
         mean: problem.outputs.mean.then_some(means),

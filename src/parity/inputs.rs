@@ -2,6 +2,7 @@
 
 use crate::call::extent;
 use crate::host::{Outputs, Problem, Vector};
+use crate::quantise::{Quantisation, Scaling};
 use crate::reference::{encode, largest, smallest, smallest_normal};
 use crate::{CallError, DType, Family, MAX_HIDDEN, Norm};
 
@@ -140,6 +141,8 @@ pub struct Case {
     pub weight: Option<(DType, Vec<u8>)>,
     /// The type and the `hidden` elements of the bias.
     pub bias: Option<(DType, Vec<u8>)>,
+    /// The scale that is given for all of a tensor, where the norm takes one.
+    pub tensor_scale: Option<f32>,
     /// What is wanted beside y.
     pub outputs: Outputs,
     /// What the values were made from.
@@ -184,7 +187,13 @@ impl Case {
             residual: norm.residual.map(|_| matrix(Stream::Residual)),
             weight: None,
             bias: None,
-            outputs: Outputs { residual: norm.residual.is_some(), mean: norm.family == Family::LayerNorm, rstd: true },
+            tensor_scale: norm.quantisation.and_then(tensor_scale),
+            outputs: Outputs {
+                y: true,
+                residual: norm.residual.is_some(),
+                mean: norm.family == Family::LayerNorm,
+                rstd: true,
+            },
             seed,
         })
     }
@@ -227,8 +236,18 @@ impl Case {
             residual: self.residual.as_deref(),
             weight: vector(&self.weight),
             bias: vector(&self.bias),
+            tensor_scale: self.tensor_scale,
             outputs: self.outputs,
         }
+    }
+}
+
+/// A scale for values about as large as normalised ones are: codes use most of their range, and some saturate.
+fn tensor_scale(quantisation: Quantisation) -> Option<f32> {
+    match quantisation.scaling {
+        Scaling::PerTensor => Some(3.5 / quantisation.code.largest()),
+        Scaling::Nvfp4 { .. } => Some(448.0 * 6.0 / 3.5),
+        Scaling::PerToken { .. } | Scaling::PerGroup { .. } | Scaling::Mxfp8 { .. } => None,
     }
 }
 

@@ -1,8 +1,9 @@
 //! Verdicts: results held against the reference, element by element.
 
 use super::Tolerance;
-use crate::host::{HostError, Output, Problem};
-use crate::reference::{Row, Rows, Value, decode, from_bits, overflow, raw_bits, round, ulp};
+use crate::host::{Device, HostError, Output, Placement, Problem};
+use crate::quantise::ScaleType;
+use crate::reference::{Cpu, Row, Rows, Value, decode, from_bits, overflow, raw_bits, round, ulp};
 use crate::{DType, Error, Role};
 
 /// The element furthest from the reference.
@@ -39,6 +40,8 @@ pub struct Verdict {
     pub nonfinite_mismatches: usize,
     /// Elements of the new residual stream whose bits differ (any NaN stands for any other).
     pub residual_mismatches: usize,
+    /// Bytes of the codes and of the scales that differ from the reference's; any difference is one too many.
+    pub code_mismatches: usize,
     /// The largest error of a mean in units, if means were asked for.
     pub mean_max_ulp: Option<f64>,
     /// The largest error of an rstd in f32 ULPs, if they were asked for.
@@ -59,12 +62,15 @@ pub struct Verdict {
 pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
     let rows = Rows::new(problem)?;
     check_sizes(problem, output)?;
+    let has_y = problem.norm.quantisation.is_none() || problem.outputs.y;
     let mut tally = Tally::new(problem.dtype);
     let row_bytes = problem.hidden * problem.dtype.size();
     let wanted = problem.outputs;
     for (index, row) in rows.iter().enumerate() {
         let bytes = index * row_bytes..(index + 1) * row_bytes;
-        tally.y(index, &decode(problem.dtype, &output.y[bytes.clone()]), &row);
+        if has_y {
+            tally.y(index, &decode(problem.dtype, &output.y[bytes.clone()]), &row);
+        }
         if let (true, Some(residual)) = (wanted.residual, &output.residual) {
             tally.residual(&residual[bytes], &row);
         }
@@ -75,6 +81,14 @@ pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
             tally.rstd.add(rstd[index], row.rstd, row.rstd_error);
         }
     }
+    if problem.norm.quantisation.is_some() {
+        let wanted = Cpu.run(problem, Placement::default())?;
+        let differences = |got: &Option<Vec<u8>>, wanted: &Option<Vec<u8>>| {
+            let (got, wanted) = (got.as_deref().unwrap_or_default(), wanted.as_deref().unwrap_or_default());
+            got.iter().zip(wanted).filter(|(got, wanted)| got != wanted).count()
+        };
+        tally.code_mismatches = differences(&output.codes, &wanted.codes) + differences(&output.scales, &wanted.scales);
+    }
     Ok(tally.verdict(problem))
 }
 
@@ -82,10 +96,18 @@ fn check_sizes(problem: &Problem<'_>, output: &Output) -> Result<(), HostError> 
     let check = |role, given, wanted| {
         if given == wanted { Ok(()) } else { Err(HostError::Bytes { role, given, wanted }) }
     };
-    let matrix = problem.x.len();
+    let matrix = if problem.norm.quantisation.is_none() || problem.outputs.y { problem.x.len() } else { 0 };
+    if let Some(quantisation) = problem.norm.quantisation {
+        let codes = output.codes.as_ref().map_or(0, Vec::len);
+        check(Role::Codes, codes, problem.rows * quantisation.row_bytes(problem.hidden))?;
+        let size = quantisation.scaling.scale_type().map_or(0, ScaleType::size);
+        let scales = quantisation.scale_count(problem.rows, problem.hidden).unwrap_or(0) * size;
+        check(Role::Scales, output.scales.as_ref().map_or(0, Vec::len), scales)?;
+    }
     let vector = problem.rows * size_of::<f32>();
     let values = |values: &Option<Vec<f32>>| values.as_ref().map_or(0, |values| values.len() * size_of::<f32>());
     check(Role::Y, output.y.len(), matrix)?;
+    let matrix = problem.x.len();
     if problem.outputs.residual {
         check(Role::ResidualOut, output.residual.as_ref().map_or(0, Vec::len), matrix)?;
     }
@@ -179,6 +201,7 @@ struct Tally {
     squared_exact: f64,
     nonfinite_mismatches: usize,
     residual_mismatches: usize,
+    code_mismatches: usize,
     worst: Option<Worst>,
     mean: Statistics,
     rstd: Statistics,
@@ -198,6 +221,7 @@ impl Tally {
             squared_exact: 0.0,
             nonfinite_mismatches: 0,
             residual_mismatches: 0,
+            code_mismatches: 0,
             worst: None,
             mean: Statistics::default(),
             rstd: Statistics::default(),
@@ -252,11 +276,13 @@ impl Tally {
             worst: self.worst,
             nonfinite_mismatches,
             residual_mismatches: self.residual_mismatches,
+            code_mismatches: self.code_mismatches,
             mean_max_ulp: asked(problem.outputs.mean, &self.mean),
             rstd_max_ulp: asked(problem.outputs.rstd, &self.rstd),
             relative_l2: relative(self.squared_difference, self.squared_exact),
             passed: nonfinite_mismatches == 0
                 && self.residual_mismatches == 0
+                && self.code_mismatches == 0
                 && self.max_ulp <= tolerance.max_ulp
                 && (tolerance.correctly_rounded == 0.0
                     || self.misrounded <= tolerance.misrounded_allowed(self.elements))

@@ -2,6 +2,7 @@
 
 use super::Team;
 use crate::Call;
+use crate::quantise::{CodeType, Quantisation, Scaling};
 
 /// Bits of [`RowArgs::flags`].
 pub mod flags {
@@ -27,6 +28,16 @@ pub mod flags {
     pub const ROUND_OUTPUT: u32 = 1 << 9;
     /// The row waits in shared memory between the passes.
     pub const STAGED: u32 = 1 << 10;
+    /// The codes of every chunk start at a multiple of their size in bytes.
+    pub const WIDE_CODES: u32 = 1 << 11;
+    /// The codes of every other chunk start at a multiple of 16 bytes, and chunks come in pairs.
+    pub const PAIRED_CODES: u32 = 1 << 12;
+    /// f32 scales are rounded up to powers of two.
+    pub const POWER_OF_TWO_SCALES: u32 = 1 << 13;
+    /// The exponents of UE8M0 scales are rounded down rather than up.
+    pub const FLOOR_OF_BLOCK_SCALES: u32 = 1 << 14;
+    /// Scales lie in tiles of 128 rows × 4 groups.
+    pub const TILED_SCALES: u32 = 1 << 15;
 }
 
 /// What a launch passes to the row kernel. Addresses are device addresses, 0 for an absent tensor;
@@ -62,6 +73,22 @@ pub struct RowArgs {
     pub scaled_hidden_reciprocal: f32,
     /// Teams side by side in a CTA.
     pub rows_per_cta: u32,
+    pub codes: u64,
+    pub scales: u64,
+    pub tensor_scale: u64,
+    /// In bytes.
+    pub codes_stride: u64,
+    /// In scales; where they are tiled, the number of tiles side by side.
+    pub scale_row_stride: u64,
+    /// In scales.
+    pub scale_group_stride: u64,
+    pub code: u32,
+    pub scaling: u32,
+    /// Elements that share a scale; 0: all of a row, or of the tensor.
+    pub scale_group: u32,
+    pub amax_floor: f32,
+    pub amax_upper: f32,
+    pub code_largest: f32,
 }
 
 impl RowArgs {
@@ -75,13 +102,13 @@ impl RowArgs {
             residual: address(call.residual),
             weight: call.weight.map_or(0, |vector| vector.address),
             bias: call.bias.map_or(0, |vector| vector.address),
-            y: call.y.address,
+            y: address(call.y),
             residual_out: address(call.residual_out),
             mean: call.mean.unwrap_or(0),
             rstd: call.rstd.unwrap_or(0),
             x_stride: call.x.stride as u64,
             residual_stride: stride(call.residual),
-            y_stride: call.y.stride as u64,
+            y_stride: stride(call.y),
             residual_out_stride: stride(call.residual_out),
             rows: call.rows as u64,
             hidden,
@@ -96,8 +123,44 @@ impl RowArgs {
             scaled_hidden,
             scaled_hidden_reciprocal: 1.0 / scaled_hidden,
             rows_per_cta,
+            codes: call.codes.map_or(0, |codes| codes.address),
+            scales: call.scales.unwrap_or(0),
+            tensor_scale: call.tensor_scale.unwrap_or(0),
+            codes_stride: call.codes.map_or(0, |codes| codes.stride as u64),
+            ..quantisation(call)
         }
     }
 }
 
-const _: () = assert!(size_of::<RowArgs>() == 152, "kernels/row/args.cuh has the same size");
+/// The fields that say how y is quantised; the others are 0.
+fn quantisation(call: &Call) -> RowArgs {
+    let zeroed = bytemuck::Zeroable::zeroed();
+    let Some(quantisation) = call.norm.quantisation else { return zeroed };
+    let Quantisation { code, scaling } = quantisation;
+    let (amax_floor, amax_upper) = quantisation.amax_bounds().unwrap_or((0.0, f32::INFINITY));
+    let (scale_row_stride, scale_group_stride) = quantisation.scale_strides(call.rows, call.hidden);
+    RowArgs {
+        scale_row_stride,
+        scale_group_stride,
+        code: match code {
+            CodeType::E4m3 => 0,
+            CodeType::E5m2 => 1,
+            CodeType::Int8 => 2,
+            CodeType::E2m1 => 3,
+        },
+        scaling: match scaling {
+            Scaling::PerTensor => 0,
+            Scaling::PerToken { .. } => 1,
+            Scaling::PerGroup { .. } => 2,
+            Scaling::Mxfp8 { .. } => 3,
+            Scaling::Nvfp4 { .. } => 4,
+        },
+        scale_group: scaling.group().unwrap_or(0) as u32,
+        amax_floor,
+        amax_upper,
+        code_largest: code.largest(),
+        ..zeroed
+    }
+}
+
+const _: () = assert!(size_of::<RowArgs>() == 224, "kernels/row/args.cuh has the same size");

@@ -1,5 +1,6 @@
 //! The byte floor: what a call must move, however it is computed.
 
+use crate::quantise::ScaleType;
 use crate::{Call, DType, RawVector};
 
 /// Bytes of device memory that a launch cannot do without.
@@ -19,7 +20,8 @@ impl ByteFloor {
 }
 
 /// The byte floor of a call: every matrix is read or written once, weight and bias are read once a
-/// launch whatever the number of rows, and a statistic takes four bytes a row.
+/// launch whatever the number of rows, a statistic takes four bytes a row, and a quantised output what its
+/// codes and scales take.
 ///
 /// Padding between rows is not moved. A tensor that lies over another counts as if it lay apart: an
 /// output in place is still read and written.
@@ -46,7 +48,16 @@ pub fn byte_floor(call: &Call) -> ByteFloor {
     let matrices = |there: [bool; 2]| there.into_iter().filter(|&there| there).map(|_| matrix);
     let vector = |vector: Option<RawVector>| vector.map_or(0, |vector| bytes(hidden, vector.dtype));
     let statistic = |address: Option<u64>| address.map_or(0, |_| bytes(rows, DType::F32));
-    let loads = matrices([true, call.residual.is_some()]).chain([vector(call.weight), vector(call.bias)]);
-    let stores = matrices([true, call.residual_out.is_some()]).chain([statistic(call.mean), statistic(call.rstd)]);
+    let tensor_scale = call.tensor_scale.map_or(0, |_| 4);
+    let codes = call.norm.quantisation.map_or(0, |quantisation| {
+        let scales = quantisation.groups(call.hidden) * quantisation.scaling.scale_type().map_or(0, ScaleType::size);
+        rows.saturating_mul((quantisation.row_bytes(call.hidden) + scales) as u64)
+    });
+    let loads = matrices([true, call.residual.is_some()]).chain([vector(call.weight), vector(call.bias), tensor_scale]);
+    let stores = matrices([call.y.is_some(), call.residual_out.is_some()]).chain([
+        statistic(call.mean),
+        statistic(call.rstd),
+        codes,
+    ]);
     ByteFloor { loads: loads.fold(0, u64::saturating_add), stores: stores.fold(0, u64::saturating_add) }
 }

@@ -16,6 +16,7 @@ pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
 
 use team::WARP;
 
+use crate::quantise::{BlockRounding, Quantisation, ScaleLayout, Scaling};
 use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, ResidualRounding, WeightRounding};
 
 /// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
@@ -23,8 +24,8 @@ use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, Resid
 const SHARED_CTA_THREADS: u32 = 128;
 
 /// Bytes of shared memory that a kernel takes at most for the exchange between its warps: two sums of two
-/// f32 for each of 32 warps, and a pivot. The rest of a CTA's shared memory is there for staging.
-pub const EXCHANGE_BYTES: u32 = 32 * 4 * 4 + 16;
+/// f32 for each of 32 warps, a pivot, and the largest magnitude of each warp. The rest of a CTA's shared memory is there for staging.
+pub const EXCHANGE_BYTES: u32 = 32 * 4 * 4 + 16 + 32 * 4;
 
 /// Where the values of a row come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -213,7 +214,7 @@ fn launch_flags(call: &Call, regime: Regime) -> u32 {
     add(flags::WIDE_RESIDUAL, wide_rows(call.residual));
     add(flags::WIDE_WEIGHT, wide_vector(call.weight));
     add(flags::WIDE_BIAS, wide_vector(call.bias));
-    add(flags::WIDE_Y, wide_rows(Some(call.y)));
+    add(flags::WIDE_Y, wide_rows(call.y));
     add(flags::WIDE_RESIDUAL_OUT, wide_rows(call.residual_out));
     let parameters = call.weight.or(call.bias);
     add(flags::PARAMETERS_F32, parameters.is_some_and(|vector| vector.dtype == DType::F32));
@@ -223,5 +224,20 @@ fn launch_flags(call: &Call, regime: Regime) -> u32 {
     add(flags::ROUND_STATISTIC, rounding == Some(ResidualRounding::Stored));
     add(flags::ROUND_OUTPUT, rounding == Some(ResidualRounding::Split));
     add(flags::STAGED, regime == Regime::Staged);
+
+    if let (Some(quantisation), Some(codes)) = (call.norm.quantisation, call.codes) {
+        let Quantisation { code, scaling } = quantisation;
+        let multiple_of = |bytes: usize| {
+            codes.address.is_multiple_of(bytes as u64) && (call.rows == 1 || codes.stride.is_multiple_of(bytes))
+        };
+        let chunk = CHUNK_BYTES / size;
+        add(flags::WIDE_CODES, multiple_of(chunk / code.per_byte()));
+        // Two lanes exchange the codes of two chunks each; what is not there is not exchanged.
+        let pairs = chunk * 2 == GROUP_ELEMENTS && code.per_byte() == 1 && call.hidden.is_multiple_of(GROUP_ELEMENTS);
+        add(flags::PAIRED_CODES, pairs && multiple_of(GROUP_ELEMENTS));
+        add(flags::POWER_OF_TWO_SCALES, matches!(scaling, Scaling::PerGroup { power_of_two: true, .. }));
+        add(flags::FLOOR_OF_BLOCK_SCALES, matches!(scaling, Scaling::Mxfp8 { rounding: BlockRounding::Floor, .. }));
+        add(flags::TILED_SCALES, scaling.layout() == ScaleLayout::Tiled);
+    }
     set
 }

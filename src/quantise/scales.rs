@@ -86,6 +86,18 @@ impl Quantisation {
         }
     }
 
+    /// Scales from a row's to the next row's, and from a group's to the next group's; tiles side by side, and
+    /// 0, where scales are tiled.
+    pub(crate) const fn scale_strides(&self, rows: usize, hidden: usize) -> (u64, u64) {
+        let groups = self.groups(hidden);
+        match self.scaling.layout() {
+            ScaleLayout::RowMajor => (groups as u64, 1),
+            ScaleLayout::ColumnMajor { alignment: 0 } => (1, rows as u64),
+            ScaleLayout::ColumnMajor { alignment } => (1, rows.next_multiple_of(alignment) as u64),
+            ScaleLayout::Tiled => (groups.div_ceil(TILE_GROUPS) as u64, 0),
+        }
+    }
+
     /// The place of a scale in a buffer of [`scale_count`](Self::scale_count) scales.
     pub const fn scale_index(&self, rows: usize, hidden: usize, row: usize, group: usize) -> usize {
         let groups = self.groups(hidden);

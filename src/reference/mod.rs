@@ -40,8 +40,9 @@ pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
 pub use row::{Row, Value};
 
-use crate::Error;
 use crate::host::{Device, Output, Placement, Problem, Vector};
+use crate::quantise::Quantisation;
+use crate::{CallError, Error};
 use row::{Parameters, norm_row};
 
 /// The result of a norm before its last rounding.
@@ -96,6 +97,23 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// A row's codes and scales: those of y as the activation type holds it.
+pub(crate) fn quantised_row(
+    problem: &Problem<'_>,
+    quantisation: &Quantisation,
+    row: &Row,
+) -> Result<QuantisedRow, Error> {
+    let y: Vec<f32> = row.y.iter().map(|value| round(problem.dtype, value.exact) as f32).collect();
+    quantise_row(quantisation, problem.tensor_scale.unwrap_or(1.0), &y).map_err(|error| CallError::from(error).into())
+}
+
+/// A buffer for a problem's scales; bytes that no scale is written to are all ones.
+fn blank_scales(problem: &Problem<'_>) -> Option<Vec<u8>> {
+    let quantisation = problem.norm.quantisation?;
+    let size = quantisation.scaling.scale_type()?.size();
+    Some(vec![0xff; quantisation.scale_count(problem.rows, problem.hidden)? * size])
+}
+
 /// The reference as a device: host memory in, correctly rounded results out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
@@ -108,13 +126,30 @@ impl Device for Cpu {
     /// Placement makes no difference to the reference.
     fn run(&self, problem: &Problem<'_>, _placement: Placement) -> Result<Output, Error> {
         let mut output = Output {
-            y: Vec::with_capacity(problem.x.len()),
+            y: Vec::new(),
+            codes: problem.norm.quantisation.map(|_| Vec::new()),
+            scales: blank_scales(problem),
             residual: problem.outputs.residual.then(Vec::new),
             mean: problem.outputs.mean.then(Vec::new),
             rstd: problem.outputs.rstd.then(Vec::new),
         };
-        for row in Rows::new(problem)?.iter() {
-            output.y.extend(encode(problem.dtype, row.y.iter().map(|value| value.exact)));
+        for (index, row) in Rows::new(problem)?.iter().enumerate() {
+            if problem.norm.quantisation.is_none() || problem.outputs.y {
+                output.y.extend(encode(problem.dtype, row.y.iter().map(|value| value.exact)));
+            }
+            if let (Some(quantisation), Some(codes)) = (&problem.norm.quantisation, &mut output.codes) {
+                let quantised = quantised_row(problem, quantisation, &row)?;
+                codes.extend(&quantised.codes);
+                if let (Some(scales), Some(scale_type)) = (&mut output.scales, quantisation.scaling.scale_type()) {
+                    let size = scale_type.size();
+                    for (group, scale) in quantised.scales.iter().enumerate() {
+                        let at = quantisation.scale_index(problem.rows, problem.hidden, index, group) * size;
+                        // The patterns of scales of one byte are in the lowest.
+                        let bytes = if size == 1 { vec![*scale as u8] } else { scale.to_ne_bytes().to_vec() };
+                        scales[at..at + size].copy_from_slice(&bytes);
+                    }
+                }
+            }
             if let Some(residual) = &mut output.residual {
                 residual.extend(encode(problem.dtype, row.residual));
             }

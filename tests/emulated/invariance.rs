@@ -4,6 +4,7 @@ use crate::support::{HIDDEN, case};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Output, Placement, Problem};
 use warpnorm::parity::{Case, Values};
+use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding};
 
 const ROWS: usize = 67;
@@ -30,6 +31,15 @@ fn row_of(output: &Output, case: &Case, row: usize) -> Output {
     let matrix = |matrix: &[u8]| matrix[row * bytes..(row + 1) * bytes].to_vec();
     Output {
         y: matrix(&output.y),
+        codes: output.codes.as_ref().map(|codes| {
+            let bytes = codes.len() / case.rows;
+            codes[row * bytes..(row + 1) * bytes].to_vec()
+        }),
+        // Of row-major scales.
+        scales: output.scales.as_ref().map(|scales| {
+            let bytes = scales.len() / case.rows;
+            scales[row * bytes..(row + 1) * bytes].to_vec()
+        }),
         residual: output.residual.as_deref().map(matrix),
         mean: output.mean.as_ref().map(|mean| vec![mean[row]]),
         rstd: output.rstd.as_ref().map(|rstd| vec![rstd[row]]),
@@ -39,7 +49,17 @@ fn row_of(output: &Output, case: &Case, row: usize) -> Output {
 fn cases(family: Family, dtype: DType, hidden: usize, rows: usize) -> Vec<Case> {
     let norm = Norm::new(family, 1e-5);
     let add = norm.with_residual_add(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide });
-    [norm, add].map(|norm| case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 77)).to_vec()
+    let mut norms = vec![norm, add];
+    if dtype != DType::F32 {
+        norms.push(norm.with_quantisation(Quantisation::per_token(CodeType::E4m3)));
+        if hidden.is_multiple_of(128) {
+            norms.push(add.with_quantisation(Quantisation::per_group(CodeType::Int8, 128)));
+        }
+    }
+    norms
+        .into_iter()
+        .map(|norm| case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 77))
+        .collect()
 }
 
 fn hold(family: Family, dtype: DType) {

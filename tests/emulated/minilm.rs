@@ -43,6 +43,7 @@ fn every_layer_norm_of_the_model() {
             residual: Some(residual.data()),
             weight: vector(weight.data()),
             bias: vector(bias.data()),
+            tensor_scale: None,
             outputs: Outputs::default(),
         };
         let output = device.run(&problem, Placement::default()).expect("runs");

@@ -25,7 +25,8 @@ fn hold(family: Family) {
             let mut norm = Norm::new(family, 1e-5);
             norm.residual = add;
             for (rows, hidden, regime) in SHAPES {
-                let outputs = Outputs { residual: add.is_some(), mean: family == Family::LayerNorm, rstd: true };
+                let outputs =
+                    Outputs { y: true, residual: add.is_some(), mean: family == Family::LayerNorm, rstd: true };
                 let case =
                     case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 21).with_outputs(outputs);
                 for placement in [Placement::default(), Placement { padding: 3, offset: 1, in_place: true }] {

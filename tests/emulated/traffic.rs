@@ -34,7 +34,7 @@ impl Cell {
         let mut norm = Norm::new(self.family, 1e-5);
         norm.residual = self.add.then(ResidualAdd::default);
         let mean = statistics && self.family == Family::LayerNorm;
-        let outputs = Outputs { residual: self.add, mean, rstd: statistics };
+        let outputs = Outputs { y: true, residual: self.add, mean, rstd: statistics };
         let parameters = (norm, Some(self.dtype), self.bias.then_some(self.dtype));
         let case = case(parameters, self.dtype, self.rows, self.hidden, Values::Unit, 3).with_outputs(outputs);
         let problem = case.as_problem();

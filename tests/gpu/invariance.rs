@@ -20,6 +20,8 @@ fn row_of(output: &Output, case: &Case, index: usize) -> Output {
     let part = |matrix: &Vec<u8>| matrix[index * bytes..][..bytes].to_vec();
     let value = |values: &Vec<f32>| vec![values[index]];
     Output {
+        codes: None,
+        scales: None,
         y: part(&output.y),
         residual: output.residual.as_ref().map(part),
         mean: output.mean.as_ref().map(value),

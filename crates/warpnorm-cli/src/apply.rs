@@ -17,6 +17,7 @@ pub fn run(arguments: &ApplyArguments) -> Result<Outcome, ToolError> {
     let input = tensors.norm_input("")?;
     let norm = arguments.norm.norm(arguments.op.family(), &input)?;
     let outputs = Outputs {
+        y: true,
         residual: input.residual.is_some(),
         mean: arguments.stats && norm.family == Family::LayerNorm,
         rstd: arguments.stats,

@@ -85,7 +85,8 @@ fn file_problems<'a>(
 fn compare_file(chosen: &Chosen, problems: &[(NormInput<'_>, Norm)]) -> Result<Vec<Cell>, ToolError> {
     let progress = progress(problems.len());
     let compare = |(input, norm): &(NormInput<'_>, Norm)| {
-        let outputs = Outputs { residual: norm.residual.is_some(), mean: norm.family == Family::LayerNorm, rstd: true };
+        let outputs =
+            Outputs { y: true, residual: norm.residual.is_some(), mean: norm.family == Family::LayerNorm, rstd: true };
         let cell = cell(chosen, &input.problem(*norm, outputs), input.prefix.clone());
         progress.inc(1);
         cell

@@ -155,6 +155,7 @@ fn a_saturated_overflow_fails() {
         residual: None,
         weight: Some(Vector { dtype: DType::F32, bytes: &weight }),
         bias: None,
+        tensor_scale: None,
         outputs: Outputs::default(),
     };
     let judged = |first| judge(&problem, &Output { y: encode(DType::F16, [first, 1.0]), ..Output::default() }).unwrap();
@@ -242,6 +243,7 @@ fn judge_cancelled(dtype: DType, first: f64) -> Verdict {
         residual: None,
         weight: None,
         bias: Some(Vector { dtype: DType::F32, bytes: &bias }),
+        tensor_scale: None,
         outputs: Outputs::default(),
     };
     judge(&problem, &Output { y: encode(dtype, [first, -1.0]), ..Output::default() }).unwrap()
@@ -279,6 +281,7 @@ fn a_near_tie_on_the_wrong_side_is_not_correctly_rounded() {
         residual: None,
         weight: None,
         bias: Some(Vector { dtype: DType::BF16, bytes: &bias }),
+        tensor_scale: None,
         outputs: Outputs::default(),
     };
     let judged = |y| judge(&problem, &Output { y: encode(DType::BF16, [y; 100]), ..Output::default() }).unwrap();

@@ -130,7 +130,7 @@ template <class Code>
 __device__ void dynamic_fp8(const Groups& groups) {
     THREAD_OR_RETURN(groups.count);
     const Group<Code> group(groups, i);
-    float scale = scale_of(group.elements.amax(), groups.floor, groups.upper, Code::LARGEST);
+    float scale = dynamic_scale(group.elements.amax(), groups.floor, groups.upper, Code::LARGEST);
     if (groups.power_of_two) scale = next_power_of_two(scale);
     groups.scales[i] = __float_as_uint(scale);
     const Divisor divisor(scale);
@@ -174,7 +174,7 @@ extern "C" __global__ void per_tensor_int8(const Groups groups) {
 extern "C" __global__ void dynamic_int8(const Groups groups) {
     THREAD_OR_RETURN(groups.count);
     const Group<Int8> group(groups, i);
-    float scale = scale_of(group.elements.amax(), groups.floor, groups.upper, Int8::LARGEST);
+    float scale = dynamic_scale(group.elements.amax(), groups.floor, groups.upper, Int8::LARGEST);
     if (groups.power_of_two) scale = next_power_of_two(scale);
     groups.scales[i] = __float_as_uint(scale);
     const float reciprocal = __frcp_rn(scale);

@@ -1,4 +1,5 @@
-// Sinks: what becomes of the values of a row once its moments are known.
+// Outputs: y of a row once its moments are known, as the activation type holds it. What becomes of y is the
+// sink's.
 #pragma once
 
 #include "args.cuh"
@@ -57,13 +58,9 @@ struct Parameters {
 /// of eight thousand (bf16), and where β cancels the product, y is computed again in two floats. So is v
 /// where the op rounds it before the weight.
 template <class Statistic, class Element>
-struct Store {
+struct Output {
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
-
-    /// Whether a row that stays in registers has registers left for its weights, so that they are on
-    /// their way while the row is reduced. With f32 activations or weights they would spill.
-    static constexpr bool WEIGHTS_FIRST = !Element::IS_F32;
 
     /// By what share of itself the factor is made larger and smaller: twice 2^-24 for the last operation,
     /// whose rounding is directed, and half of one to spare. f32 results have one factor.
@@ -84,14 +81,19 @@ struct Store {
         return weights;
     }
 
+    /// y of a group, a chunk after the other. Places outside the row hold anything.
+    struct Chunks {
+        RawChunk of[G::CHUNKS];
+    };
+
     /// `weights` is null where they were not loaded ahead.
-    static __device__ __forceinline__ void store(const Values& values, const Moments& moments, const Weights* weights,
-                                                 const G& group, const RowArgs& args, unsigned long long row) {
+    static __device__ __forceinline__ Chunks of(const Values& values, const Moments& moments, const Weights* weights,
+                                                const G& group, const RowArgs& args) {
         const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
         const Parameters<Element> bias(args.bias, WIDE_BIAS, args);
-        const Address y = row_address<Element>(args.y, row, args.y_stride);
         const Scale larger = scale_of(moments, MARGIN);
         const Scale smaller = scale_of(moments, -MARGIN);
+        Chunks y;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             const unsigned int column = group.first[c];
@@ -104,7 +106,6 @@ struct Store {
                 weight.load_chunk_of(gains, column, valid);
             }
             bias.load_chunk_of(biases, column, valid);
-            RawChunk chunk;
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
                 const unsigned int left = valid > step ? valid - step : 0;
@@ -113,13 +114,13 @@ struct Store {
                 const Step of = {weight, bias, larger, smaller, gains, biases, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
-                    of.in_f32(chunk, h, moments, args);
+                    of.in_f32(y.of[c], h, moments, args);
                 } else {
-                    of.correctly_rounded(chunk, h, moments, args);
+                    of.correctly_rounded(y.of[c], h, moments, args);
                 }
             }
-            store_raw<Element>(warpnorm::column<Element>(y, column), chunk, valid, args.flags & WIDE_Y);
         }
+        return y;
     }
 
 private:

@@ -1,0 +1,268 @@
+// The sink that stores y as codes, and the scales that they are under. The rules, and whose they are, stand in
+// src/quantise/mod.rs.
+//
+// Quantisation starts from y as the activation type holds it, and y stays in registers until the largest
+// magnitude of those that share a scale is known: of a row by one reduction of the team, of a group by one of
+// the lanes that hold it.
+#pragma once
+
+#include "../common/scales.cuh"
+#include "output.cuh"
+
+namespace warpnorm {
+
+/// How values become what is rounded to codes.
+struct Scaler {
+    /// A product with `divisor.reciprocal`, a quotient that the divisor covers, or a quotient by any scale.
+    enum class By : unsigned int { FACTOR, DIVISOR, QUOTIENT } by;
+    Divisor divisor;
+
+    static __device__ __forceinline__ Scaler multiply(float factor) {
+        Scaler scaler = {By::FACTOR, Divisor(1.0f)};
+        scaler.divisor.reciprocal = factor;
+        return scaler;
+    }
+    static __device__ __forceinline__ Scaler divide(float scale) { return {By::DIVISOR, Divisor(scale)}; }
+    static __device__ __forceinline__ Scaler divide_by_any(float scale) {
+        Scaler scaler = divide(scale);
+        if (!Divisor::covers(scale)) {
+            scaler.by = By::QUOTIENT;
+            scaler.divisor.scale = scale;
+        }
+        return scaler;
+    }
+
+    template <unsigned int LENGTH>
+    __device__ __forceinline__ void apply(float (&values)[LENGTH]) const {
+        if (by == By::FACTOR) {
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] *= divisor.reciprocal;
+        } else if (by == By::DIVISOR) {
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor.divide(values[e]);
+        } else {
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = __fdiv_rn(values[e], divisor.scale);
+        }
+    }
+};
+
+template <class Statistic, class Element>
+struct Quantise {
+    using Output = warpnorm::Output<Statistic, Element>;
+    using Chunks = typename Output::Chunks;
+    using G = Group<Element>;
+    static constexpr unsigned int LENGTH = G::LENGTH;
+
+    /// Whether threads act together in the sink, so that those without a row have to go along.
+    static constexpr bool COLLECTIVE = true;
+
+    /// The largest magnitude of the row so far; once the team has agreed, the row's scale. All that a thread
+    /// keeps: there is no register left for more.
+    float row_scale = 0.0f;
+
+    /// Whether all of a row's y must be seen before any can be stored.
+    static __device__ __forceinline__ bool observes(const RowArgs& args) { return args.scaling == Scaling::PER_TOKEN; }
+
+    __device__ __forceinline__ void observe(const Chunks& y, const G& group) {
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) row_scale = fmaxf(row_scale, amax_of(y.of[c], group.valid[c]));
+    }
+
+    /// Called by every thread of the CTA, once all of y has been observed: all threads of a team get the
+    /// row's scale.
+    __device__ __forceinline__ void agree(const Team& team, const RowArgs& args, unsigned long long row, bool exists) {
+        __shared__ float slots[MAX_TEAM_WARPS];
+        if (!observes(args)) return;
+        row_scale = dynamic_scale(team.largest(row_scale, slots), args.amax_floor, args.amax_upper, args.code_largest);
+        if (exists && team.rank == 0) store_f32(address_of(args.scales) + row * sizeof(float), row_scale);
+    }
+
+    /// Stores the codes of a group, the scales that are its own and, where it is asked for, y. Called by every
+    /// thread of the team's warps.
+    __device__ __forceinline__ void store(const Chunks& y, const Team& team, const G& group, const RowArgs& args,
+                                          unsigned long long row) const {
+        float largest[G::CHUNKS];
+        const bool grouped = args.scale_group != 0;
+        if (grouped) group_amax(largest, y, team, group, args);
+        Codes codes[G::CHUNKS];
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            codes[c] = codes_of(y.of[c], grouped ? by_group(largest[c], c, team, group, args, row) : by_row(args), args);
+            if (args.y != nullptr) {
+                const Address to = row_address<Element>(args.y, row, args.y_stride);
+                store_raw<Element>(column<Element>(to, group.first[c]), y.of[c], group.valid[c], args.flags & WIDE_Y);
+            }
+        }
+        store_codes(codes, team, group, args, row);
+    }
+
+private:
+    /// The codes of a chunk as they lie in memory: a byte each, or half of one.
+    static constexpr unsigned int WORDS = LENGTH / 4;
+    struct Codes {
+        unsigned int words[WORDS];
+    };
+
+    /// The largest magnitude of the elements of a chunk that lie in the row. NaNs are left out.
+    static __device__ __forceinline__ float amax_of(const RawChunk& raw, unsigned int valid) {
+        float amax = 0.0f;
+        if (valid == LENGTH) {
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) amax = fmaxf(amax, fabsf(element_of<Element>(raw, e)));
+        } else {
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) {
+                amax = fmaxf(amax, e < valid ? fabsf(element_of<Element>(raw, e)) : 0.0f);
+            }
+        }
+        return amax;
+    }
+
+    /// Lanes that hold a chunk each of one line of a scale's group; groups of more chunks than the team has
+    /// threads take several lines.
+    static __device__ __forceinline__ unsigned int group_lanes(const Team& team, const RowArgs& args) {
+        return min(args.scale_group / LENGTH, team.threads);
+    }
+    static __device__ __forceinline__ unsigned int group_lines(const Team& team, const RowArgs& args) {
+        return args.scale_group / LENGTH / group_lanes(team, args);
+    }
+
+    /// For each chunk the largest magnitude of its group, in all lanes that hold a part of it.
+    static __device__ __forceinline__ void group_amax(float (&largest)[G::CHUNKS], const Chunks& y, const Team& team,
+                                                      const G& group, const RowArgs& args) {
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) largest[c] = amax_of(y.of[c], group.valid[c]);
+        const unsigned int lines = group_lines(team, args);
+#pragma unroll
+        for (unsigned int step = 1; step < G::CHUNKS; step *= 2) {
+            if (lines <= step) continue;
+            float other[G::CHUNKS];
+#pragma unroll
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) other[c] = largest[c ^ step];
+#pragma unroll
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) largest[c] = fmaxf(largest[c], other[c]);
+        }
+        // Lane i has merged with lane i ^ distance after each step; after the last all have the same.
+#pragma unroll 1
+        for (unsigned int distance = group_lanes(team, args) / 2; distance > 0; distance /= 2) {
+#pragma unroll
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+                largest[c] = fmaxf(largest[c], shuffle_xor(largest[c], distance));
+            }
+        }
+    }
+
+    /// By the scale of the tensor or of the row; groups have their own.
+    __device__ __forceinline__ Scaler by_row(const RowArgs& args) const {
+        if (args.scaling == Scaling::PER_TENSOR) {
+            const float scale = load_f32(address_of(args.tensor_scale));
+            return args.code == CodeType::INT8 ? Scaler::divide_by_any(scale)
+                                               : Scaler::multiply(__fdiv_rn(1.0f, scale));
+        }
+        return by_dynamic(row_scale, args);
+    }
+
+    /// By the scale of a row or a group.
+    static __device__ __forceinline__ Scaler by_dynamic(float scale, const RowArgs& args) {
+        return args.code == CodeType::INT8 ? Scaler::multiply(__fdiv_rn(1.0f, scale)) : Scaler::divide(scale);
+    }
+
+    /// By the scale of the group that chunk c belongs to, which the group's first lane stores.
+    static __device__ __forceinline__ Scaler by_group(float amax, unsigned int c, const Team& team, const G& group,
+                                                      const RowArgs& args, unsigned long long row) {
+        Scaler by = Scaler::multiply(1.0f);
+        unsigned int stored;
+        if (args.scaling == Scaling::PER_GROUP) {
+            float scale = dynamic_scale(amax, args.amax_floor, args.amax_upper, args.code_largest);
+            if (args.flags & POWER_OF_TWO_SCALES) scale = next_power_of_two(scale);
+            stored = __float_as_uint(scale);
+            by = by_dynamic(scale, args);
+        } else if (args.scaling == Scaling::MXFP8) {
+            const BlockRounding rounding =
+                args.flags & FLOOR_OF_BLOCK_SCALES ? BlockRounding::FLOOR : BlockRounding::UP;
+            stored = args.code == CodeType::E4M3 ? block_scale<E4M3>(amax, rounding) : block_scale<E5M2>(amax, rounding);
+            by = Scaler::multiply(block_factor(stored));
+        } else {
+            const Fp4Scale scale(amax, load_f32(address_of(args.tensor_scale)));
+            stored = scale.code;
+            by = Scaler::multiply(scale.factor);
+        }
+        const bool first = team.rank % group_lanes(team, args) == 0 && c % group_lines(team, args) == 0;
+        if (first && group.valid[c] > 0) {
+            const unsigned long long index = scale_index(row, group.first[c] / args.scale_group, args);
+            const Address scales = address_of(args.scales);
+            if (args.scaling == Scaling::PER_GROUP) {
+                store_f32(scales + index * sizeof(float), __uint_as_float(stored));
+            } else {
+                store_byte(scales + index, stored);
+            }
+        }
+        return by;
+    }
+
+    /// Where the scale of a group of this row lies: in tiles of 128 rows × 4 groups, or by strides.
+    static __device__ __forceinline__ unsigned long long scale_index(unsigned long long row, unsigned int of_group,
+                                                                     const RowArgs& args) {
+        if (args.flags & TILED_SCALES) {
+            const unsigned long long tile = row / 128 * args.scale_row_stride + of_group / 4;
+            return tile * 512 + row % 32 * 16 + row / 32 % 4 * 4 + of_group % 4;
+        }
+        return row * args.scale_row_stride + of_group * args.scale_group_stride;
+    }
+
+    static __device__ __forceinline__ Codes codes_of(const RawChunk& raw, const Scaler& scaler, const RowArgs& args) {
+        float values[LENGTH];
+#pragma unroll
+        for (unsigned int e = 0; e < LENGTH; ++e) values[e] = element_of<Element>(raw, e);
+        scaler.apply(values);
+        Codes codes = {};
+        switch (args.code) {
+            case CodeType::E4M3: narrow<E4M3>(codes, values); break;
+            case CodeType::E5M2: narrow<E5M2>(codes, values); break;
+            case CodeType::INT8: narrow<Int8>(codes, values); break;
+            case CodeType::E2M1: narrow<E2M1>(codes, values); break;
+        }
+        return codes;
+    }
+
+    template <class Code>
+    static __device__ __forceinline__ void narrow(Codes& codes, const float (&values)[LENGTH]) {
+#pragma unroll
+        for (unsigned int e = 0; e < LENGTH; e += 2) {
+            const unsigned int bit = e * Code::BITS;
+            codes.words[bit / 32] |= Code::narrow_pair(values[e], values[e + 1]) << bit % 32;
+        }
+    }
+
+    static __device__ __forceinline__ void store_codes(const Codes (&codes)[G::CHUNKS], const Team& team,
+                                                       const G& group, const RowArgs& args, unsigned long long row) {
+        const Address to = address_of(args.codes) + row * args.codes_stride;
+        if constexpr (G::CHUNKS == 2) {
+            if (args.flags & PAIRED_CODES) {
+                // The lanes of a pair hold neighbouring chunks of both lines. The even one gets the line 0 of
+                // both, the odd one the line 1, so that each stores sixteen codes at once.
+                const bool odd = team.rank & 1;
+                RawChunk both;
+#pragma unroll
+                for (unsigned int w = 0; w < WORDS; ++w) {
+                    const unsigned int other = shuffle_xor(odd ? codes[0].words[w] : codes[1].words[w], 1);
+                    both.words[w] = odd ? other : codes[0].words[w];
+                    both.words[WORDS + w] = odd ? codes[1].words[w] : other;
+                }
+                const unsigned int first = odd ? group.first[1] - LENGTH : group.first[0];
+                if ((odd ? group.valid[1] : group.valid[0]) > 0) store_wide(to + first, both);
+                return;
+            }
+        }
+        const bool halves = args.code == CodeType::E2M1;
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            const unsigned int first = halves ? group.first[c] / 2 : group.first[c];
+            const unsigned int bytes = halves ? (group.valid[c] + 1) / 2 : group.valid[c];
+            store_bytes<WORDS>(to + first, codes[c].words, bytes, args.flags & WIDE_CODES);
+        }
+    }
+};
+
+}  // namespace warpnorm
