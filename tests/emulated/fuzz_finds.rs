@@ -47,7 +47,7 @@ fn two_huge_values_before_small_ones() {
                 }
                 values[hidden - 1] = values[..hidden - 1].iter().sum::<f64>() / (hidden - 1) as f64;
                 let mut case = case((Norm::layer_norm(0.0), None, None), dtype, 1, hidden, Values::Unit, 0);
-                case.x = encode(dtype, values.into_iter());
+                case.x = encode(dtype, values);
                 for device in &emulated_devices() {
                     judge(&mut failures, device, &case, Placement::default());
                 }
