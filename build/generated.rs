@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use super::table::{Instance, Table};
 use super::{Embedded, Origin, PREBUILT};
 
-/// Rust source that defines `PROVENANCE` and `MODULES`.
-pub fn source(embedded: &Embedded, source_hash: &str) -> String {
+/// Rust source that defines `PROVENANCE`, `INSTANCES` and `MODULES`.
+pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     // A path relative to a variable keeps the text the same on every machine.
     let (origin, root) = match embedded.origin {
         Origin::Prebuilt => ("Prebuilt", format!("env!(\"CARGO_MANIFEST_DIR\"), \"/{PREBUILT}/")),
@@ -14,16 +15,28 @@ pub fn source(embedded: &Embedded, source_hash: &str) -> String {
     let mut text = format!(
         "pub(crate) const PROVENANCE: Provenance = Provenance {{ \
          origin: Origin::{origin}, compiler: {:?}, source_hash: {source_hash:?} }};\n\
-         pub(crate) static MODULES: &[EmbeddedModule] = &[\n",
+         pub(crate) const INSTANCES: &[Instance] = &[\n",
         embedded.compiler
     );
-    for ptx in &embedded.modules {
-        // Writing to a String cannot fail.
+    // Writing to a String cannot fail.
+    for instance in &table.instances {
+        let Instance { name, dtype, statistic, source, sink } = instance;
+        // A variant that no enum has is an error of the Rust compiler.
         let _ = writeln!(
             text,
-            "    EmbeddedModule {{ family: {:?}, dtype: {:?}, target: {}, isa: {:?}, \
+            "    Instance {{ module: Module {{ statistic: Family::{statistic}, source: Source::{source}, \
+             sink: Sink::{sink}, dtype: DType::{} }}, name: {name:?}, \
+             kernels: [\"{name}_{dtype}_registers\", \"{name}_{dtype}_looped\"] }},",
+            dtype.to_ascii_uppercase()
+        );
+    }
+    text.push_str("];\npub(crate) static MODULES: &[EmbeddedModule] = &[\n");
+    for ptx in &embedded.modules {
+        let _ = writeln!(
+            text,
+            "    EmbeddedModule {{ instance: &INSTANCES[{}], target: {}, isa: {:?}, \
              ptx: include_str!(concat!({root}{}\")) }},",
-            ptx.family, ptx.dtype, ptx.target, ptx.isa, ptx.file
+            ptx.instance, ptx.target, ptx.isa, ptx.file
         );
     }
     text.push_str("];\n");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::table::{Table, ptx_file};
+use super::table::Table;
 use super::{Ptx, fnv, ptx_header};
 
 /// The manifest's name in the folder of the prebuilt files.
@@ -36,11 +36,11 @@ pub fn load(folder: &Path, table: &Table, source_hash: &str) -> Result<(String, 
     let modules = table
         .expand(&table.targets)
         .into_iter()
-        .map(|(family, dtype, target)| {
-            let file = ptx_file(family, dtype, target);
+        .map(|(instance, target)| {
+            let file = table.instances[instance].file(target);
             let isa = check_file(folder, &file, &manifest, target, table.max_isa)
                 .map_err(|problem| format!("{file}: {problem}"))?;
-            Ok(Ptx { family: family.to_owned(), dtype: dtype.to_owned(), target, isa, file })
+            Ok(Ptx { instance, target, isa, file })
         })
         .collect::<Result<_, String>>()?;
     Ok((manifest.compiler, modules))

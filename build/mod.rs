@@ -27,6 +27,8 @@ use table::Table;
 pub const GENERATED: &str = "ptx_modules.rs";
 /// Where the CUDA sources are, relative to the package.
 pub const KERNELS: &str = "kernels";
+/// The row kernel, in [`KERNELS`], of which every module is an instance.
+pub const SOURCE: &str = "row.cu";
 /// Where the prebuilt PTX is, relative to the package.
 pub const PREBUILT: &str = "kernels/prebuilt";
 
@@ -61,10 +63,8 @@ impl<'a> Request<'a> {
 /// One compiled module, ready to be embedded.
 #[derive(Debug)]
 pub struct Ptx {
-    /// The `.cu` file's stem.
-    pub family: String,
-    /// The activation dtype.
-    pub dtype: String,
+    /// Its place in the table's instances.
+    pub instance: usize,
     /// Compute capability × 10.
     pub target: u32,
     /// PTX ISA, (major, minor).
@@ -132,7 +132,7 @@ pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
     };
 
     let generated = request.out_dir.join(GENERATED);
-    fs::write(&generated, generated::source(&embedded, &source_hash)).map_err(|source| BuildError::Io {
+    fs::write(&generated, generated::source(&table, &embedded, &source_hash)).map_err(|source| BuildError::Io {
         doing: "write",
         path: generated,
         source,

@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::table::{Table, ptx_file};
-use super::{BuildError, Env, KERNELS, Ptx, Request, ptx_header};
+use super::table::Table;
+use super::{BuildError, Env, KERNELS, Ptx, Request, SOURCE, ptx_header};
 
 /// What the search for nvcc came to.
 pub enum Lookup {
@@ -108,7 +108,7 @@ pub fn compile(nvcc: &Path, table: &Table, targets: &[u32], request: &Request) -
     let work = || {
         let mut done = Vec::new();
         while let Some(&module) = modules.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((module, compile_module(nvcc, &table.flags, module, package, out_dir)));
+            done.push((module, compile_module(nvcc, table, module, package, out_dir)));
         }
         done
     };
@@ -135,12 +135,13 @@ pub fn compile(nvcc: &Path, table: &Table, targets: &[u32], request: &Request) -
 
 fn compile_module(
     nvcc: &Path,
-    flags: &[String],
-    (family, dtype, target): (&str, &str, u32),
+    table: &Table,
+    (at, target): (usize, u32),
     package: &Path,
     out_dir: &Path,
 ) -> Result<(Ptx, String), BuildError> {
-    let file = ptx_file(family, dtype, target);
+    let instance = &table.instances[at];
+    let file = instance.file(target);
     let path = out_dir.join(&file);
     let mut command = Command::new(nvcc);
     // Relative source paths: nvcc mixes the path into the names of symbols
@@ -149,11 +150,11 @@ fn compile_module(
         .current_dir(package)
         .arg("--ptx")
         .arg(format!("--gpu-architecture=compute_{target}"))
-        .args(flags)
-        .arg(format!("-DWARPNORM_ACTIVATION_{}", dtype.to_ascii_uppercase()))
+        .args(&table.flags)
+        .args(instance.defines())
         .args(["-I", KERNELS, "-o"])
         .arg(&path)
-        .arg(format!("{KERNELS}/{family}.cu"));
+        .arg(format!("{KERNELS}/{SOURCE}"));
     let output = run(&mut command)?;
     let ptx = fs::read_to_string(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
     let unfit = |problem| BuildError::Nvcc {
@@ -165,7 +166,7 @@ fn compile_module(
     if header.target != target {
         return Err(unfit(format!("its target is sm_{}", header.target)));
     }
-    let module = Ptx { family: family.to_owned(), dtype: dtype.to_owned(), target, isa: header.isa, file };
+    let module = Ptx { instance: at, target, isa: header.isa, file };
     Ok((module, printed(&output)))
 }
 

@@ -18,23 +18,52 @@ pub struct Table {
     pub flags: Vec<String>,
     /// The newest PTX ISA allowed in prebuilt files.
     pub max_isa: (u32, u32),
-    /// (family, dtype), sorted.
-    pub modules: Vec<(String, String)>,
+    /// By name and dtype, sorted.
+    pub instances: Vec<Instance>,
 }
 
-impl Table {
-    /// Every (family, dtype, target) for these targets, sorted.
-    pub fn expand(&self, targets: &[u32]) -> Vec<(&str, &str, u32)> {
-        self.modules
-            .iter()
-            .flat_map(|(family, dtype)| targets.iter().map(move |&target| (family.as_str(), dtype.as_str(), target)))
-            .collect()
+/// One instance of the row kernel: a `module` line for one of its dtypes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instance {
+    /// What its files and its exported kernels begin with.
+    pub name: String,
+    /// The activation dtype.
+    pub dtype: String,
+    /// The statistic, as CUDA and Rust name it.
+    pub statistic: String,
+    /// The source.
+    pub source: String,
+    /// The sink.
+    pub sink: String,
+}
+
+impl Instance {
+    /// The name of the PTX file for a target.
+    pub fn file(&self, target: u32) -> String {
+        format!("{}.{}.sm_{target}.ptx", self.name, self.dtype)
+    }
+
+    /// What the compiler is told of it.
+    pub fn defines(&self) -> [String; 5] {
+        [
+            format!("-DWARPNORM_MODULE={}", self.name),
+            format!("-DWARPNORM_STATISTIC={}", self.statistic),
+            format!("-DWARPNORM_SOURCE={}", self.source),
+            format!("-DWARPNORM_SINK={}", self.sink),
+            format!("-DWARPNORM_ACTIVATION_{}", self.dtype.to_ascii_uppercase()),
+        ]
+    }
+
+    fn templates(&self) -> [&str; 3] {
+        [&self.statistic, &self.source, &self.sink]
     }
 }
 
-/// The name of a module's PTX file.
-pub fn ptx_file(family: &str, dtype: &str, target: u32) -> String {
-    format!("{family}.{dtype}.sm_{target}.ptx")
+impl Table {
+    /// The place of every instance, for every one of these targets, sorted.
+    pub fn expand(&self, targets: &[u32]) -> Vec<(usize, u32)> {
+        (0..self.instances.len()).flat_map(|at| targets.iter().map(move |&target| (at, target))).collect()
+    }
 }
 
 /// Reads the table in `kernels`.
@@ -61,17 +90,38 @@ fn parse(text: &str) -> Result<Table, String> {
         ("targets", table.targets.is_empty()),
         ("flags", table.flags.is_empty()),
         ("max-isa", table.max_isa == (0, 0)),
-        ("module", table.modules.is_empty()),
+        ("module", table.instances.is_empty()),
     ];
     if let Some((key, _)) = missing.iter().find(|(_, missing)| *missing) {
         return Err(format!("there is no `{key}` line"));
     }
     table.targets.sort_unstable();
-    table.modules.sort_unstable();
-    if let Some(pair) = table.modules.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("{} {} is listed twice", pair[0].0, pair[0].1));
-    }
+    table.instances.sort_unstable();
+    check_unique(&table.instances)?;
     Ok(table)
+}
+
+/// A name and dtype are one PTX file, a name is one kernel for all its dtypes, and what a call asks for is
+/// one module.
+fn check_unique(instances: &[Instance]) -> Result<(), String> {
+    for (at, one) in instances.iter().enumerate() {
+        for other in &instances[at + 1..] {
+            let same_name = one.name == other.name;
+            let same_kernel = one.templates() == other.templates();
+            if same_name && !same_kernel {
+                let [one_is, other_is] = [one, other].map(|instance| instance.templates().join(" "));
+                return Err(format!("{} is both {one_is} and {other_is}", one.name));
+            }
+            if same_name && one.dtype == other.dtype {
+                return Err(format!("{} {} is listed twice", one.name, one.dtype));
+            }
+            if same_kernel && one.dtype == other.dtype {
+                let is = one.templates().join(" ");
+                return Err(format!("{} {} and {} {} are both {is}", one.name, one.dtype, other.name, other.dtype));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
@@ -92,12 +142,21 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
             table.max_isa = words.next().and_then(ptx_header::parse_isa).ok_or("<major>.<minor> is wanted")?;
         }
         "module" => {
-            let family = identifier(words.next().unwrap_or_default())?;
+            let mut next = || words.next().ok_or("<name> <Statistic> <Source> <Sink> <dtype>... is wanted");
+            let (name, statistic, source, sink) = (next()?, next()?, next()?, next()?);
+            let (name, statistic) = (identifier(name)?, type_name(statistic)?);
+            let (source, sink) = (type_name(source)?, type_name(sink)?);
             if words.peek().is_none() {
                 return Err("at least one dtype is wanted".to_owned());
             }
             for dtype in words {
-                table.modules.push((family.clone(), identifier(dtype)?));
+                table.instances.push(Instance {
+                    name: name.clone(),
+                    dtype: identifier(dtype)?,
+                    statistic: statistic.clone(),
+                    source: source.clone(),
+                    sink: sink.clone(),
+                });
             }
         }
         _ => return Err("the first word is not one of targets, flags, max-isa, module".to_owned()),
@@ -105,11 +164,20 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
     Ok(())
 }
 
-/// Families and dtypes become file names and parts of macro names.
+/// Names and dtypes become file names and parts of C identifiers.
 fn identifier(word: &str) -> Result<String, String> {
     if word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
         Ok(word.to_owned())
     } else {
         Err(format!("`{word}` has other characters than a-z, 0-9 and _"))
+    }
+}
+
+/// Statistics, sources and sinks are types of CUDA and variants of Rust enums.
+fn type_name(word: &str) -> Result<String, String> {
+    if word.starts_with(|c: char| c.is_ascii_uppercase()) && word.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        Ok(word.to_owned())
+    } else {
+        Err(format!("`{word}` is not a type's name: a capital letter, then letters and digits"))
     }
 }

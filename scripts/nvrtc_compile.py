@@ -14,16 +14,41 @@ import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 NVRTC_PACKAGE = "nvidia-cuda-nvrtc-cu12"
 TABLE = "modules.txt"
+SOURCE = "row.cu"
 MANIFEST = "manifest.txt"
 
 
 class Failure(Exception):
     """What is wrong, for whoever ran the script."""
+
+
+@dataclass(frozen=True, order=True)
+class Instance:
+    """One instance of the row kernel: a module line for one of its dtypes."""
+
+    name: str
+    dtype: str
+    statistic: str
+    source: str
+    sink: str
+
+    def defines(self) -> list[str]:
+        return [
+            f"-DWARPNORM_MODULE={self.name}",
+            f"-DWARPNORM_STATISTIC={self.statistic}",
+            f"-DWARPNORM_SOURCE={self.source}",
+            f"-DWARPNORM_SINK={self.sink}",
+            f"-DWARPNORM_ACTIVATION_{self.dtype.upper()}",
+        ]
+
+    def file(self, target: int) -> str:
+        return f"{self.name}.{self.dtype}.sm_{target}.ptx"
 
 
 @dataclass
@@ -33,7 +58,7 @@ class Table:
     targets: list[int] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     max_isa: tuple[int, ...] = ()
-    modules: list[tuple[str, str]] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list)
 
     @staticmethod
     def read(path: Path) -> "Table":
@@ -49,13 +74,15 @@ class Table:
                     table.flags = flags
                 case ["max-isa", isa]:
                     table.max_isa = tuple(int(part) for part in isa.split("."))
-                case ["module", family, *dtypes] if dtypes:
-                    table.modules += [(family, dtype) for dtype in dtypes]
+                case ["module", name, statistic, source, sink, *dtypes] if dtypes:
+                    table.instances += [
+                        Instance(name, dtype, statistic, source, sink) for dtype in dtypes
+                    ]
                 case _:
                     raise Failure(f"{path}:{number}: cannot read `{line}`")
-        if not (table.targets and table.flags and table.max_isa and table.modules):
+        if not (table.targets and table.flags and table.max_isa and table.instances):
             raise Failure(f"{path}: targets, flags, max-isa and module lines are wanted")
-        table.modules.sort()
+        table.instances.sort()
         return table
 
 
@@ -139,20 +166,19 @@ def isa_of(ptx: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups())
 
 
-def compile_module(kernels: Path, table: Table, module: tuple[str, str, int]) -> str:
+def compile_module(kernels: Path, table: Table, instance: Instance, target: int) -> str:
     """Returns the PTX of one module, checked."""
-    family, dtype, target = module
     nvrtc = Nvrtc()
     options = [
         f"--gpu-architecture=compute_{target}",
         *table.flags,
-        f"-DWARPNORM_ACTIVATION_{dtype.upper()}",
+        *instance.defines(),
         f"-I{kernels}",
         f"-I{nvrtc.cuda_include}",
     ]
-    file = f"{family}.cu"
+    what = f"{instance.name} for {instance.dtype}, compute_{target}"
     try:
-        ptx, log = nvrtc.compile((kernels / file).read_text(encoding="utf-8"), file, options)
+        ptx, log = nvrtc.compile((kernels / SOURCE).read_text(encoding="utf-8"), SOURCE, options)
         if isa_of(ptx) > table.max_isa:
             raise Failure(f"its PTX ISA {isa_of(ptx)} is newer than {table.max_isa}")
         if f".target sm_{target}\n" not in ptx:
@@ -161,9 +187,9 @@ def compile_module(kernels: Path, table: Table, module: tuple[str, str, int]) ->
             raise Failure(f"it holds the path {kernels.parent}")
     except Failure as failure:
         reason = str(failure).replace(f"{kernels}/", "kernels/")
-        raise Failure(f"{file} for {dtype}, compute_{target}: {reason}") from None
+        raise Failure(f"{what}: {reason}") from None
     if log:
-        print(f"{file} for {dtype}, compute_{target}:\n{log}", file=sys.stderr)
+        print(f"{what}:\n{log}", file=sys.stderr)
     return ptx
 
 
@@ -195,14 +221,13 @@ def main() -> None:
         frozen = Path(scratch) / "kernels"
         shutil.copytree(kernels, frozen, ignore=shutil.ignore_patterns("prebuilt"))
         table = Table.read(frozen / TABLE)
-        modules = [(*module, target) for module in table.modules for target in table.targets]
+        modules = [
+            (instance, target) for instance in table.instances for target in table.targets
+        ]
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            compiled = pool.map(
-                compile_module, [frozen] * len(modules), [table] * len(modules), modules
-            )
+            compiled = pool.map(partial(compile_module, frozen, table), *zip(*modules))
             files = {
-                f"{family}.{dtype}.sm_{target}.ptx": ptx
-                for (family, dtype, target), ptx in zip(modules, compiled)
+                instance.file(target): ptx for (instance, target), ptx in zip(modules, compiled)
             }
         listing = manifest(frozen, table, files)
 

@@ -1,10 +1,10 @@
 //! The emulated device: the PTX of this build, run by the executor on any machine.
 
 use crate::host::{Device, DeviceMemory, Output, Placement, Problem, run_on};
-use crate::plan::{Plan, plan};
+use crate::plan::{Module, Plan, plan};
 use crate::ptx;
-use crate::{Call, DType, DeviceFacts, Error, Family, PlanError, Role};
-use ptx_emu::{LaunchConfig, LaunchError, LaunchOptions, LaunchReport, Memory, MemoryError, Module, ParseError};
+use crate::{Call, DeviceFacts, Error, PlanError, Role};
+use ptx_emu::{LaunchConfig, LaunchError, LaunchOptions, LaunchReport, Memory, MemoryError, ParseError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error as ThisError;
@@ -13,12 +13,10 @@ use thiserror::Error as ThisError;
 #[derive(Debug, ThisError)]
 pub enum EmulatedError {
     /// The module's PTX holds something that the executor does not know.
-    #[error("module {family} {dtype} for sm_{target}: {source}")]
+    #[error("module {module} for sm_{target}: {source}")]
     Parse {
-        /// The module's family.
-        family: Family,
-        /// The module's activation type.
-        dtype: DType,
+        /// The module.
+        module: Module,
         /// The module's target.
         target: u32,
         /// What it does not know.
@@ -33,26 +31,22 @@ pub enum EmulatedError {
 }
 
 /// Modules parsed so far: parsing takes far longer than a small launch.
-static PARSED: Mutex<Option<Modules>> = Mutex::new(None);
+static PARSED: Mutex<Option<Parsed>> = Mutex::new(None);
 
-/// By family, type and target.
-type Modules = HashMap<(Family, DType, u32), Arc<Module>>;
+/// By module and target.
+type Parsed = HashMap<(Module, u32), Arc<ptx_emu::Module>>;
 
-fn parsed(family: Family, dtype: DType, capability: (u32, u32)) -> Result<Arc<Module>, Error> {
-    let embedded = ptx::select(family, dtype, capability, None)?;
-    let mut modules = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
-    let modules = modules.get_or_insert_default();
-    let key = (family, dtype, embedded.target);
-    if let Some(module) = modules.get(&key) {
-        return Ok(Arc::clone(module));
+fn parsed(module: Module, capability: (u32, u32)) -> Result<Arc<ptx_emu::Module>, Error> {
+    let embedded = ptx::select(module, capability, None)?;
+    let target = embedded.target;
+    let mut all = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = all.get_or_insert_default();
+    if let Some(parsed) = all.get(&(module, target)) {
+        return Ok(Arc::clone(parsed));
     }
-    let module = Module::parse(embedded.ptx).map_err(|source| EmulatedError::Parse {
-        family,
-        dtype,
-        target: embedded.target,
-        source,
-    })?;
-    Ok(Arc::clone(modules.entry(key).or_insert(Arc::new(module))))
+    let parsed =
+        ptx_emu::Module::parse(embedded.ptx).map_err(|source| EmulatedError::Parse { module, target, source })?;
+    Ok(Arc::clone(all.entry((module, target)).or_insert(Arc::new(parsed))))
 }
 
 /// A GPU that is not there: plans are made for its facts and run by the executor.
@@ -86,7 +80,7 @@ impl Emulated {
     /// The call is invalid, no PTX of this build runs on the device, or the executor found a fault.
     pub fn launch(&self, call: &Call, memory: &mut Memory) -> Result<Option<(Plan, LaunchReport)>, Error> {
         let Some(plan) = plan(call, &self.facts)? else { return Ok(None) };
-        let module = parsed(plan.kernel.family, plan.kernel.dtype, self.facts.compute_capability)?;
+        let module = parsed(plan.kernel.module(), self.facts.compute_capability)?;
         let config = LaunchConfig {
             grid: [plan.grid, 1, 1],
             block: [plan.block, 1, 1],
@@ -99,12 +93,12 @@ impl Emulated {
         Ok(Some((plan, report)))
     }
 
-    /// Whether this build has PTX for the device.
+    /// The target of the PTX of a module that the device runs, compute capability × 10.
     ///
     /// # Errors
-    /// It has none.
-    pub fn target(&self, family: Family, dtype: DType) -> Result<u32, PlanError> {
-        Ok(ptx::select(family, dtype, self.facts.compute_capability, None)?.target)
+    /// This build has no such module, or no PTX of it for the device.
+    pub fn target(&self, module: Module) -> Result<u32, PlanError> {
+        Ok(ptx::select(module, self.facts.compute_capability, None)?.target)
     }
 
     /// Runs a problem of host memory and returns the executor's counters, distinct bytes among them, with
@@ -173,8 +167,8 @@ impl DeviceMemory for Arena<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Norm;
     use crate::host::Outputs;
+    use crate::{DType, Norm};
     use ptx_emu::FaultKind;
 
     /// Tells the kernels something else than what was laid out.

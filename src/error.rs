@@ -1,5 +1,6 @@
 //! Everything that can be refused or go wrong, as types.
 
+use crate::plan::Module;
 use crate::quantise::QuantiseError;
 use crate::{DType, Family, MAX_HIDDEN};
 use thiserror::Error;
@@ -247,9 +248,15 @@ pub enum CallError {
     },
 }
 
-/// A device on which a call cannot run.
+/// A device on which a call cannot run, or a build that cannot run it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PlanError {
+    /// The kernels are not compiled for this combination of statistic, source, sink and type.
+    #[error("this build has no module {module}: kernels/modules.txt lists those that it has")]
+    NoModule {
+        /// The module that the call needs.
+        module: Module,
+    },
     /// More rows than a grid can have.
     #[error("{rows} rows take {ctas} thread blocks, and {device} launches at most {limit}")]
     Grid {

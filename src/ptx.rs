@@ -1,6 +1,8 @@
 //! The PTX that this build carries, and which of it a device runs.
 
+use crate::plan::{Instance, Module, Sink, Source};
 use crate::{DType, Family, PlanError};
+use std::fmt;
 
 /// Where the PTX of this build came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +24,10 @@ pub struct Provenance {
     pub source_hash: &'static str,
 }
 
-/// The PTX of one family and activation type for one target.
+/// The PTX of one module for one target.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbeddedModule {
-    /// The family's name.
-    pub family: &'static str,
-    /// The activation type's name.
-    pub dtype: &'static str,
+    instance: &'static Instance,
     /// The target, compute capability × 10. Runs on this capability and all later ones.
     pub target: u32,
     /// The PTX ISA version, major and minor.
@@ -38,10 +37,26 @@ pub struct EmbeddedModule {
 }
 
 impl EmbeddedModule {
-    /// The names of the kernels that the module's text defines.
-    pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
-        let entries = self.ptx.lines().filter_map(|line| line.trim_start().strip_prefix(".visible .entry "));
-        entries.map(|rest| rest.split('(').next().unwrap_or(rest).trim())
+    /// The module.
+    pub fn module(&self) -> Module {
+        self.instance.module
+    }
+
+    /// The module's name, without its type.
+    pub fn name(&self) -> &'static str {
+        self.instance.name
+    }
+
+    /// The names of the module's kernels.
+    pub fn kernels(&self) -> [&'static str; 2] {
+        self.instance.kernels
+    }
+}
+
+/// The module, its type and its target, such as `add_rms_norm.bf16.sm_90`.
+impl fmt::Display for EmbeddedModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.sm_{}", self.name(), self.module().dtype, self.target)
     }
 }
 
@@ -52,32 +67,32 @@ pub fn provenance() -> &'static Provenance {
     &PROVENANCE
 }
 
-/// Every module of this build.
+/// Every module of this build, for every target.
 pub fn modules() -> &'static [EmbeddedModule] {
     MODULES
 }
 
-/// The module that a device runs: of those that its compute capability and its driver take, the one
+/// The PTX of a module that a device runs: of those that its compute capability and its driver take, the one
 /// for the latest target. `driver` is the CUDA version that the driver states, None for a device
 /// that takes any PTX.
 ///
 /// # Errors
-/// The build has no PTX for the capability, or only such that the driver is too old for.
+/// The build has no such module, no PTX for the capability, or only such that the driver is too old for.
 pub fn select(
-    family: Family,
-    dtype: DType,
+    module: Module,
     capability: (u32, u32),
     driver: Option<(u32, u32)>,
 ) -> Result<&'static EmbeddedModule, PlanError> {
-    let mine = || MODULES.iter().filter(move |module| module.family == family.name() && module.dtype == dtype.name());
-    let runs = || mine().filter(move |module| module.target <= capability.0 * 10 + capability.1);
-    let Some(best) = runs().max_by_key(|module| module.target) else {
-        let targets = mine().map(|module| format!("sm_{}", module.target)).collect::<Vec<_>>().join(", ");
+    module.index()?;
+    let mine = || MODULES.iter().filter(move |embedded| embedded.instance.module == module);
+    let runs = || mine().filter(move |embedded| embedded.target <= capability.0 * 10 + capability.1);
+    let Some(best) = runs().max_by_key(|embedded| embedded.target) else {
+        let targets = mine().map(|embedded| format!("sm_{}", embedded.target)).collect::<Vec<_>>().join(", ");
         return Err(PlanError::Capability { capability, targets });
     };
     let Some(driver) = driver else { return Ok(best) };
     let driver_isa = driver_isa(driver);
-    runs().filter(|module| module.isa <= driver_isa).max_by_key(|module| module.target).ok_or(PlanError::Isa {
+    runs().filter(|embedded| embedded.isa <= driver_isa).max_by_key(|embedded| embedded.target).ok_or(PlanError::Isa {
         ptx: best.isa,
         driver,
         driver_isa,

@@ -181,14 +181,14 @@ fn rows_stay_in_registers_up_to_16384_elements_and_are_staged_as_far_as_shared_m
 }
 
 #[test]
-fn kernel_names_say_family_type_source_and_regime() {
+fn kernel_names_say_module_type_and_regime() {
     let device = DeviceFacts::h200();
     let name =
         |family, dtype, add, hidden| planned(&call(family, dtype, add, 1, hidden, hidden, 0), &device).kernel.name();
-    assert_eq!(name(Family::LayerNorm, DType::F32, false, 64), "layer_norm_f32_plain_registers");
-    assert_eq!(name(Family::RmsNorm, DType::BF16, true, 8192), "rms_norm_bf16_add_registers");
-    assert_eq!(name(Family::LayerNorm, DType::F16, true, 20000), "layer_norm_f16_add_looped");
-    assert_eq!(name(Family::RmsNorm, DType::F32, false, 20000), "rms_norm_f32_plain_looped");
+    assert_eq!(name(Family::LayerNorm, DType::F32, false, 64), "layer_norm_f32_registers");
+    assert_eq!(name(Family::RmsNorm, DType::BF16, true, 8192), "add_rms_norm_bf16_registers");
+    assert_eq!(name(Family::LayerNorm, DType::F16, true, 20000), "add_layer_norm_f16_looped");
+    assert_eq!(name(Family::RmsNorm, DType::F32, false, 20000), "rms_norm_f32_looped");
 }
 
 #[test]

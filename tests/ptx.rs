@@ -1,50 +1,69 @@
 //! The PTX in this build: what it promises, and which of it a device gets.
 
 use std::collections::BTreeSet;
-use warpnorm::plan::Kernel;
+use warpnorm::plan::{Module, Sink, Source};
 use warpnorm::ptx::{self, Origin, driver_isa, select};
-use warpnorm::{DType, DeviceFacts, Family, PlanError};
+use warpnorm::{DType, DeviceFacts, Family, Norm, PlanError, ResidualAdd};
+
+fn layer_norm(dtype: DType) -> Module {
+    Module::of(&Norm::layer_norm(1e-5), dtype)
+}
 
 /// The same bits on every GPU: nothing approximate, nothing flushed to zero, no contraction left to the
 /// assembler (it may fuse a `mul` and an `add` that name no rounding).
 #[test]
 fn arithmetic_is_exactly_specified() {
     for module in ptx::modules() {
-        let name = format!("{}.{}.sm_{}", module.family, module.dtype, module.target);
         for (line, text) in module.ptx.lines().enumerate() {
             let instruction = text.trim();
             for unspecified in [".approx", ".ftz", "mul.f32", "add.f32", "sub.f32", "mad.f32", "div.full"] {
-                assert!(!instruction.contains(unspecified), "{name} line {}: {instruction}", line + 1);
+                assert!(!instruction.contains(unspecified), "{module} line {}: {instruction}", line + 1);
             }
         }
     }
 }
 
+/// The names that a module's text exports.
+fn exported(ptx: &str) -> Vec<&str> {
+    let entries = ptx.lines().filter_map(|line| line.trim_start().strip_prefix(".visible .entry "));
+    entries.map(|rest| rest.split('(').next().expect("a name").trim()).collect()
+}
+
 #[test]
 fn every_module_has_its_kernels_for_every_target() {
     assert!(!targets().is_empty());
+    assert_eq!(ptx::modules().len(), Module::all().len() * targets().len());
+    for module in Module::all() {
+        let (name, dtype) = (module.name().expect("it is in the build"), module.dtype);
+        let names = [format!("{name}_{dtype}_registers"), format!("{name}_{dtype}_looped")];
+        assert_eq!(module.kernels().expect("it is in the build").map(|kernel| kernel.name()), names);
+        for target in targets() {
+            let mine = |embedded: &&ptx::EmbeddedModule| embedded.module() == module && embedded.target == target;
+            let embedded = ptx::modules().iter().find(mine).unwrap_or_else(|| panic!("no {module} for sm_{target}"));
+            assert_eq!(embedded.kernels(), [&names[0], &names[1]]);
+            assert_eq!(exported(embedded.ptx), names, "{embedded}");
+            // A suffixed target would not run on later chips.
+            assert!(embedded.ptx.contains(&format!(".target sm_{target}\n")), "{embedded}");
+            let (major, minor) = embedded.isa;
+            assert!(embedded.ptx.contains(&format!(".version {major}.{minor}\n")), "{embedded}");
+        }
+    }
+}
+
+/// The build has no kernel missing: what can be described can be run.
+#[test]
+fn every_norm_has_a_module() {
     for family in Family::ALL {
         for dtype in DType::ALL {
-            for target in targets() {
-                let module = ptx::modules()
-                    .iter()
-                    .find(|module| {
-                        (module.family, module.dtype, module.target) == (family.name(), dtype.name(), target)
-                    })
-                    .unwrap_or_else(|| panic!("no {family} {dtype} for sm_{target}"));
-                for kernel in Kernel::of_module(family, dtype) {
-                    let entry = format!(".visible .entry {}(", kernel.name());
-                    assert_eq!(module.ptx.matches(&entry).count(), 1, "{entry} in {family} {dtype} sm_{target}");
-                }
-                let mut named: Vec<_> = module.kernels().collect();
-                let mut wanted = Kernel::of_module(family, dtype).map(Kernel::name);
-                named.sort_unstable();
-                wanted.sort_unstable();
-                assert_eq!(named, wanted);
-                // A suffixed target would not run on later chips.
-                assert!(module.ptx.contains(&format!(".target sm_{target}\n")), "{family} {dtype} sm_{target}");
-                let (major, minor) = module.isa;
-                assert!(module.ptx.contains(&format!(".version {major}.{minor}\n")), "{family} {dtype} sm_{target}");
+            let plain = Norm::new(family, 1e-5);
+            let add = plain.with_residual_add(ResidualAdd::default());
+            for (norm, source, name) in
+                [(plain, Source::Plain, family.name().to_owned()), (add, Source::ResidualAdd, format!("add_{family}"))]
+            {
+                let module = Module::of(&norm, dtype);
+                assert_eq!(module, Module { statistic: family, source, sink: Sink::Store, dtype });
+                assert_eq!(module.name(), Ok(name.as_str()));
+                assert_eq!(module.to_string(), format!("{name} {dtype}"));
             }
         }
     }
@@ -53,10 +72,12 @@ fn every_module_has_its_kernels_for_every_target() {
 #[test]
 fn prebuilt_ptx_runs_on_drivers_from_cuda_12_2() {
     if ptx::provenance().origin == Origin::Prebuilt {
-        assert!(ptx::modules().iter().all(|module| module.isa <= (8, 2)));
+        assert!(ptx::modules().iter().all(|embedded| embedded.isa <= (8, 2)));
         for device in DeviceFacts::documented_gpus() {
-            let module = select(Family::RmsNorm, DType::F16, device.compute_capability, Some((12, 2)));
-            assert!(module.is_ok(), "{}: {module:?}", device.name);
+            for module in Module::all() {
+                let selected = select(module, device.compute_capability, Some((12, 2)));
+                assert!(selected.is_ok(), "{}, {module}: {selected:?}", device.name);
+            }
         }
     }
 }
@@ -71,7 +92,7 @@ fn a_device_gets_the_latest_target_that_it_runs() {
     for device in DeviceFacts::documented_gpus() {
         let (major, minor) = device.compute_capability;
         let wanted = targets().into_iter().rfind(|&target| target <= major * 10 + minor);
-        let got = select(Family::LayerNorm, DType::BF16, (major, minor), None).ok().map(|module| module.target);
+        let got = select(layer_norm(DType::BF16), (major, minor), None).ok().map(|module| module.target);
         assert_eq!(got, wanted, "{}", device.name);
     }
     if ptx::provenance().origin == Origin::Prebuilt {
@@ -81,7 +102,7 @@ fn a_device_gets_the_latest_target_that_it_runs() {
 
 #[test]
 fn devices_before_turing_are_refused_by_capability() {
-    let error = select(Family::LayerNorm, DType::F32, (7, 0), None).expect_err("no target below 75");
+    let error = select(layer_norm(DType::F32), (7, 0), None).expect_err("no target below 75");
     let targets = targets().iter().map(|target| format!("sm_{target}")).collect::<Vec<_>>().join(", ");
     assert_eq!(error, PlanError::Capability { capability: (7, 0), targets });
 }
@@ -89,7 +110,7 @@ fn devices_before_turing_are_refused_by_capability() {
 #[test]
 fn drivers_too_old_for_the_ptx_are_refused_with_both_versions() {
     let newest = ptx::modules().iter().map(|module| module.isa).max().expect("modules");
-    let error = select(Family::LayerNorm, DType::F32, (12, 0), Some((11, 8))).expect_err("an old driver");
+    let error = select(layer_norm(DType::F32), (12, 0), Some((11, 8))).expect_err("an old driver");
     assert_eq!(error, PlanError::Isa { ptx: newest, driver: (11, 8), driver_isa: (7, 8) });
     let message = error.to_string();
     assert!(message.contains("CUDA 11.8") && message.contains("ISA 7.8"), "{message}");

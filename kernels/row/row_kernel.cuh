@@ -13,6 +13,7 @@
 #include "args.cuh"
 #include "group.cuh"
 #include "output.cuh"
+#include "quantise.cuh"
 #include "source.cuh"
 #include "statistic.cuh"
 #include "store.cuh"
@@ -128,34 +129,3 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
 }
 
 }  // namespace warpnorm
-
-#if defined(WARPNORM_ACTIVATION_F32)
-#define WARPNORM_ELEMENT warpnorm::F32
-#define WARPNORM_ELEMENT_NAME f32
-#elif defined(WARPNORM_ACTIVATION_F16)
-#define WARPNORM_ELEMENT warpnorm::F16
-#define WARPNORM_ELEMENT_NAME f16
-#elif defined(WARPNORM_ACTIVATION_BF16)
-#define WARPNORM_ELEMENT warpnorm::BF16
-#define WARPNORM_ELEMENT_NAME bf16
-#else
-#error "define WARPNORM_ACTIVATION_F32, WARPNORM_ACTIVATION_F16 or WARPNORM_ACTIVATION_BF16"
-#endif
-
-#define WARPNORM_JOIN(family, element, source, regime) family##_##element##_##source##_##regime
-#define WARPNORM_NAME(family, element, source, regime) WARPNORM_JOIN(family, element, source, regime)
-
-#define WARPNORM_KERNEL(family, Statistic, source_name, Source, regime)                                       \
-    extern "C" __global__ void __launch_bounds__(warpnorm::MAX_CTA_THREADS)                                   \
-        WARPNORM_NAME(family, WARPNORM_ELEMENT_NAME, source_name,                                             \
-                      regime)(const __grid_constant__ warpnorm::RowArgs args) {                               \
-        warpnorm::regime##_row<warpnorm::Statistic<WARPNORM_ELEMENT>, warpnorm::Source<WARPNORM_ELEMENT>,     \
-                               warpnorm::Store<warpnorm::Statistic<WARPNORM_ELEMENT>, WARPNORM_ELEMENT>>(args);                                      \
-    }
-
-/// The kernels of one family: family_element_source_regime.
-#define WARPNORM_FAMILY(family, Statistic)                            \
-    WARPNORM_KERNEL(family, Statistic, plain, Plain, registers)       \
-    WARPNORM_KERNEL(family, Statistic, plain, Plain, looped)          \
-    WARPNORM_KERNEL(family, Statistic, add, ResidualAdd, registers)   \
-    WARPNORM_KERNEL(family, Statistic, add, ResidualAdd, looped)

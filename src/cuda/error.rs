@@ -1,7 +1,8 @@
 //! What the driver refuses, and what is refused before it is asked.
 
 use super::driver;
-use crate::{DType, Family, Role};
+use crate::Role;
+use crate::plan::Module;
 use cudarc::driver::DriverError;
 use thiserror::Error;
 
@@ -31,12 +32,10 @@ pub enum CudaError {
         name: String,
     },
     /// The driver's compiler refused a module.
-    #[error("load module {family} {dtype} for sm_{target}: CUDA error {code} ({name}){}{log}", if .log.is_empty() { "" } else { ": " })]
+    #[error("load module {module} for sm_{target}: CUDA error {code} ({name}){}{log}", if .log.is_empty() { "" } else { ": " })]
     Module {
-        /// The module's family.
-        family: Family,
-        /// The module's activation type.
-        dtype: DType,
+        /// The module.
+        module: Module,
         /// The module's target, compute capability × 10.
         target: u32,
         /// The number of the `CUresult`.
@@ -49,14 +48,12 @@ pub enum CudaError {
     /// A capturing stream is to run a kernel whose module is not loaded, and loading is not allowed
     /// in a capture.
     #[error(
-        "the stream is capturing and module {family} {dtype} is not loaded; \
-         call Kernels::warm_up(&[(Family, DType)]) before the capture"
+        "the stream is capturing and module {module} is not loaded; \
+         call Kernels::warm_up(&[module]) before the capture"
     )]
     NotLoaded {
-        /// The module's family.
-        family: Family,
-        /// The module's activation type.
-        dtype: DType,
+        /// The module.
+        module: Module,
     },
     /// A tensor is in another context than the stream that is to work on it.
     #[error("{role} is in a context of device {tensor}, wanted the context of the stream (device {stream})")]
@@ -114,20 +111,20 @@ pub(super) fn describe(error: DriverError) -> (u32, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DType, Norm};
 
     #[test]
     fn messages_name_what_was_given_and_what_is_wanted() {
         let message = CudaError::WrongDevice { role: Role::Weight, tensor: 1, stream: 0 }.to_string();
         assert_eq!(message, "weight is in a context of device 1, wanted the context of the stream (device 0)");
-        let message = CudaError::NotLoaded { family: Family::RmsNorm, dtype: DType::BF16 }.to_string();
+        let message = CudaError::NotLoaded { module: Module::of(&Norm::rms_norm(1e-6), DType::BF16) }.to_string();
         assert!(message.contains("rms_norm bf16") && message.contains("warm_up"), "{message}");
     }
 
     #[test]
     fn a_module_without_a_log_ends_after_the_error() {
         let error = |log: &str| CudaError::Module {
-            family: Family::LayerNorm,
-            dtype: DType::F16,
+            module: Module::of(&Norm::layer_norm(1e-5), DType::F16),
             target: 90,
             code: 218,
             name: "CUDA_ERROR_INVALID_PTX".to_owned(),

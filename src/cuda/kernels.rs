@@ -1,10 +1,10 @@
 //! The kernels of a context, and the raw face.
 
 use super::error::During;
-use super::module::Module;
+use super::module::LoadedModule;
 use super::{CudaError, NormCall, driver};
-use crate::plan::{Plan, plan};
-use crate::{Call, DType, DeviceFacts, Element, Error, Family, Norm};
+use crate::plan::{Module, Plan, plan};
+use crate::{Call, DeviceFacts, Element, Error, Norm, PlanError};
 use cudarc::driver::sys::{self, CUstreamCaptureStatus};
 use cudarc::driver::{CudaContext, CudaStream, result};
 use std::ffi::c_void;
@@ -13,23 +13,23 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The kernels of this crate in one CUDA context. Make one per context and share it between threads.
 ///
-/// There is a module for every family and activation type. Each is loaded when it is first needed,
-/// which compiles PTX for the device and can take a tenth of a second or more; [`warm_up`](Self::warm_up)
-/// does that ahead of time. Dropping the kernels waits for the context's work, which is not allowed while a
+/// There is a [`Module`] for every kind of norm and activation type. Each is loaded when it is first
+/// needed, which compiles PTX for the device and can take a tenth of a second or more;
+/// [`warm_up`](Self::warm_up) does that ahead of time. Dropping the kernels waits for the context's work, which is not allowed while a
 /// stream captures, then unloads the modules: graphs that captured their launches are to be dropped first.
 pub struct Kernels {
     context: Arc<CudaContext>,
     facts: DeviceFacts,
     driver: (u32, u32),
-    /// By family and activation type.
-    modules: [[OnceLock<Module>; 3]; 2],
+    /// By [`Module::index`].
+    modules: Box<[OnceLock<LoadedModule>]>,
     /// Held while a module is loaded, so that none is loaded twice.
     loading: Mutex<()>,
 }
 
 impl fmt::Debug for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let loaded: Vec<_> = all_modules().filter(|&(family, dtype)| self.is_loaded(family, dtype)).collect();
+        let loaded: Vec<_> = Module::all().filter(|&module| self.is_loaded(module)).collect();
         f.debug_struct("Kernels")
             .field("ordinal", &self.context.ordinal())
             .field("facts", &self.facts)
@@ -37,10 +37,6 @@ impl fmt::Debug for Kernels {
             .field("loaded", &loaded)
             .finish()
     }
-}
-
-fn all_modules() -> impl Iterator<Item = (Family, DType)> {
-    Family::ALL.into_iter().flat_map(|family| DType::ALL.into_iter().map(move |dtype| (family, dtype)))
 }
 
 impl Kernels {
@@ -53,7 +49,7 @@ impl Kernels {
             context: Arc::clone(context),
             facts: driver::facts(context.cu_device())?,
             driver: driver::version()?,
-            modules: Default::default(),
+            modules: Module::all().map(|_| OnceLock::new()).collect(),
             loading: Mutex::new(()),
         })
     }
@@ -73,20 +69,33 @@ impl Kernels {
         self.driver
     }
 
-    /// Whether the module of this family and activation type is loaded.
-    pub fn is_loaded(&self, family: Family, dtype: DType) -> bool {
-        self.slot(family, dtype).get().is_some()
+    /// Whether this module is loaded.
+    pub fn is_loaded(&self, module: Module) -> bool {
+        self.slot(module).is_ok_and(|slot| slot.get().is_some())
     }
 
-    /// Loads the modules of these families and activation types, where they are not loaded yet. Call
-    /// it before a stream's work is captured into a graph, and before the first request of a server.
-    /// Loading while another thread captures in global mode may end that capture.
+    /// Loads these modules, where they are not loaded yet. Call it before a stream's work is captured into
+    /// a graph, and before the first request of a server. Loading while another thread captures in global
+    /// mode may end that capture.
+    ///
+    /// ```no_run
+    /// # use cudarc::driver::CudaContext;
+    /// # use warpnorm::cuda::Kernels;
+    /// use warpnorm::plan::Module;
+    /// use warpnorm::{DType, Norm};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kernels = Kernels::new(&CudaContext::new(0)?)?;
+    /// kernels.warm_up(&[Module::of(&Norm::rms_norm(1e-6), DType::F16)])?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Plan`] where no PTX of this build runs on the device or driver, [`Error::Cuda`] where
-    /// the driver refuses a module.
-    pub fn warm_up(&self, modules: &[(Family, DType)]) -> Result<(), Error> {
-        modules.iter().try_for_each(|&(family, dtype)| self.load(family, dtype).map(|_| ()))
+    /// [`Error::Plan`] where this build has no such module or no PTX of it that runs on the device and
+    /// driver, [`Error::Cuda`] where the driver refuses a module.
+    pub fn warm_up(&self, modules: &[Module]) -> Result<(), Error> {
+        modules.iter().try_for_each(|&module| self.load(module).map(|_| ()))
     }
 
     /// Loads every module.
@@ -94,7 +103,7 @@ impl Kernels {
     /// # Errors
     /// As [`warm_up`](Self::warm_up).
     pub fn warm_up_all(&self) -> Result<(), Error> {
-        all_modules().try_for_each(|(family, dtype)| self.load(family, dtype).map(|_| ()))
+        Module::all().try_for_each(|module| self.load(module).map(|_| ()))
     }
 
     /// Begins a norm of tensors that cudarc holds; see [`NormCall`].
@@ -139,7 +148,7 @@ impl Kernels {
         let Some(plan) = plan(call, &self.facts)? else { return Ok(()) };
         self.context.bind_to_thread().during("bind the context")?;
         // SAFETY: the context is current and the stream is live by point 5.
-        let module = unsafe { self.module_on(stream, &plan) }?;
+        let loaded = unsafe { self.module_on(stream, &plan) }?;
         let mut args = plan.args;
         let mut parameters = [(&raw mut args).cast::<c_void>()];
         // SAFETY: the function is of a module that `self` keeps loaded; its one parameter is a
@@ -148,7 +157,7 @@ impl Kernels {
         // and points 2 to 4 make them sound for as long as they last.
         unsafe {
             result::launch_kernel(
-                module.function(plan.kernel),
+                loaded.function(plan.kernel),
                 (plan.grid, 1, 1),
                 (plan.block, 1, 1),
                 plan.shared_bytes,
@@ -168,38 +177,38 @@ impl Kernels {
         Err(CudaError::WrongContext { kernels: self.context.ordinal(), stream: stream.context().ordinal() })
     }
 
-    fn slot(&self, family: Family, dtype: DType) -> &OnceLock<Module> {
-        &self.modules[family.index()][dtype.index()]
+    fn slot(&self, module: Module) -> Result<&OnceLock<LoadedModule>, PlanError> {
+        Ok(&self.modules[module.index()?])
     }
 
     /// The plan's module, loaded now if need be and if the stream allows it.
     ///
     /// # Safety
     /// The kernels' context is current, and the stream is a live one of it.
-    unsafe fn module_on(&self, stream: sys::CUstream, plan: &Plan) -> Result<&Module, Error> {
-        let (family, dtype) = (plan.kernel.family, plan.kernel.dtype);
-        if let Some(module) = self.slot(family, dtype).get() {
-            return Ok(module);
+    unsafe fn module_on(&self, stream: sys::CUstream, plan: &Plan) -> Result<&LoadedModule, Error> {
+        let module = plan.kernel.module();
+        if let Some(loaded) = self.slot(module)?.get() {
+            return Ok(loaded);
         }
         // SAFETY: as the caller promises.
         let status = unsafe { result::stream::is_capturing(stream) }.during("ask whether the stream is capturing")?;
         if status != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE {
-            return Err(CudaError::NotLoaded { family, dtype }.into());
+            return Err(CudaError::NotLoaded { module }.into());
         }
-        self.load(family, dtype)
+        self.load(module)
     }
 
-    fn load(&self, family: Family, dtype: DType) -> Result<&Module, Error> {
-        let slot = self.slot(family, dtype);
-        if let Some(module) = slot.get() {
-            return Ok(module);
+    fn load(&self, module: Module) -> Result<&LoadedModule, Error> {
+        let slot = self.slot(module)?;
+        if let Some(loaded) = slot.get() {
+            return Ok(loaded);
         }
         // The lock guards no data, so a panic under it spoils nothing.
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = slot.get() {
-            return Ok(module);
+        if let Some(loaded) = slot.get() {
+            return Ok(loaded);
         }
-        let module = Module::load(&self.context, &self.facts, self.driver, family, dtype)?;
-        Ok(slot.get_or_init(|| module))
+        let loaded = LoadedModule::load(&self.context, &self.facts, self.driver, module)?;
+        Ok(slot.get_or_init(|| loaded))
     }
 }

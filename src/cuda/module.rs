@@ -1,9 +1,9 @@
-//! Modules: the kernels of one family and activation type, loaded into a context.
+//! Modules, loaded into a context.
 
 use super::CudaError;
 use super::error::{During, describe};
-use crate::plan::{EXCHANGE_BYTES, Kernel};
-use crate::{DType, DeviceFacts, Error, Family, ptx};
+use crate::plan::{EXCHANGE_BYTES, Kernel, Module};
+use crate::{DeviceFacts, Error, ptx};
 use cudarc::driver::sys::{self, CUfunction_attribute as Attribute, CUjit_option};
 use cudarc::driver::{CudaContext, DriverError, result};
 use std::ffi::{CString, c_void};
@@ -14,21 +14,21 @@ use std::sync::Arc;
 const LOG_BYTES: usize = 4096;
 
 /// A loaded module and its kernels.
-pub(super) struct Module {
+pub(super) struct LoadedModule {
     /// Keeps the context alive for as long as the module is in it.
     context: Arc<CudaContext>,
-    module: sys::CUmodule,
-    /// By [`Kernel::index_in_module`].
-    functions: [sys::CUfunction; 4],
+    handle: sys::CUmodule,
+    /// By [`Kernel::looped`].
+    functions: [sys::CUfunction; 2],
 }
 
 // SAFETY: the handles are names that any thread may pass to the driver, which synchronises itself;
 // nothing here changes them after loading.
-unsafe impl Send for Module {}
+unsafe impl Send for LoadedModule {}
 // SAFETY: as above.
-unsafe impl Sync for Module {}
+unsafe impl Sync for LoadedModule {}
 
-impl Module {
+impl LoadedModule {
     /// Loads the module that the device and the driver take.
     ///
     /// # Errors
@@ -37,37 +37,36 @@ impl Module {
         context: &Arc<CudaContext>,
         facts: &DeviceFacts,
         driver: (u32, u32),
-        family: Family,
-        dtype: DType,
+        module: Module,
     ) -> Result<Self, Error> {
-        let embedded = ptx::select(family, dtype, facts.compute_capability, Some(driver))?;
+        let embedded = ptx::select(module, facts.compute_capability, Some(driver))?;
         context.bind_to_thread().during("bind the context")?;
-        let module = load_ptx(embedded.ptx).map_err(|(error, log)| {
+        let handle = load_ptx(embedded.ptx).map_err(|(error, log)| {
             let (code, name) = describe(error);
-            CudaError::Module { family, dtype, target: embedded.target, code, name, log }
+            CudaError::Module { module, target: embedded.target, code, name, log }
         })?;
         // From here on, a failure unloads the module by dropping it.
-        let mut loaded = Self { context: Arc::clone(context), module, functions: [ptr::null_mut(); 4] };
-        for kernel in Kernel::of_module(family, dtype) {
-            loaded.functions[kernel.index_in_module()] = prepare(module, kernel, facts)?;
+        let mut loaded = Self { context: Arc::clone(context), handle, functions: [ptr::null_mut(); 2] };
+        for kernel in module.kernels()? {
+            loaded.functions[usize::from(kernel.looped())] = prepare(handle, kernel, facts)?;
         }
         Ok(loaded)
     }
 
     /// The handle of one of the module's kernels.
     pub(super) fn function(&self, kernel: Kernel) -> sys::CUfunction {
-        self.functions[kernel.index_in_module()]
+        self.functions[usize::from(kernel.looped())]
     }
 }
 
-impl Drop for Module {
+impl Drop for LoadedModule {
     fn drop(&mut self) {
         // Launches may still run. Where they cannot be waited for (a broken context, a capture under
         // way), the module stays until its context goes.
         if self.context.synchronize().is_ok() {
             // SAFETY: the module was loaded into this context, which is current and alive, is unloaded
             // nowhere else, and no launch of it runs any more.
-            self.context.record_err(unsafe { result::module::unload(self.module) });
+            self.context.record_err(unsafe { result::module::unload(self.handle) });
         }
     }
 }
@@ -81,19 +80,19 @@ fn load_ptx(text: &str) -> Result<sys::CUmodule, (DriverError, String)> {
     let mut options = [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
     // The size is passed in the place of a pointer.
     let mut values = [log.as_mut_ptr().cast::<c_void>(), ptr::without_provenance_mut(LOG_BYTES)];
-    let mut module = ptr::null_mut();
+    let mut handle = ptr::null_mut();
     // SAFETY: the image is text that ends in NUL; the two options have a value each, the log's pointer
     // and its size; all of them outlive the call.
     let status = unsafe {
         sys::cuModuleLoadDataEx(
-            &raw mut module,
+            &raw mut handle,
             image.as_ptr().cast(),
             options.len() as u32,
             options.as_mut_ptr(),
             values.as_mut_ptr(),
         )
     };
-    status.result().map(|()| module).map_err(|error| {
+    status.result().map(|()| handle).map_err(|error| {
         let end = log.iter().position(|&byte| byte == 0).unwrap_or(LOG_BYTES);
         (error, String::from_utf8_lossy(&log[..end]).trim().to_owned())
     })
@@ -101,11 +100,11 @@ fn load_ptx(text: &str) -> Result<sys::CUmodule, (DriverError, String)> {
 
 /// Finds a kernel, lets it have the shared memory that plans count on, and makes the driver load its
 /// code now.
-fn prepare(module: sys::CUmodule, kernel: Kernel, facts: &DeviceFacts) -> Result<sys::CUfunction, CudaError> {
+fn prepare(handle: sys::CUmodule, kernel: Kernel, facts: &DeviceFacts) -> Result<sys::CUfunction, CudaError> {
     let name = CString::new(kernel.name()).expect("kernel names are constants without NUL");
     // SAFETY: the module was just loaded into the current context.
-    let function = unsafe { result::module::get_function(module, name) }.during("find a kernel in its module")?;
-    if kernel.looped {
+    let function = unsafe { result::module::get_function(handle, name) }.during("find a kernel in its module")?;
+    if kernel.looped() {
         let dynamic = facts.max_shared_bytes_per_block.saturating_sub(EXCHANGE_BYTES) as i32;
         // SAFETY: the function is of a loaded module.
         unsafe {

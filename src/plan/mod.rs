@@ -6,35 +6,30 @@
 
 mod args;
 mod floor;
+mod module;
 mod occupancy;
 mod team;
 
 pub use args::{RowArgs, flags};
 pub use floor::{ByteFloor, byte_floor};
+pub(crate) use module::Instance;
+pub use module::{Kernel, Module, Sink, Source};
 pub use occupancy::{Limit, Occupancy, Resources, occupancy};
 pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
 
 use team::WARP;
 
 use crate::quantise::{BlockRounding, Quantisation, ScaleLayout, Scaling};
-use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, ResidualRounding, WeightRounding};
+use crate::{Call, CallError, DType, DeviceFacts, Error, PlanError, ResidualRounding, WeightRounding};
 
 /// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
 /// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
 const SHARED_CTA_THREADS: u32 = 128;
 
 /// Bytes of shared memory that a kernel takes at most for the exchange between its warps: two sums of two
-/// f32 for each of 32 warps, a pivot, and the largest magnitude of each warp. The rest of a CTA's shared memory is there for staging.
+/// f32 for each of 32 warps, a pivot, and the largest magnitude of each warp. The rest of a CTA's shared
+/// memory is there for staging.
 pub const EXCHANGE_BYTES: u32 = 32 * 4 * 4 + 16 + 32 * 4;
-
-/// Where the values of a row come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
-    /// h = x.
-    Plain,
-    /// h = α·r + x.
-    ResidualAdd,
-}
 
 /// Where a row stays between its statistic and its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,62 +53,10 @@ impl Regime {
     }
 }
 
-/// A kernel of the crate: what its exported name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Kernel {
-    /// The statistic.
-    pub family: Family,
-    /// The activation type.
-    pub dtype: DType,
-    /// The source.
-    pub source: Source,
-    /// Whether the row is one slab that stays in registers, or is walked in slabs.
-    pub looped: bool,
-}
-
-macro_rules! kernel_names {
-    ($($family:literal),*) => {
-        [$(kernel_names!(@dtype $family, "f32", "f16", "bf16")),*]
-    };
-    (@dtype $family:literal, $($dtype:literal),*) => {
-        [$([
-            [concat!($family, "_", $dtype, "_plain_registers"), concat!($family, "_", $dtype, "_plain_looped")],
-            [concat!($family, "_", $dtype, "_add_registers"), concat!($family, "_", $dtype, "_add_looped")],
-        ]),*]
-    };
-}
-
-/// By family, type, source and loop.
-static KERNEL_NAMES: [[[[&str; 2]; 2]; 3]; 2] = kernel_names!("layer_norm", "rms_norm");
-
-impl Kernel {
-    /// The exported name, such as `rms_norm_bf16_add_registers`.
-    pub fn name(self) -> &'static str {
-        KERNEL_NAMES[self.family.index()][self.dtype.index()][self.source as usize][usize::from(self.looped)]
-    }
-
-    /// The kernels of one module.
-    pub fn of_module(family: Family, dtype: DType) -> [Kernel; 4] {
-        let kernel = |source, looped| Kernel { family, dtype, source, looped };
-        [
-            kernel(Source::Plain, false),
-            kernel(Source::Plain, true),
-            kernel(Source::ResidualAdd, false),
-            kernel(Source::ResidualAdd, true),
-        ]
-    }
-
-    /// Its place among the kernels of its module.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn index_in_module(self) -> usize {
-        self.source as usize * 2 + usize::from(self.looped)
-    }
-}
-
 /// A launch, ready for the driver or the executor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// The kernel; its module is that of its family and type.
+    /// The kernel; it says which module it is in.
     pub kernel: Kernel,
     /// Where rows stay between statistic and output.
     pub regime: Regime,
@@ -135,7 +78,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`Error::Call`] where the call is invalid on any device, [`Error::Plan`] where this device cannot
-/// run it.
+/// run it or this build has no kernel for it.
 pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
     call.validate()?;
     if call.rows == 0 {
@@ -164,8 +107,8 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         device: device.name.clone(),
     })?;
 
-    let source = if call.residual.is_some() { Source::ResidualAdd } else { Source::Plain };
-    let stage_bytes = stage_bytes(call.dtype, source, hidden);
+    let module = Module::of(&call.norm, call.dtype);
+    let stage_bytes = stage_bytes(call.dtype, module.source, hidden);
     let (regime, shared_bytes) = if team.slabs(call.hidden) == 1 {
         (Regime::Registers, 0)
     } else if stage_bytes + u64::from(EXCHANGE_BYTES) <= u64::from(device.max_shared_bytes_per_block) {
@@ -175,7 +118,7 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
     };
 
     Ok(Some(Plan {
-        kernel: Kernel { family: call.norm.family, dtype: call.dtype, source, looped: regime != Regime::Registers },
+        kernel: module.kernel(regime != Regime::Registers)?,
         regime,
         team,
         grid,

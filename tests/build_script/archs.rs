@@ -10,7 +10,7 @@ fn targets_of(list: &str) -> (Vec<u32>, Vec<String>) {
     let targets = run
         .generated
         .lines()
-        .filter(|line| line.contains("dtype: \"f32\""))
+        .filter(|line| line.contains("EmbeddedModule { instance: &INSTANCES[1],"))
         .map(|line| {
             let (_, rest) = line.split_once("target: ").unwrap();
             rest.split(',').next().unwrap().parse().unwrap()

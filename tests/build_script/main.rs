@@ -43,7 +43,7 @@ fn the_prebuilt_ptx_of_this_package_belongs_to_its_kernels() {
     assert!(directives.contains(&format!("cargo::rerun-if-changed={KERNELS}")));
 
     let generated = fs::read_to_string(out_dir.join(toolchain::GENERATED)).unwrap();
-    let embedded = generated.matches("EmbeddedModule { family").count();
+    let embedded = generated.matches("EmbeddedModule { instance").count();
     let files = fs::read_dir(package.join(toolchain::PREBUILT))
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().path().extension() == Some("ptx".as_ref()))

@@ -2,6 +2,8 @@
 
 use crate::scratch::Scratch;
 
+const MODULE: &str = "module norm Mean Plain Store f32 bf16";
+
 #[test]
 fn a_malformed_table_is_refused_with_the_line() {
     for (from, to, wanted) in [
@@ -9,11 +11,25 @@ fn a_malformed_table_is_refused_with_the_line() {
         ("targets 75 90", "targets", "line 2: `targets`: a value is wanted"),
         ("targets 75 90", "target 75 90", "is not one of targets, flags, max-isa, module"),
         ("max-isa 8.2", "max-isa 8", "line 4: `max-isa 8`: <major>.<minor> is wanted"),
-        ("module norm f32 bf16", "module norm", "at least one dtype is wanted"),
-        ("module norm f32 bf16", "module ../norm f32", "`../norm` has other characters"),
-        ("module norm f32 bf16", "module norm F32", "`F32` has other characters"),
-        ("module norm f32 bf16", "module norm f32 f32", "norm f32 is listed twice"),
-        ("module norm f32 bf16", "", "there is no `module` line"),
+        (MODULE, "module norm", "<name> <Statistic> <Source> <Sink> <dtype>... is wanted"),
+        (MODULE, "module norm Mean Plain", "<name> <Statistic> <Source> <Sink> <dtype>... is wanted"),
+        (MODULE, "module norm Mean Plain Store", "at least one dtype is wanted"),
+        (MODULE, "module ../norm Mean Plain Store f32", "`../norm` has other characters"),
+        (MODULE, "module norm Mean Plain Store F32", "`F32` has other characters"),
+        (MODULE, "module norm f32 bf16 f16 f32", "`f32` is not a type's name"),
+        (MODULE, "module norm Mean Plain<F32> Store f32", "`Plain<F32>` is not a type's name"),
+        (MODULE, "module norm Mean Plain Store f32 f32", "norm f32 is listed twice"),
+        (
+            MODULE,
+            "module norm Mean Plain Store f32\nmodule norm Mean Add Store f16",
+            "norm is both Mean Add Store and Mean Plain Store",
+        ),
+        (
+            MODULE,
+            "module norm Mean Plain Store f32 f16\nmodule also Mean Plain Store f32",
+            "also f32 and norm f32 are both Mean Plain Store",
+        ),
+        (MODULE, "", "there is no `module` line"),
         ("flags --std=c++17 --fmad=false", "", "there is no `flags` line"),
     ] {
         let scratch = Scratch::new("table");

@@ -18,7 +18,7 @@ fn nvcc_compiles_every_module_for_every_target() {
         Scratch::source_hash()
     )));
     assert!(run.generated.contains(
-        "{ family: \"norm\", dtype: \"f32\", target: 75, isa: (8, 8), ptx: include_str!(concat!(\
+        "{ instance: &INSTANCES[1], target: 75, isa: (8, 8), ptx: include_str!(concat!(\
          env!(\"OUT_DIR\"), \"/norm.f32.sm_75.ptx\")) },"
     ));
     for (dtype, target, define) in [("f32", 75, "F32"), ("f32", 90, "F32"), ("bf16", 75, "BF16"), ("bf16", 90, "BF16")]
@@ -26,10 +26,11 @@ fn nvcc_compiles_every_module_for_every_target() {
         let ptx = scratch.read_output(&format!("norm.{dtype}.sm_{target}.ptx"));
         let wanted = format!(
             "// --ptx --gpu-architecture=compute_{target} --std=c++17 --fmad=false \
+             -DWARPNORM_MODULE=norm -DWARPNORM_STATISTIC=Mean -DWARPNORM_SOURCE=Plain -DWARPNORM_SINK=Store \
              -DWARPNORM_ACTIVATION_{define} -I kernels -o "
         );
         assert!(ptx.starts_with(&wanted), "{ptx}");
-        assert!(ptx.contains(" kernels/norm.cu\n"), "{ptx}");
+        assert!(ptx.contains(" kernels/row.cu\n"), "{ptx}");
     }
 
     // nvcc replaced in place must run again, and so must nvcc with other flags.
@@ -49,7 +50,7 @@ fn the_number_of_processes_does_not_change_the_outcome() {
         run.generated
     };
     let one = outcome("1");
-    assert_eq!(one.matches("EmbeddedModule { family").count(), 4);
+    assert_eq!(one.matches("EmbeddedModule { instance").count(), 4);
     for jobs in ["0", "3", "64", "many"] {
         assert_eq!(outcome(jobs), one, "NUM_JOBS={jobs}");
     }
@@ -58,7 +59,7 @@ fn the_number_of_processes_does_not_change_the_outcome() {
 #[test]
 fn nvcc_is_taken_even_where_the_prebuilt_ptx_is_stale() {
     let mut scratch = Scratch::new("nvcc-over-stale");
-    scratch.write("kernels/norm.cu", "// changed\n");
+    scratch.write("kernels/row.cu", "// changed\n");
     let home = scratch.toolkit("12.9.86");
     let run = scratch.set("CUDA_HOME", home).run().unwrap();
     assert!(run.generated.contains("Origin::Nvcc"));
@@ -128,7 +129,7 @@ fn nvcc_asked_for_and_absent_is_an_error() {
 fn a_failing_nvcc_is_quoted() {
     let mut scratch = Scratch::new("failing");
     let home = scratch.toolkit("12.9.86");
-    let complaint = "kernels/norm.cu(3): error: identifier \"lane\" is undefined";
+    let complaint = "kernels/row.cu(3): error: identifier \"lane\" is undefined";
     fs::write(home.join("bin/complaint"), complaint).unwrap();
     fs::write(home.join("bin/status"), "2").unwrap();
     let said = scratch.set("CUDA_HOME", home).refusal();

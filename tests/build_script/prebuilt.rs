@@ -13,12 +13,21 @@ fn without_nvcc_the_prebuilt_ptx_is_embedded() {
         "pub(crate) const PROVENANCE: Provenance = Provenance {{ origin: Origin::Prebuilt, \
          compiler: \"NVRTC 12.2.140\", source_hash: \"{hash}\" }};\n"
     )));
+    let instances: Vec<&str> = run.generated.lines().filter_map(|line| line.trim().strip_prefix("Instance ")).collect();
+    assert_eq!(
+        instances,
+        [("bf16", "BF16"), ("f32", "F32")].map(|(dtype, variant)| format!(
+            "{{ module: Module {{ statistic: Family::Mean, source: Source::Plain, sink: Sink::Store, \
+             dtype: DType::{variant} }}, name: \"norm\", \
+             kernels: [\"norm_{dtype}_registers\", \"norm_{dtype}_looped\"] }},"
+        ))
+    );
     let modules: Vec<&str> =
         run.generated.lines().filter_map(|line| line.trim().strip_prefix("EmbeddedModule ")).collect();
     assert_eq!(modules.len(), 4);
     assert_eq!(
         modules[1],
-        "{ family: \"norm\", dtype: \"bf16\", target: 90, isa: (8, 2), ptx: include_str!(concat!(\
+        "{ instance: &INSTANCES[0], target: 90, isa: (8, 2), ptx: include_str!(concat!(\
          env!(\"CARGO_MANIFEST_DIR\"), \"/kernels/prebuilt/norm.bf16.sm_90.ptx\")) },"
     );
     assert!(run.warnings().is_empty());
@@ -55,7 +64,7 @@ fn prebuilt_mode_and_docs_rs_pass_nvcc_over() {
 fn a_changed_source_makes_the_prebuilt_ptx_stale() {
     type Change = fn(&Scratch);
     let changes: [(&str, Change); 6] = [
-        ("kernel", |s| s.write("kernels/norm.cu", "")),
+        ("kernel", |s| s.write("kernels/row.cu", "")),
         ("header", |s| {
             s.replace("kernels/common/warp.cuh", "lane", "line");
         }),
@@ -97,7 +106,7 @@ fn a_checkout_with_windows_line_endings_is_not_stale() {
     let scratch = Scratch::new("crlf");
     for file in [
         "kernels/modules.txt",
-        "kernels/norm.cu",
+        "kernels/row.cu",
         "kernels/common/warp.cuh",
         "kernels/prebuilt/manifest.txt",
         "kernels/prebuilt/norm.f32.sm_75.ptx",

@@ -14,7 +14,7 @@ const TABLE: &str = "\
 targets 75 90
 flags --std=c++17 --fmad=false
 max-isa 8.2
-module norm f32 bf16
+module norm Mean Plain Store f32 bf16
 ";
 
 const PTX_FILES: [(&str, u32); 4] =
@@ -63,7 +63,7 @@ impl Scratch {
         };
         fs::create_dir_all(scratch.root.join("out")).unwrap();
         scratch.write("kernels/modules.txt", TABLE);
-        scratch.write("kernels/norm.cu", "#include \"common/warp.cuh\"\n");
+        scratch.write("kernels/row.cu", "#include \"common/warp.cuh\"\n");
         scratch.write("kernels/common/warp.cuh", "int lane();\nint warp();\n");
         scratch.write_prebuilt("8.2");
         scratch
@@ -104,7 +104,7 @@ impl Scratch {
         for (file, text) in [
             ("common/warp.cuh", "int lane();\nint warp();\n"),
             ("modules.txt", TABLE),
-            ("norm.cu", "#include \"common/warp.cuh\"\n"),
+            ("row.cu", "#include \"common/warp.cuh\"\n"),
         ] {
             hasher.write(format!("{file}\0{text}\0").as_bytes());
         }

@@ -9,7 +9,8 @@ use half::bf16;
 use std::sync::Arc;
 use warpnorm::cuda::{CudaError, Kernels, Rows, RowsMut};
 use warpnorm::parity::Values;
-use warpnorm::{DType, Error, Family, Norm, ResidualAdd};
+use warpnorm::plan::Module;
+use warpnorm::{DType, Error, Norm, ResidualAdd};
 
 const ROWS: usize = 40;
 const HIDDEN: usize = 1024;
@@ -75,15 +76,16 @@ fn a_captured_norm_replays() {
     let flags = CUgraphInstantiate_flags(0);
 
     stream.begin_capture(mode).expect("captures");
+    let module = Module::of(&norm(), DType::BF16);
     let error = tensors.run(&kernels, &stream).expect_err("the module is not loaded");
-    let wanted = CudaError::NotLoaded { family: Family::RmsNorm, dtype: DType::BF16 };
+    let wanted = CudaError::NotLoaded { module };
     assert!(matches!(&error, Error::Cuda(error) if *error == wanted), "{error:?}");
     let empty = stream.end_capture(flags).expect("the refused launch leaves the capture valid");
     drop(empty);
 
-    kernels.warm_up(&[(Family::RmsNorm, DType::BF16)]).expect("loads");
-    assert!(kernels.is_loaded(Family::RmsNorm, DType::BF16));
-    assert!(!kernels.is_loaded(Family::LayerNorm, DType::BF16));
+    kernels.warm_up(&[module]).expect("loads");
+    assert!(kernels.is_loaded(module));
+    assert_eq!(Module::all().filter(|&other| kernels.is_loaded(other)).count(), 1);
 
     stream.begin_capture(mode).expect("captures");
     tensors.run(&kernels, &stream).expect("captures a launch");

@@ -6,7 +6,8 @@ use half::bf16;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use warpnorm::cuda::{Rows, RowsMut};
-use warpnorm::{DType, Family, Norm, ResidualAdd};
+use warpnorm::plan::Module;
+use warpnorm::{DType, Norm, ResidualAdd};
 
 /// The system's allocator, which counts what each thread asks of it.
 struct Counting;
@@ -78,7 +79,7 @@ fn launches_allocate_nothing() {
             let call = kernels.norm(&add).weight(&weight).residual_in_place(&mut residual);
             call.run(stream, &x, &mut y).expect("launches");
         };
-        kernels.warm_up(&[(Family::RmsNorm, DType::BF16)]).expect("loads");
+        kernels.warm_up(&[plain, add].map(|norm| Module::of(&norm, DType::BF16))).expect("loads");
         for _ in 0..10 {
             launch();
         }

@@ -4,8 +4,8 @@ use crate::cli::AssembleArguments;
 use crate::error::ToolError;
 use crate::ptxas::{Assembled, Functions, Ptxas};
 use crate::report::{self, Fields, Outcome, align_right, table};
+use warpnorm::plan::Module;
 use warpnorm::ptx::{self, EmbeddedModule};
-use warpnorm::{DType, Family};
 
 /// One of every generation that the shipped PTX runs on, and those within a generation that differ in
 /// what a multiprocessor has.
@@ -24,7 +24,7 @@ pub fn run(arguments: &AssembleArguments) -> Result<Outcome, ToolError> {
     fields.add("ptxas", ptxas.version);
     let table = if arguments.all { kernels_table(&assembled) } else { modules_table(&assembled) };
     let faults = faults(&assembled);
-    let kernels: usize = work.iter().map(|(module, _)| module.kernels().count()).sum();
+    let kernels: usize = work.iter().map(|(module, _)| module.kernels().len()).sum();
     let result = match faults.len() {
         0 => format!("{} modules × chips, {kernels} kernels, all in registers", work.len()),
         count => format!("{} modules × chips, {kernels} kernels, {count} in local memory:", work.len()),
@@ -35,18 +35,9 @@ pub fn run(arguments: &AssembleArguments) -> Result<Outcome, ToolError> {
 
 /// What each chip runs of this build; nothing, where the build has no PTX for the chip.
 fn work() -> Vec<Work> {
-    let mut work = Vec::new();
-    for family in Family::ALL {
-        for dtype in DType::ALL {
-            let module = |capability| Some((ptx::select(family, dtype, capability, None).ok()?, capability));
-            work.extend(CHIPS.into_iter().filter_map(module));
-        }
-    }
-    work
-}
-
-fn module_name(module: &EmbeddedModule) -> String {
-    format!("{}.{}.sm_{}", module.family, module.dtype, module.target)
+    let for_chips =
+        |module| CHIPS.into_iter().filter_map(move |chip| Some((ptx::select(module, chip, None).ok()?, chip)));
+    Module::all().flat_map(for_chips).collect()
 }
 
 fn chip((major, minor): (u32, u32)) -> String {
@@ -67,7 +58,7 @@ fn numbers<'a>(functions: impl Iterator<Item = &'a Assembled> + Clone) -> [Strin
 fn modules_table(assembled: &[(Work, Functions)]) -> String {
     let mut table = table(&["module", "chip", "kernels", "registers", "static shared", "stack", "spilled"]);
     for ((module, capability), functions) in assembled {
-        let names = [module_name(module), chip(*capability), module.kernels().count().to_string()];
+        let names = [module.to_string(), chip(*capability), module.kernels().len().to_string()];
         table.add_row(names.into_iter().chain(numbers(functions.values())));
     }
     align_right(&mut table, &[2, 3, 4, 5, 6]);
@@ -93,7 +84,7 @@ fn faults(assembled: &[(Work, Functions)]) -> Vec<String> {
         for (name, function) in functions.iter().filter(|(_, function)| function.leaves_registers()) {
             faults.push(format!(
                 "{} on {}: {name}: {} bytes of stack, {} bytes spilled\n",
-                module_name(module),
+                module,
                 chip(*capability),
                 function.stack_bytes,
                 function.spill_bytes,

@@ -6,8 +6,9 @@ use crate::error::ToolError;
 use crate::report::{self, Fields, Outcome, bytes, table};
 use std::collections::BTreeSet;
 use warpnorm::cuda::{DeviceInfo, devices};
+use warpnorm::plan::Module;
 use warpnorm::ptx::{self, driver_isa};
-use warpnorm::{DType, Family};
+use warpnorm::{DType, Norm};
 
 /// Runs the command. A missing driver is a finding here, not a failure.
 pub fn run() -> Result<Outcome, ToolError> {
@@ -49,9 +50,9 @@ fn describe(device: &DeviceInfo) -> String {
     )
 }
 
-/// Which of the PTX a device runs. Every family and type has the same targets; the first stands for all.
+/// Which of the PTX a device runs. Every module has the same targets; one stands for all.
 fn runs(capability: (u32, u32), driver: Option<(u32, u32)>) -> String {
-    match ptx::select(Family::LayerNorm, DType::F32, capability, driver) {
+    match ptx::select(Module::of(&Norm::layer_norm(0.0), DType::F32), capability, driver) {
         Ok(module) => format!("runs the PTX for sm_{}", module.target),
         Err(reason) => format!("cannot run: {reason}"),
     }
@@ -68,7 +69,7 @@ fn describe_ptx(fields: &mut Fields) {
         format!(
             "{} modules, {} kernels, {}",
             modules.len(),
-            modules.iter().map(|module| module.kernels().count()).sum::<usize>(),
+            modules.iter().map(|module| module.kernels().len()).sum::<usize>(),
             bytes(modules.iter().map(|module| module.ptx.len()).sum()),
         ),
     );
@@ -78,11 +79,11 @@ fn modules_table() -> String {
     let mut table = table(&["module", "type", "target", "ISA", "kernels", "size"]);
     for module in ptx::modules() {
         table.add_row([
-            module.family.to_owned(),
-            module.dtype.to_owned(),
+            module.name().to_owned(),
+            module.module().dtype.to_string(),
             format!("sm_{}", module.target),
             format!("{}.{}", module.isa.0, module.isa.1),
-            module.kernels().count().to_string(),
+            module.kernels().len().to_string(),
             bytes(module.ptx.len()),
         ]);
     }

@@ -15,6 +15,7 @@ use baseline::{Baseline, Comparison};
 use cell::Cell;
 use warpnorm::DeviceFacts;
 use warpnorm::emulated::Emulated;
+use warpnorm::plan::Module;
 use warpnorm::ptx::{self, EmbeddedModule};
 
 /// Runs the command.
@@ -46,7 +47,8 @@ fn assemble(ptxas: &Ptxas, facts: &DeviceFacts, points: &[Point]) -> Result<Func
     let capability = facts.compute_capability;
     let mut modules: Vec<(&EmbeddedModule, (u32, u32))> = Vec::new();
     for point in points {
-        let module = ptx::select(point.norm.family, point.dtype, capability, None).map_err(warpnorm::Error::from)?;
+        let module =
+            ptx::select(Module::of(&point.norm, point.dtype), capability, None).map_err(warpnorm::Error::from)?;
         if !modules.iter().any(|(there, _)| std::ptr::eq(*there, module)) {
             modules.push((module, capability));
         }

@@ -8,7 +8,7 @@ use ptx_emu::Memory;
 use std::collections::HashMap;
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Problem};
-use warpnorm::plan::plan;
+use warpnorm::plan::{Module, plan};
 use warpnorm::{Call, CallError, Error, RawRows, RawVector, Role};
 
 /// What memory holds where nothing has been put: NaN in every type.
@@ -164,7 +164,7 @@ impl Road {
         let device = Emulated::new(description.device.clone());
         let ran = device.launch(&call, &mut layout.memory);
         if planned.is_err()
-            || planned.as_ref().is_ok_and(Option::is_some) && device.target(call.norm.family, call.dtype).is_err()
+            || planned.as_ref().is_ok_and(Option::is_some) && device.target(Module::of(&call.norm, call.dtype)).is_err()
         {
             assert!(matches!(ran, Err(Error::Plan(_))), "{ran:?}");
             return;

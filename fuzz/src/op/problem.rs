@@ -5,7 +5,7 @@ use super::{Description, Fill};
 use arbitrary::{Arbitrary, Result, Unstructured};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Output, Placement, Problem};
-use warpnorm::plan::{EXCHANGE_BYTES, Plan};
+use warpnorm::plan::{EXCHANGE_BYTES, Module, Plan};
 use warpnorm::reference::{Cpu, decode};
 use warpnorm::{DeviceFacts, Error};
 
@@ -97,7 +97,7 @@ impl Road {
             fits(plan, &description.device);
         }
         if plan.is_some()
-            && let Err(none) = device.target(problem.norm.family, problem.dtype)
+            && let Err(none) = device.target(Module::of(&problem.norm, problem.dtype))
         {
             let error = ran.expect_err("no PTX runs on the device");
             assert!(matches!(&error, Error::Plan(error) if *error == none), "{error:?}");

@@ -160,7 +160,7 @@ fn plan_json(chosen: &Chosen, plan: &Plan) -> PlanJson {
     let module = chosen
         .facts
         .as_ref()
-        .and_then(|facts| ptx::select(kernel.family, kernel.dtype, facts.compute_capability, chosen.driver).ok());
+        .and_then(|facts| ptx::select(kernel.module(), facts.compute_capability, chosen.driver).ok());
     PlanJson {
         kernel: kernel.name(),
         target: module.map(|module| module.target),

@@ -283,7 +283,7 @@ fn the_summary_says_what_ran_and_how_far_off_it_is() {
     let summary = apply(&input, &output, &["--op", "rms-norm", "--emulate", "t4", "--stats"]).passed().stdout;
     for fact in [
         "emulated NVIDIA T4",
-        "rms_norm_f16_add_registers",
+        "add_rms_norm_f16_registers",
         "[5, 100] f16",
         "5 rows of 100",
         "weight f32",

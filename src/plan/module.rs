@@ -1,0 +1,207 @@
+//! Modules: the instances of the row kernel, and their exported kernels.
+
+use crate::ptx::INSTANCES;
+use crate::{DType, Family, Norm, PlanError};
+use std::fmt;
+
+/// Where the values of a row come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// h = x.
+    Plain,
+    /// h = α·r + x.
+    ResidualAdd,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Source; 2] = [Source::Plain, Source::ResidualAdd];
+}
+
+/// What becomes of a row once its statistic is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sink {
+    /// y = R(v·weight + bias), stored in the activation type.
+    Store,
+    /// y as codes and scales, and as it is where that is asked for.
+    Quantise,
+}
+
+impl Sink {
+    /// Every sink.
+    pub const ALL: [Sink; 2] = [Sink::Store, Sink::Quantise];
+}
+
+/// One instance of the row kernel: what is loaded, and compiled by the driver, as one.
+///
+/// `kernels/modules.txt` lists those that a build has, [`Module::all`] returns them. Any other
+/// combination is a value too, and refused as [`PlanError::NoModule`] where it is to be run.
+///
+/// ```
+/// use warpnorm::plan::Module;
+/// use warpnorm::{DType, Norm};
+///
+/// let module = Module::of(&Norm::rms_norm(1e-6), DType::BF16);
+/// assert_eq!(module.to_string(), "rms_norm bf16");
+/// assert!(Module::all().any(|one| one == module));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Module {
+    /// The statistic.
+    pub statistic: Family,
+    /// Where rows come from.
+    pub source: Source,
+    /// Where they go.
+    pub sink: Sink,
+    /// The activation type.
+    pub dtype: DType,
+}
+
+impl Module {
+    /// The module that a norm of activations of this type runs on.
+    pub const fn of(norm: &Norm, dtype: DType) -> Self {
+        let source = if norm.residual.is_some() { Source::ResidualAdd } else { Source::Plain };
+        let sink = if norm.quantisation.is_some() { Sink::Quantise } else { Sink::Store };
+        Self { statistic: norm.family, source, sink, dtype }
+    }
+
+    /// Every module of this build.
+    pub fn all() -> impl ExactSizeIterator<Item = Module> + Clone {
+        INSTANCES.iter().map(|instance| instance.module)
+    }
+
+    /// The name without the type, such as `add_rms_norm`.
+    ///
+    /// # Errors
+    /// [`PlanError::NoModule`] where this build has no such module.
+    pub fn name(self) -> Result<&'static str, PlanError> {
+        Ok(INSTANCES[self.index()?].name)
+    }
+
+    /// The module's kernels: for rows that stay in registers, and for longer ones.
+    ///
+    /// # Errors
+    /// [`PlanError::NoModule`] where this build has no such module.
+    pub fn kernels(self) -> Result<[Kernel; 2], PlanError> {
+        Ok([self.kernel(false)?, self.kernel(true)?])
+    }
+
+    pub(super) fn kernel(self, looped: bool) -> Result<Kernel, PlanError> {
+        let name = INSTANCES[self.index()?].kernels[usize::from(looped)];
+        Ok(Kernel { module: self, looped, name })
+    }
+
+    /// The place in [`INSTANCES`].
+    pub(crate) fn index(self) -> Result<usize, PlanError> {
+        find(INSTANCES, &INDICES, self).ok_or(PlanError::NoModule { module: self })
+    }
+
+    /// Its number among all [`COMBINATIONS`].
+    const fn combination(self) -> usize {
+        let statistic_and_source = self.statistic.index() * Source::ALL.len() + self.source as usize;
+        let with_sink = statistic_and_source * Sink::ALL.len() + self.sink as usize;
+        with_sink * DType::ALL.len() + self.dtype.index()
+    }
+}
+
+/// The name and the type, such as `add_rms_norm bf16`; the parts, where this build has no such module.
+impl fmt::Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Ok(name) => write!(f, "{name} {}", self.dtype),
+            Err(_) => Parts(*self).fmt(f),
+        }
+    }
+}
+
+/// A module as its line in `kernels/modules.txt` would say it.
+struct Parts(Module);
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Module { statistic, source, sink, dtype } = self.0;
+        write!(f, "{statistic:?} {source:?} {sink:?} {dtype}")
+    }
+}
+
+/// A kernel of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kernel {
+    module: Module,
+    looped: bool,
+    name: &'static str,
+}
+
+impl Kernel {
+    /// The module that it is in.
+    pub const fn module(self) -> Module {
+        self.module
+    }
+
+    /// Whether the row is walked in slabs, or is one slab that stays in registers.
+    pub const fn looped(self) -> bool {
+        self.looped
+    }
+
+    /// The exported name, such as `add_rms_norm_bf16_registers`.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+}
+
+/// A line of `kernels/modules.txt` for one of its types.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) module: Module,
+    pub(crate) name: &'static str,
+    /// The exported names, of the registers regime and looped.
+    pub(crate) kernels: [&'static str; 2],
+}
+
+const COMBINATIONS: usize = Family::ALL.len() * Source::ALL.len() * Sink::ALL.len() * DType::ALL.len();
+
+/// The place in [`INSTANCES`] by [`Module::combination`]; past its end where there is none. A plan looks
+/// its kernel up here, so that a launch costs the same however many modules there are.
+static INDICES: [u16; COMBINATIONS] = indices(INSTANCES);
+
+const fn indices(instances: &[Instance]) -> [u16; COMBINATIONS] {
+    let mut indices = [u16::MAX; COMBINATIONS];
+    let mut at = 0;
+    while at < instances.len() {
+        let combination = instances[at].module.combination();
+        assert!(indices[combination] == u16::MAX, "a variant is missing from its enum's ALL");
+        indices[combination] = at as u16;
+        at += 1;
+    }
+    indices
+}
+
+fn find(instances: &[Instance], indices: &[u16; COMBINATIONS], module: Module) -> Option<usize> {
+    let index = usize::from(*indices.get(module.combination())?);
+    // Compared once more: a variant that is missing from its enum's ALL would pass for another.
+    instances.get(index).is_some_and(|instance| instance.module == module).then_some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_in_the_table_is_not_found() {
+        let norm = Norm::layer_norm(1e-5);
+        let there = [Module::of(&norm, DType::F16), Module::of(&Norm::rms_norm(1e-6), DType::F32)];
+        let instances = there.map(|module| Instance { module, name: "", kernels: [""; 2] });
+        let indices = indices(&instances);
+        for module in Module::all() {
+            let wanted = there.iter().position(|&one| one == module);
+            assert_eq!(find(&instances, &indices, module), wanted, "{module:?}");
+        }
+        assert_eq!(find(&[], &[u16::MAX; COMBINATIONS], there[0]), None);
+    }
+
+    #[test]
+    fn a_module_that_is_missing_is_named_by_its_parts() {
+        let parts = Parts(Module { dtype: DType::BF16, ..Module::of(&Norm::layer_norm(1e-5), DType::F32) });
+        assert_eq!(parts.to_string(), "LayerNorm Plain Store bf16");
+    }
+}
