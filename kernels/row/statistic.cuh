@@ -256,6 +256,8 @@ struct RmsNorm {
 __device__ __forceinline__ Scale scale_of(const Moments& moments, float error) {
     // Nothing times infinity would make NaN of every v.
     if (isinf(moments.rstd.hi)) return {moments.rstd.hi, 0.0f};
+    // Zeros keep the signs of the deviations: adding -0 changes nothing.
+    if (moments.rstd.hi == 0.0f) return {0.0f, -0.0f};
     const float factor = moments.rstd.hi + __fmaf_rn(moments.rstd.hi, error, moments.rstd.lo);
     return {factor, -moments.mean.lo * factor};
 }

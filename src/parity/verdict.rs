@@ -1,9 +1,9 @@
 //! Verdicts: results held against the reference, element by element.
 
 use super::Tolerance;
-use crate::host::{Device, HostError, Output, Placement, Problem};
+use crate::host::{HostError, Output, Problem};
 use crate::quantise::ScaleType;
-use crate::reference::{Cpu, Row, Rows, Value, decode, from_bits, overflow, raw_bits, round, ulp};
+use crate::reference::{Row, Rows, Value, decode, from_bits, overflow, quantised, raw_bits, round, ulp};
 use crate::{DType, Error, Role};
 
 /// The element furthest from the reference.
@@ -40,7 +40,8 @@ pub struct Verdict {
     pub nonfinite_mismatches: usize,
     /// Elements of the new residual stream whose bits differ (any NaN stands for any other).
     pub residual_mismatches: usize,
-    /// Bytes of the codes and of the scales that differ from the reference's; any difference is one too many.
+    /// Bytes of the codes and of the scales that differ from the reference's, which quantises the y that was
+    /// given, where it was, and else its own; any difference is one too many.
     pub code_mismatches: usize,
     /// The largest error of a mean in units, if means were asked for.
     pub mean_max_ulp: Option<f64>,
@@ -82,7 +83,7 @@ pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
         }
     }
     if problem.norm.quantisation.is_some() {
-        let wanted = Cpu.run(problem, Placement::default())?;
+        let wanted = quantised(problem, has_y.then_some(&output.y[..]))?;
         let differences = |got: &Option<Vec<u8>>, wanted: &Option<Vec<u8>>| {
             let (got, wanted) = (got.as_deref().unwrap_or_default(), wanted.as_deref().unwrap_or_default());
             got.iter().zip(wanted).filter(|(got, wanted)| got != wanted).count()

@@ -41,7 +41,7 @@ pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, s
 pub use row::{Row, Value};
 
 use crate::host::{Device, Output, Placement, Problem, Vector};
-use crate::quantise::Quantisation;
+use crate::quantise::ScaleType;
 use crate::{CallError, Error};
 use row::{Parameters, norm_row};
 
@@ -97,21 +97,45 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A row's codes and scales: those of y as the activation type holds it.
-pub(crate) fn quantised_row(
-    problem: &Problem<'_>,
-    quantisation: &Quantisation,
-    row: &Row,
-) -> Result<QuantisedRow, Error> {
-    let y: Vec<f32> = row.y.iter().map(|value| round(problem.dtype, value.exact) as f32).collect();
-    quantise_row(quantisation, problem.tensor_scale.unwrap_or(1.0), &y).map_err(|error| CallError::from(error).into())
+/// Codes and scales as they lie in memory.
+pub(crate) struct Quantised {
+    pub(crate) codes: Option<Vec<u8>>,
+    /// Bytes that no scale is written to are all ones.
+    pub(crate) scales: Option<Vec<u8>>,
 }
 
-/// A buffer for a problem's scales; bytes that no scale is written to are all ones.
-fn blank_scales(problem: &Problem<'_>) -> Option<Vec<u8>> {
-    let quantisation = problem.norm.quantisation?;
-    let size = quantisation.scaling.scale_type()?.size();
-    Some(vec![0xff; quantisation.scale_count(problem.rows, problem.hidden)? * size])
+/// Quantises y, given in the activation type, or computed where it is not.
+pub(crate) fn quantised(problem: &Problem<'_>, y: Option<&[u8]>) -> Result<Quantised, Error> {
+    let Some(quantisation) = problem.norm.quantisation else { return Ok(Quantised { codes: None, scales: None }) };
+    let computed;
+    let y = match y {
+        Some(y) => y,
+        None => {
+            let rows = Rows::new(problem)?;
+            let values = rows.iter().flat_map(|row| row.y.into_iter().map(|value| value.exact));
+            computed = encode(problem.dtype, values);
+            &computed
+        }
+    };
+    let size = quantisation.scaling.scale_type().map(ScaleType::size);
+    let count = quantisation.scale_count(problem.rows, problem.hidden).unwrap_or(0);
+    let mut codes = Vec::with_capacity(problem.rows * quantisation.row_bytes(problem.hidden));
+    let mut scales = vec![0xff; count * size.unwrap_or(0)];
+    for (index, row) in y.chunks(problem.hidden * problem.dtype.size()).enumerate() {
+        let values: Vec<f32> = decode(problem.dtype, row).into_iter().map(|value| value as f32).collect();
+        let row = quantise_row(&quantisation, problem.tensor_scale.unwrap_or(1.0), &values).map_err(CallError::from)?;
+        codes.extend(row.codes);
+        for (group, scale) in row.scales.into_iter().enumerate() {
+            let size = size.unwrap_or(0);
+            let at = quantisation.scale_index(problem.rows, problem.hidden, index, group) * size;
+            match &mut scales[at..at + size] {
+                // The patterns of scales of one byte are in the lowest.
+                [byte] => *byte = scale as u8,
+                bytes => bytes.copy_from_slice(&scale.to_ne_bytes()),
+            }
+        }
+    }
+    Ok(Quantised { codes: Some(codes), scales: size.map(|_| scales) })
 }
 
 /// The reference as a device: host memory in, correctly rounded results out.
@@ -126,30 +150,15 @@ impl Device for Cpu {
     /// Placement makes no difference to the reference.
     fn run(&self, problem: &Problem<'_>, _placement: Placement) -> Result<Output, Error> {
         let mut output = Output {
-            y: Vec::new(),
-            codes: problem.norm.quantisation.map(|_| Vec::new()),
-            scales: blank_scales(problem),
+            y: Vec::with_capacity(problem.x.len()),
+            codes: None,
+            scales: None,
             residual: problem.outputs.residual.then(Vec::new),
             mean: problem.outputs.mean.then(Vec::new),
             rstd: problem.outputs.rstd.then(Vec::new),
         };
-        for (index, row) in Rows::new(problem)?.iter().enumerate() {
-            if problem.norm.quantisation.is_none() || problem.outputs.y {
-                output.y.extend(encode(problem.dtype, row.y.iter().map(|value| value.exact)));
-            }
-            if let (Some(quantisation), Some(codes)) = (&problem.norm.quantisation, &mut output.codes) {
-                let quantised = quantised_row(problem, quantisation, &row)?;
-                codes.extend(&quantised.codes);
-                if let (Some(scales), Some(scale_type)) = (&mut output.scales, quantisation.scaling.scale_type()) {
-                    let size = scale_type.size();
-                    for (group, scale) in quantised.scales.iter().enumerate() {
-                        let at = quantisation.scale_index(problem.rows, problem.hidden, index, group) * size;
-                        // The patterns of scales of one byte are in the lowest.
-                        let bytes = if size == 1 { vec![*scale as u8] } else { scale.to_ne_bytes().to_vec() };
-                        scales[at..at + size].copy_from_slice(&bytes);
-                    }
-                }
-            }
+        for row in Rows::new(problem)?.iter() {
+            output.y.extend(encode(problem.dtype, row.y.iter().map(|value| value.exact)));
             if let Some(residual) = &mut output.residual {
                 residual.extend(encode(problem.dtype, row.residual));
             }
@@ -158,6 +167,13 @@ impl Device for Cpu {
             }
             if let Some(rstd) = &mut output.rstd {
                 rstd.push(row.rstd as f32);
+            }
+        }
+        if problem.norm.quantisation.is_some() {
+            let Quantised { codes, scales } = quantised(problem, Some(&output.y))?;
+            (output.codes, output.scales) = (codes, scales);
+            if !problem.outputs.y {
+                output.y = Vec::new();
             }
         }
         Ok(output)

@@ -12,6 +12,7 @@ mod invariance;
 mod large;
 mod minilm;
 mod placement;
+mod quantise;
 mod schedules;
 mod traffic;
 
