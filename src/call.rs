@@ -49,6 +49,9 @@ pub struct Call {
     pub x: RawRows,
     /// The residual stream that comes in, `rows × hidden`; where the norm adds one.
     pub residual: Option<RawRows>,
+    /// The bias b of the Linear that x comes from, `hidden` elements of the type of x; where the norm adds a
+    /// residual, and the Linear has not added it: h = (α·r + x) + b.
+    pub linear_bias: Option<RawVector>,
     /// γ, `hidden` elements.
     pub weight: Option<RawVector>,
     /// β, `hidden` elements, of the weight's type.
@@ -118,6 +121,7 @@ impl Call {
             hidden,
             x,
             residual: None,
+            linear_bias: None,
             weight: None,
             bias: None,
             y: Some(y),
@@ -144,6 +148,9 @@ impl Call {
         if adds != self.residual.is_some() {
             return Err(CallError::Residual { wanted: adds });
         }
+        if self.linear_bias.is_some() && !adds {
+            return Err(CallError::Unused { role: Role::LinearBias });
+        }
         if self.residual_out.is_some() && !adds {
             return Err(CallError::ResidualOut);
         }
@@ -153,7 +160,7 @@ impl Call {
         self.validate_parameters()?;
         self.validate_quantisation()?;
         let spans = self.spans()?;
-        let inputs = [Role::X, Role::Residual, Role::Weight, Role::Bias, Role::TensorScale];
+        let inputs = [Role::X, Role::Residual, Role::Weight, Role::Bias, Role::LinearBias, Role::TensorScale];
         for (i, output) in spans.iter().enumerate().filter(|(_, span)| !inputs.contains(&span.role)) {
             for (j, other) in spans.iter().enumerate() {
                 if i == j || !output.overlaps(other) {
@@ -171,13 +178,20 @@ impl Call {
     }
 
     fn validate_parameters(&self) -> Result<(), CallError> {
-        for (role, vector) in [(Role::Weight, self.weight), (Role::Bias, self.bias)] {
+        for (role, vector) in
+            [(Role::Weight, self.weight), (Role::Bias, self.bias), (Role::LinearBias, self.linear_bias)]
+        {
             if let Some(RawVector { dtype, .. }) = vector
                 && dtype != self.dtype
                 && dtype != DType::F32
             {
                 return Err(CallError::ParameterType { role, given: dtype, activation: self.dtype });
             }
+        }
+        if let Some(RawVector { dtype: given, .. }) = self.linear_bias
+            && given != self.dtype
+        {
+            return Err(CallError::LinearBiasType { given, activation: self.dtype });
         }
         if let (Some(weight), Some(bias)) = (self.weight, self.bias)
             && weight.dtype != bias.dtype
@@ -216,8 +230,8 @@ impl Call {
     }
 
     /// The span of every tensor of the call, none where there are no rows to read or write.
-    fn spans(&self) -> Result<Vec11<Span>, CallError> {
-        let mut spans = Vec11::new();
+    fn spans(&self) -> Result<Vec12<Span>, CallError> {
+        let mut spans = Vec12::new();
         let matrices = [
             (Role::X, Some(self.x)),
             (Role::Residual, self.residual),
@@ -275,6 +289,7 @@ impl Call {
         let vectors = [
             (Role::Weight, self.weight.map(|v| (v.address, v.dtype, self.hidden))),
             (Role::Bias, self.bias.map(|v| (v.address, v.dtype, self.hidden))),
+            (Role::LinearBias, self.linear_bias.map(|v| (v.address, v.dtype, self.hidden))),
             (Role::Mean, self.mean.map(|address| (address, DType::F32, self.rows))),
             (Role::Rstd, self.rstd.map(|address| (address, DType::F32, self.rows))),
             (Role::TensorScale, self.tensor_scale.map(|address| (address, DType::F32, 1))),
@@ -310,15 +325,15 @@ pub(crate) fn extent(rows: usize, hidden: usize, stride: usize) -> Option<usize>
     }
 }
 
-/// Up to eleven values, as many as a call has tensors, without an allocation: a call is checked on the hot path.
-struct Vec11<T> {
-    values: [Option<T>; 11],
+/// Up to twelve values, as many as a call has tensors, without an allocation: a call is checked on the hot path.
+struct Vec12<T> {
+    values: [Option<T>; 12],
     length: usize,
 }
 
-impl<T: Copy> Vec11<T> {
+impl<T: Copy> Vec12<T> {
     fn new() -> Self {
-        Self { values: [None; 11], length: 0 }
+        Self { values: [None; 12], length: 0 }
     }
 
     fn push(&mut self, value: T) {

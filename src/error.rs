@@ -53,6 +53,8 @@ pub enum Role {
     Scales,
     /// The scale that is given for all of a tensor.
     TensorScale,
+    /// The bias of the Linear that x comes from.
+    LinearBias,
 }
 
 impl Role {
@@ -70,6 +72,7 @@ impl Role {
             Role::Codes => "codes",
             Role::Scales => "scales",
             Role::TensorScale => "tensor_scale",
+            Role::LinearBias => "linear_bias",
         }
     }
 }
@@ -206,6 +209,14 @@ pub enum CallError {
         weight: DType,
         /// The type of the bias.
         bias: DType,
+    },
+    /// The bias of a Linear is of the type of what the Linear puts out.
+    #[error("linear_bias is {given}, wanted {activation} as x is")]
+    LinearBiasType {
+        /// Its type.
+        given: DType,
+        /// The type of x.
+        activation: DType,
     },
     /// An offset has nothing to be added to.
     #[error("a weight offset of {offset} is given, but no weight")]

@@ -12,17 +12,22 @@ pub enum Family {
     LayerNorm,
     /// Root mean square, after Zhang and Sennrich, *Root Mean Square Layer Normalization* (2019).
     RmsNorm,
+    /// Euclidean length, as nGPT normalises (Loshchilov et al., *nGPT: Normalized Transformer with
+    /// Representation Learning on the Hypersphere*, 2024): RMS norm without the division by `hidden`. A row of
+    /// zeros, or of values whose squares all vanish, stays zero.
+    L2Norm,
 }
 
 impl Family {
-    /// Both families.
-    pub const ALL: [Family; 2] = [Family::LayerNorm, Family::RmsNorm];
+    /// Every family.
+    pub const ALL: [Family; 3] = [Family::LayerNorm, Family::RmsNorm, Family::L2Norm];
 
     /// The name that kernels and messages use.
     pub const fn name(self) -> &'static str {
         match self {
             Family::LayerNorm => "layer_norm",
             Family::RmsNorm => "rms_norm",
+            Family::L2Norm => "l2_norm",
         }
     }
 
@@ -81,6 +86,7 @@ impl Default for ResidualAdd {
 /// h = α·r + x                     where a residual add is asked for, else h = x
 /// v = (h − mean)·rstd             layer norm, rstd = 1/√(variance + eps)
 /// v = h·rstd                      RMS norm,   rstd = 1/√(mean square + eps)
+/// v = h·rstd                      L2 norm,    rstd = 1/√(sum of squares + eps), 0 for a zero row
 /// y = R(v·(weight + weight_offset) + bias)
 /// codes, scales = quantise(y)     where a quantisation is asked for
 /// ```
@@ -141,6 +147,11 @@ impl Norm {
     /// RMSNorm. Most networks use eps 1e-6 or 1e-5.
     pub const fn rms_norm(eps: f32) -> Self {
         Self::new(Family::RmsNorm, eps)
+    }
+
+    /// L2 norm without eps, as nGPT has it.
+    pub const fn l2_norm() -> Self {
+        Self::new(Family::L2Norm, 0.0)
     }
 
     /// With a constant added to every weight.

@@ -165,7 +165,7 @@ impl Description {
             residual: tensors.residual.as_deref(),
             weight: vector(self.weight, &tensors.weight),
             bias: vector(self.bias, &tensors.bias),
-            outputs: self.tensor_scale: None, outputs,
+            outputs: self.linear_bias: None, tensor_scale: None, outputs,
         }
     }
 }

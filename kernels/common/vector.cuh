@@ -21,6 +21,10 @@ constexpr unsigned int CHUNK = CHUNK_BYTES / sizeof(typename Element::Bits);
 /// An address in global memory.
 using Address = unsigned long long;
 
+__device__ __forceinline__ Address address_of(const void* pointer) {
+    return static_cast<Address>(__cvta_generic_to_global(pointer));
+}
+
 /// Sixteen bytes as they lie in memory; converted only when they are used, so that the loads of a
 /// thread are all in flight before the first of them is waited for.
 struct RawChunk {

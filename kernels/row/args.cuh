@@ -31,6 +31,9 @@ enum Flag : unsigned int {
     FLOOR_OF_BLOCK_SCALES = 1u << 14,
     // Scales lie in tiles of 128 rows × 4 groups; scale_row_stride is the number of tiles side by side.
     TILED_SCALES = 1u << 15,
+    // Where the sum of squares is 0, so is rstd, and v: the L2 norm of nothing is nothing.
+    ZERO_STAYS_ZERO = 1u << 16,
+    WIDE_LINEAR_BIAS = 1u << 17,
 };
 
 enum class CodeType : unsigned int {
@@ -69,8 +72,9 @@ struct RowArgs {
     float eps;
     float weight_offset;
     float residual_scale;
-    float hidden_float;       // hidden, which is exact
-    float hidden_reciprocal;  // 1 / hidden
+    // What a sum of squares is divided by: hidden, which is exact, or 1 for the L2 norm.
+    float square_divisor;
+    float square_divisor_reciprocal;
     // Sums of values are kept multiplied by a power of two, at most 1 / 2·hidden and 1 / 256, so that
     // neither a sum nor its anchor overflows where the values are finite; the scaling is exact.
     float count_scale;
@@ -90,8 +94,9 @@ struct RowArgs {
     float amax_floor;          // what amax is held to before it becomes an f32 scale
     float amax_upper;
     float code_largest;        // what amax is divided by
+    const void* linear_bias;   // null: the Linear before has none, or has added it
 };
 
-static_assert(sizeof(RowArgs) == 224, "the Rust side mirrors this layout");
+static_assert(sizeof(RowArgs) == 232, "the Rust side mirrors this layout");
 
 }  // namespace warpnorm

@@ -46,6 +46,12 @@ struct Group {
     }
 };
 
+/// Where a column of a row or vector lies.
+template <class Element>
+__device__ __forceinline__ Address column(Address row, unsigned int first) {
+    return row + first * static_cast<Address>(sizeof(typename Element::Bits));
+}
+
 /// The values of a group, widened. Places outside the row hold zero.
 struct Values {
     float at[GROUP_ELEMENTS];

@@ -4,51 +4,11 @@
 
 #include "args.cuh"
 #include "group.cuh"
+#include "parameters.cuh"
 #include "source.cuh"
 #include "statistic.cuh"
 
 namespace warpnorm {
-
-/// Elements that are worked on at a time: what fits the registers beside a row and its weights.
-constexpr unsigned int STEP = 4;
-
-/// A vector of weights or biases, in the activation type or in f32.
-template <class Element>
-struct Parameters {
-    static_assert(STEP == CHUNK<F32>, "f32 parameters are loaded step by step");
-
-    Address base;  // 0: there is none
-    bool wide;
-    bool is_f32;
-
-    __device__ __forceinline__ Parameters(const void* vector, unsigned int wide_flag, const RowArgs& args)
-        : base(vector == nullptr ? 0 : address_of(vector)),
-          wide(args.flags & wide_flag),
-          is_f32(Element::IS_F32 || (args.flags & PARAMETERS_F32)) {}
-
-    __device__ __forceinline__ bool exist() const { return base != 0; }
-
-    /// Those of a chunk, where they are of the activation type.
-    __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
-        if (exist() && !is_f32) raw = load_chunk<Element>(warpnorm::column<Element>(base, column), valid, wide);
-    }
-
-    /// Those of a step, where they are f32.
-    __device__ __forceinline__ void load_step_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
-        if (exist() && is_f32) raw = load_chunk<F32>(warpnorm::column<F32>(base, column), min(valid, STEP), wide);
-    }
-
-    /// The parameters of the elements of a step.
-    __device__ __forceinline__ void widen(float (&values)[STEP], const RawChunk& raw, unsigned int step) const {
-        if (is_f32) {
-#pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) values[e] = element_of<F32>(raw, e);
-        } else if constexpr (!Element::IS_F32) {
-#pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) values[e] = element_of<Element>(raw, step + e);
-        }
-    }
-};
 
 /// y = R(v·(γ + γ₀) + β), in the activation type.
 ///
@@ -81,19 +41,14 @@ struct Output {
         return weights;
     }
 
-    /// y of a group, a chunk after the other. Places outside the row hold anything.
-    struct Chunks {
-        RawChunk of[G::CHUNKS];
-    };
-
-    /// `weights` is null where they were not loaded ahead.
-    static __device__ __forceinline__ Chunks of(const Values& values, const Moments& moments, const Weights* weights,
-                                                const G& group, const RowArgs& args) {
+    /// Computes y chunk by chunk and hands each to `take`. `weights` is null where they were not loaded ahead.
+    template <class Take>
+    static __device__ __forceinline__ void each(const Values& values, const Moments& moments, const Weights* weights,
+                                                const G& group, const RowArgs& args, const Take& take) {
         const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
         const Parameters<Element> bias(args.bias, WIDE_BIAS, args);
         const Scale larger = scale_of(moments, MARGIN);
         const Scale smaller = scale_of(moments, -MARGIN);
-        Chunks y;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             const unsigned int column = group.first[c];
@@ -106,6 +61,7 @@ struct Output {
                 weight.load_chunk_of(gains, column, valid);
             }
             bias.load_chunk_of(biases, column, valid);
+            RawChunk y;
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
                 const unsigned int left = valid > step ? valid - step : 0;
@@ -114,13 +70,13 @@ struct Output {
                 const Step of = {weight, bias, larger, smaller, gains, biases, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
-                    of.in_f32(y.of[c], h, moments, args);
+                    of.in_f32(y, h, moments, args);
                 } else {
-                    of.correctly_rounded(y.of[c], h, moments, args);
+                    of.correctly_rounded(y, h, moments, args);
                 }
             }
+            take(c, y);
         }
-        return y;
     }
 
 private:

@@ -50,13 +50,16 @@ struct Scaler {
 template <class Statistic, class Element>
 struct Quantise {
     using Output = warpnorm::Output<Statistic, Element>;
-    using Chunks = typename Output::Chunks;
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = true;
 
+    /// y of a group. Places outside the row hold anything.
+    struct Chunks {
+        RawChunk of[G::CHUNKS];
+    } y;
     /// The largest magnitude of the row so far; once the team has agreed, the row's scale. All that a thread
     /// keeps: there is no register left for more.
     float row_scale = 0.0f;
@@ -64,7 +67,13 @@ struct Quantise {
     /// Whether all of a row's y must be seen before any can be stored.
     static __device__ __forceinline__ bool observes(const RowArgs& args) { return args.scaling == Scaling::PER_TOKEN; }
 
-    __device__ __forceinline__ void observe(const Chunks& y, const G& group) {
+    /// Takes a chunk of y.
+    __device__ __forceinline__ void take(unsigned int c, const RawChunk& chunk, const G&, const RowArgs&,
+                                         unsigned long long) {
+        y.of[c] = chunk;
+    }
+
+    __device__ __forceinline__ void observe(const G& group) {
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) row_scale = fmaxf(row_scale, amax_of(y.of[c], group.valid[c]));
     }
@@ -80,7 +89,7 @@ struct Quantise {
 
     /// Stores the codes of a group, the scales that are its own and, where it is asked for, y. Called by every
     /// thread of the team's warps.
-    __device__ __forceinline__ void store(const Chunks& y, const Team& team, const G& group, const RowArgs& args,
+    __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
                                           unsigned long long row) const {
         float largest[G::CHUNKS];
         const bool grouped = args.scale_group != 0;

@@ -31,10 +31,16 @@ __device__ __forceinline__ void store_moments(const Moments& moments, const Team
 
 /// Whether a row that stays in registers has registers left for its weights, so that they are on their way
 /// while the row is reduced. With f32 activations or weights they would spill, and where all the rest is at
-/// its most, too.
+/// its most, too; a little earlier with the instructions that older GPUs have.
 template <class Statistic, class Source, class Sink>
-constexpr bool WEIGHTS_FIRST = !Source::Element::IS_F32 &&
-                               Statistic::State::SUMS + Source::INPUTS + (Sink::COLLECTIVE ? 1 : 0) <= 4;
+constexpr unsigned int TAKEN = Statistic::State::SUMS * Source::INPUTS + (Sink::COLLECTIVE ? 1 : 0);
+#if __CUDA_ARCH__ >= 900
+constexpr unsigned int MOST_TAKEN = 4;
+#else
+constexpr unsigned int MOST_TAKEN = 3;
+#endif
+template <class Statistic, class Source, class Sink>
+constexpr bool WEIGHTS_FIRST = !Source::Element::IS_F32 && TAKEN<Statistic, Source, Sink> <= MOST_TAKEN;
 
 /// The registers regime. Grid: one CTA for every rows_per_cta rows.
 template <class Statistic, class Source, class Sink>
@@ -56,7 +62,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     constexpr bool FIRST = WEIGHTS_FIRST<Statistic, Source, Sink>;
     if constexpr (FIRST) weights = Sink::Output::load_weights(group, args);
 
-    Values h = source.h(raw, args);
+    Values h = source.h(raw, group, args);
     const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
     typename Statistic::State state = Statistic::of_group(h, pivot, group, args);
     state = team.reduce(state, slots);
@@ -66,13 +72,14 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     if (exists) store_moments(moments, team, args, row);
     source.store_residual(h, group, args, row);
     source.output(h, args);
-    const auto y = Sink::Output::of(h, moments, FIRST ? &weights : nullptr, group, args);
     Sink sink;
+    Sink::Output::each(h, moments, FIRST ? &weights : nullptr, group, args,
+                       [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, row); });
     if constexpr (Sink::COLLECTIVE) {
-        if (sink.observes(args)) sink.observe(y, group);
+        if (sink.observes(args)) sink.observe(group);
         sink.agree(team, args, row, exists);
+        sink.store(team, group, args, row);
     }
-    sink.store(y, team, group, args, row);
 }
 
 /// The looped regime. Grid: one CTA, which is one team, for every row longer than a slab.
@@ -95,7 +102,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     for (unsigned int slab = 0; slab < slabs; ++slab) {
         const Group<Element> group(team, slab, args.hidden);
         const typename Source::Raw raw = source.load(group);
-        Values h = source.h(raw, args);
+        Values h = source.h(raw, group, args);
         if (staged) Source::stage(stage, raw, h, group, args);
         if (slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
         state.merge(Statistic::of_group(h, pivot, group, args));
@@ -115,13 +122,17 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
 #pragma unroll 1
         for (unsigned int slab = 0; slab < slabs; ++slab) {
             const Group<Element> group(team, slab, args.hidden);
-            Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), args);
+            Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), group, args);
             if (stores) source.store_residual(h, group, args, row);
             source.output(h, args);
-            const auto y = Sink::Output::of(h, moments, nullptr, group, args);
-            if (stores) sink.store(y, team, group, args, row);
+            Sink::Output::each(h, moments, nullptr, group, args,
+                               [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, row); });
             if constexpr (Sink::COLLECTIVE) {
-                if (!stores) sink.observe(y, group);
+                if (stores) {
+                    sink.store(team, group, args, row);
+                } else {
+                    sink.observe(group);
+                }
             }
         }
         if (stores) return;

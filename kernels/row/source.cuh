@@ -6,23 +6,15 @@
 
 #include "args.cuh"
 #include "group.cuh"
+#include "parameters.cuh"
 
 namespace warpnorm {
-
-__device__ __forceinline__ Address address_of(const void* pointer) {
-    return static_cast<Address>(__cvta_generic_to_global(pointer));
-}
 
 /// Where a row of a strided tensor begins.
 template <class Element>
 __device__ __forceinline__ Address row_address(const void* base, unsigned long long row,
                                                    unsigned long long stride) {
     return address_of(base) + row * stride * sizeof(typename Element::Bits);
-}
-
-template <class Element>
-__device__ __forceinline__ Address column(Address row, unsigned int first) {
-    return row + first * static_cast<Address>(sizeof(typename Element::Bits));
 }
 
 template <class Element>
@@ -70,7 +62,7 @@ struct Plain {
         return raw;
     }
 
-    __device__ __forceinline__ Values h(const Raw& raw, const RowArgs&) const {
+    __device__ __forceinline__ Values h(const Raw& raw, const G&, const RowArgs&) const {
         Values values;
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
@@ -93,14 +85,14 @@ struct Plain {
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             if (group.valid[c] > 0) raw.x[c] = from_words(stage[group.first[c] / G::LENGTH]);
         }
-        return h(raw, args);
+        return h(raw, group, args);
     }
 
     __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
     __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, unsigned long long) const {}
 };
 
-/// h = α·r + x, and the new residual stream R(h) where it is asked for.
+/// h = (α·r + x) + b, where b is the bias of the Linear that x comes from, if there is one, and the new residual stream R(h) where it is asked for.
 template <class Element_>
 struct ResidualAdd {
     using Element = Element_;
@@ -135,7 +127,7 @@ struct ResidualAdd {
         return raw;
     }
 
-    __device__ __forceinline__ Values h(const Raw& raw, const RowArgs& args) const {
+    __device__ __forceinline__ Values h(const Raw& raw, const G& group, const RowArgs& args) const {
         Values values;
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
@@ -143,8 +135,23 @@ struct ResidualAdd {
             values.at[e] = __fmaf_rn(args.residual_scale, element_of<Element>(raw.residual[c], e % G::LENGTH),
                                      element_of<Element>(raw.x[c], e % G::LENGTH));
         }
+        if (args.linear_bias != nullptr) add_linear_bias(values, group, args);
         if (args.flags & ROUND_STATISTIC) round_values<Element>(values);
         return values;
+    }
+
+    /// Adds b, which is not loaded ahead: there are no registers for it.
+    static __device__ __forceinline__ void add_linear_bias(Values& values, const G& group, const RowArgs& args) {
+        const Address bias = address_of(args.linear_bias);
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            const RawChunk chunk = load_chunk<Element>(column<Element>(bias, group.first[c]), group.valid[c],
+                                                       args.flags & WIDE_LINEAR_BIAS);
+#pragma unroll
+            for (unsigned int e = 0; e < G::LENGTH; ++e) {
+                values.at[c * G::LENGTH + e] += element_of<Element>(chunk, e);
+            }
+        }
     }
 
     /// A stage keeps h in f32, since the sum may not fit the storage type: plane p holds the values

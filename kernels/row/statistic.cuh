@@ -179,7 +179,7 @@ struct LayerNorm {
             mean = quotient(scaled, args.scaled_hidden, args.scaled_hidden_reciprocal);
             if (mean.hi != mean.hi) variance.hi = mean.hi;
         } else {
-            const TwoFloat mean_square = quotient(state.of[1], args.hidden_float, args.hidden_reciprocal);
+            const TwoFloat mean_square = quotient(state.of[1], args.square_divisor, args.square_divisor_reciprocal);
             TwoFloat shift_square = two_product(shift.hi, shift.hi);
             shift_square.lo = __fmaf_rn(2.0f * shift.hi, shift.lo, shift_square.lo);
             variance = normalised(add(mean_square, {-shift_square.hi, -shift_square.lo}));
@@ -203,7 +203,8 @@ struct LayerNorm {
     }
 };
 
-/// Reciprocal root mean square: v = h·rstd. The mean is 0 and is never stored.
+/// Reciprocal root mean square: v = h·rstd. The mean is 0 and is never stored. Where squares are divided by 1,
+/// it is the L2 norm.
 template <class Element>
 struct RmsNorm {
     // Σh².
@@ -237,8 +238,10 @@ struct RmsNorm {
     static __device__ __forceinline__ Moments moments(const State& state, float, unsigned int width,
                                                       const RowArgs& args) {
         TwoFloat mean_square = {state.of[0].hi, 0.0f};
-        if (!isinf(state.of[0].hi)) mean_square = quotient(state.of[0], args.hidden_float, args.hidden_reciprocal);
-        return {{0.0f, 0.0f}, from_first_lane(rstd_of(mean_square, args.eps), width)};
+        if (!isinf(state.of[0].hi)) mean_square = quotient(state.of[0], args.square_divisor, args.square_divisor_reciprocal);
+        TwoFloat rstd = rstd_of(mean_square, args.eps);
+        if ((args.flags & ZERO_STAYS_ZERO) && mean_square.hi == 0.0f) rstd = {0.0f, 0.0f};
+        return {{0.0f, 0.0f}, from_first_lane(rstd, width)};
     }
 
     static __device__ __forceinline__ float normalise(float h, const Moments&, const Scale& scale) {

@@ -8,19 +8,15 @@ namespace warpnorm {
 template <class Statistic, class Element>
 struct Store {
     using Output = warpnorm::Output<Statistic, Element>;
-    using Chunks = typename Output::Chunks;
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = false;
 
-    /// Stores y of a group.
-    __device__ __forceinline__ void store(const Chunks& y, const Team&, const Group<Element>& group,
-                                          const RowArgs& args, unsigned long long row) const {
+    /// Takes a chunk of y.
+    __device__ __forceinline__ void take(unsigned int c, const RawChunk& y, const Group<Element>& group,
+                                         const RowArgs& args, unsigned long long row) {
         const Address to = row_address<Element>(args.y, row, args.y_stride);
-#pragma unroll
-        for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
-            store_raw<Element>(column<Element>(to, group.first[c]), y.of[c], group.valid[c], args.flags & WIDE_Y);
-        }
+        store_raw<Element>(column<Element>(to, group.first[c]), y, group.valid[c], args.flags & WIDE_Y);
     }
 };
 

@@ -37,6 +37,9 @@ pub struct Problem<'a> {
     pub x: &'a [u8],
     /// `rows × hidden` elements, where the norm adds a residual.
     pub residual: Option<&'a [u8]>,
+    /// The bias of the Linear that x comes from, `hidden` elements of the type of x, where the norm adds a
+    /// residual.
+    pub linear_bias: Option<Vector<'a>>,
     /// `hidden` elements.
     pub weight: Option<Vector<'a>>,
     /// `hidden` elements.
@@ -166,6 +169,7 @@ impl Problem<'_> {
             call.codes = Some(RawCodes { address: address(8), stride: quantisation.row_bytes(self.hidden) });
             call.scales = quantisation.scaling.scale_type().map(|_| address(9));
         }
+        call.linear_bias = self.linear_bias.map(|bias| vector(11, bias));
         call.tensor_scale = self.tensor_scale.map(|_| address(10));
         call
     }
@@ -185,7 +189,9 @@ impl Problem<'_> {
         if let Some(residual) = self.residual {
             check(Role::Residual, residual, matrix)?;
         }
-        for (role, vector) in [(Role::Weight, self.weight), (Role::Bias, self.bias)] {
+        for (role, vector) in
+            [(Role::Weight, self.weight), (Role::Bias, self.bias), (Role::LinearBias, self.linear_bias)]
+        {
             if let Some(vector) = vector {
                 let size = vector.dtype.size();
                 if vector.bytes.len() % size != 0 || vector.bytes.len() / size != self.hidden {

@@ -55,6 +55,7 @@ pub(crate) fn run_on(
     };
     let weight = vector(memory, Role::Weight, problem.weight)?;
     let bias = vector(memory, Role::Bias, problem.bias)?;
+    let linear_bias = vector(memory, Role::LinearBias, problem.linear_bias)?;
 
     let quantisation = problem.norm.quantisation;
     let y = match quantisation {
@@ -105,6 +106,7 @@ pub(crate) fn run_on(
     call.residual = residual;
     call.weight = weight;
     call.bias = bias;
+    call.linear_bias = linear_bias;
     call.residual_out = residual_out;
     call.mean = mean;
     call.rstd = rstd;

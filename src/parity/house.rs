@@ -42,6 +42,9 @@ pub fn plain(problem: &Problem<'_>) -> Result<Output, Error> {
         for (h, r) in wide.iter_mut().zip(widen(problem.dtype, residual)) {
             *h = add.scale.mul_add(r, *h);
         }
+        if let Some(bias) = problem.linear_bias.map(|bias| widen(bias.dtype, bias.bytes)) {
+            wide.iter_mut().zip(bias.iter().cycle()).for_each(|(h, bias)| *h += bias);
+        }
         stored = wide.iter().copied().map(narrow).collect();
     }
     let rounding = norm.residual.map_or(ResidualRounding::Wide, |add| add.rounding);
@@ -57,10 +60,14 @@ pub fn plain(problem: &Problem<'_>) -> Result<Output, Error> {
         let count = problem.hidden as f32;
         let mean = match norm.family {
             Family::LayerNorm => statistic_row.iter().sum::<f32>() / count,
-            Family::RmsNorm => 0.0,
+            Family::RmsNorm | Family::L2Norm => 0.0,
         };
         let squares: f32 = statistic_row.iter().map(|h| (h - mean) * (h - mean)).sum();
-        let rstd = 1.0 / (squares / count + norm.eps).sqrt();
+        let rstd = match norm.family {
+            Family::L2Norm if squares == 0.0 => 0.0,
+            Family::L2Norm => 1.0 / (squares + norm.eps).sqrt(),
+            Family::LayerNorm | Family::RmsNorm => 1.0 / (squares / count + norm.eps).sqrt(),
+        };
         means.push(mean);
         rstds.push(rstd);
         for (column, h) in row.iter().enumerate() {

@@ -139,6 +139,8 @@ pub struct Case {
     pub residual: Option<Vec<u8>>,
     /// The type and the `hidden` elements of the weight.
     pub weight: Option<(DType, Vec<u8>)>,
+    /// The type and the `hidden` elements of the bias of the Linear before.
+    pub linear_bias: Option<(DType, Vec<u8>)>,
     /// The type and the `hidden` elements of the bias.
     pub bias: Option<(DType, Vec<u8>)>,
     /// The scale that is given for all of a tensor, where the norm takes one.
@@ -187,6 +189,7 @@ impl Case {
             residual: norm.residual.map(|_| matrix(Stream::Residual)),
             weight: None,
             bias: None,
+            linear_bias: None,
             tensor_scale: norm.quantisation.and_then(tensor_scale),
             outputs: Outputs {
                 y: true,
@@ -215,6 +218,14 @@ impl Case {
         self
     }
 
+    /// With a bias of the Linear before of this type: mean 0, deviation 0.1.
+    #[must_use]
+    pub fn with_linear_bias(mut self, dtype: DType) -> Case {
+        let mut random = Random::new(self.seed, Stream::LinearBias);
+        self.linear_bias = Some((dtype, encode(dtype, (0..self.hidden).map(|_| 0.1 * random.unit()))));
+        self
+    }
+
     /// With other outputs beside y.
     #[must_use]
     pub fn with_outputs(mut self, outputs: Outputs) -> Case {
@@ -236,6 +247,7 @@ impl Case {
             residual: self.residual.as_deref(),
             weight: vector(&self.weight),
             bias: vector(&self.bias),
+            linear_bias: vector(&self.linear_bias),
             tensor_scale: self.tensor_scale,
             outputs: self.outputs,
         }
@@ -258,6 +270,7 @@ enum Stream {
     Residual,
     Weight,
     Bias,
+    LinearBias,
 }
 
 /// SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, 2014).

@@ -1,8 +1,8 @@
 //! The kernel's parameter, mirrored field by field from `kernels/row/args.cuh`.
 
 use super::Team;
-use crate::Call;
 use crate::quantise::{CodeType, Quantisation, Scaling};
+use crate::{Call, Family};
 
 /// Bits of [`RowArgs::flags`].
 pub mod flags {
@@ -38,6 +38,10 @@ pub mod flags {
     pub const FLOOR_OF_BLOCK_SCALES: u32 = 1 << 14;
     /// Scales lie in tiles of 128 rows × 4 groups.
     pub const TILED_SCALES: u32 = 1 << 15;
+    /// A row whose sum of squares is 0 has an rstd of 0.
+    pub const ZERO_STAYS_ZERO: u32 = 1 << 16;
+    /// The linear bias starts at a multiple of 16 bytes.
+    pub const WIDE_LINEAR_BIAS: u32 = 1 << 17;
 }
 
 /// What a launch passes to the row kernel. Addresses are device addresses, 0 for an absent tensor;
@@ -65,8 +69,9 @@ pub struct RowArgs {
     pub eps: f32,
     pub weight_offset: f32,
     pub residual_scale: f32,
-    pub hidden_float: f32,
-    pub hidden_reciprocal: f32,
+    /// What a sum of squares is divided by: hidden, or 1 for the L2 norm.
+    pub square_divisor: f32,
+    pub square_divisor_reciprocal: f32,
     /// The power of two by which sums of values are scaled: at most 1 / 2·hidden and 1 / 256.
     pub count_scale: f32,
     pub scaled_hidden: f32,
@@ -89,6 +94,7 @@ pub struct RowArgs {
     pub amax_floor: f32,
     pub amax_upper: f32,
     pub code_largest: f32,
+    pub linear_bias: u64,
 }
 
 impl RowArgs {
@@ -96,6 +102,7 @@ impl RowArgs {
         let address = |rows: Option<crate::RawRows>| rows.map_or(0, |rows| rows.address);
         let stride = |rows: Option<crate::RawRows>| rows.map_or(0, |rows| rows.stride as u64);
         let count_scale = 0.5 / u64::from(hidden).next_power_of_two().max(128) as f32;
+        let square_divisor = if call.norm.family == Family::L2Norm { 1.0 } else { hidden as f32 };
         let scaled_hidden = hidden as f32 * count_scale;
         Self {
             x: call.x.address,
@@ -117,12 +124,13 @@ impl RowArgs {
             eps: call.norm.eps,
             weight_offset: call.norm.weight_offset,
             residual_scale: call.norm.residual.map_or(1.0, |add| add.scale),
-            hidden_float: hidden as f32,
-            hidden_reciprocal: 1.0 / hidden as f32,
+            square_divisor,
+            square_divisor_reciprocal: 1.0 / square_divisor,
             count_scale,
             scaled_hidden,
             scaled_hidden_reciprocal: 1.0 / scaled_hidden,
             rows_per_cta,
+            linear_bias: call.linear_bias.map_or(0, |vector| vector.address),
             codes: call.codes.map_or(0, |codes| codes.address),
             scales: call.scales.unwrap_or(0),
             tensor_scale: call.tensor_scale.unwrap_or(0),
@@ -163,4 +171,4 @@ fn quantisation(call: &Call) -> RowArgs {
     }
 }
 
-const _: () = assert!(size_of::<RowArgs>() == 224, "kernels/row/args.cuh has the same size");
+const _: () = assert!(size_of::<RowArgs>() == 232, "kernels/row/args.cuh has the same size");

@@ -53,7 +53,12 @@ pub fn byte_floor(call: &Call) -> ByteFloor {
         let scales = quantisation.groups(call.hidden) * quantisation.scaling.scale_type().map_or(0, ScaleType::size);
         rows.saturating_mul((quantisation.row_bytes(call.hidden) + scales) as u64)
     });
-    let loads = matrices([true, call.residual.is_some()]).chain([vector(call.weight), vector(call.bias), tensor_scale]);
+    let loads = matrices([true, call.residual.is_some()]).chain([
+        vector(call.weight),
+        vector(call.bias),
+        vector(call.linear_bias),
+        tensor_scale,
+    ]);
     let stores = matrices([call.y.is_some(), call.residual_out.is_some()]).chain([
         statistic(call.mean),
         statistic(call.rstd),

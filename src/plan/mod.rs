@@ -20,7 +20,7 @@ pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
 use team::WARP;
 
 use crate::quantise::{BlockRounding, Quantisation, ScaleLayout, Scaling};
-use crate::{Call, CallError, DType, DeviceFacts, Error, PlanError, ResidualRounding, WeightRounding};
+use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, ResidualRounding, WeightRounding};
 
 /// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
 /// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
@@ -159,6 +159,7 @@ fn launch_flags(call: &Call, regime: Regime) -> u32 {
     add(flags::WIDE_BIAS, wide_vector(call.bias));
     add(flags::WIDE_Y, wide_rows(call.y));
     add(flags::WIDE_RESIDUAL_OUT, wide_rows(call.residual_out));
+    add(flags::WIDE_LINEAR_BIAS, wide_vector(call.linear_bias));
     let parameters = call.weight.or(call.bias);
     add(flags::PARAMETERS_F32, parameters.is_some_and(|vector| vector.dtype == DType::F32));
 
@@ -166,6 +167,7 @@ fn launch_flags(call: &Call, regime: Regime) -> u32 {
     let rounding = call.norm.residual.map(|add| add.rounding);
     add(flags::ROUND_STATISTIC, rounding == Some(ResidualRounding::Stored));
     add(flags::ROUND_OUTPUT, rounding == Some(ResidualRounding::Split));
+    add(flags::ZERO_STAYS_ZERO, call.norm.family == Family::L2Norm);
     add(flags::STAGED, regime == Regime::Staged);
 
     if let (Some(quantisation), Some(codes)) = (call.norm.quantisation, call.codes) {

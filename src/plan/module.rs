@@ -62,7 +62,12 @@ impl Module {
     pub const fn of(norm: &Norm, dtype: DType) -> Self {
         let source = if norm.residual.is_some() { Source::ResidualAdd } else { Source::Plain };
         let sink = if norm.quantisation.is_some() { Sink::Quantise } else { Sink::Store };
-        Self { statistic: norm.family, source, sink, dtype }
+        // The L2 norm is the RMS norm with another divisor.
+        let statistic = match norm.family {
+            Family::LayerNorm => Family::LayerNorm,
+            Family::RmsNorm | Family::L2Norm => Family::RmsNorm,
+        };
+        Self { statistic, source, sink, dtype }
     }
 
     /// Every module of this build.

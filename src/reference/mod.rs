@@ -3,7 +3,7 @@
 //! For every row, with h and weight + weight_offset in f32 as the op defines them and all else in f64:
 //!
 //! ```text
-//! h = fma(α, r, x)                             one f32 rounding; h = x without a residual
+//! h = fma(α, r, x) + b                         one f32 rounding for each sum; h = x without a residual
 //! gain = weight + weight_offset                one f32 rounding
 //! residual = R(h)
 //! LayerNorm   mean = Σh / N                    Ba, Kiros and Hinton, Layer Normalization (2016)
@@ -11,6 +11,8 @@
 //!             v    = (h − mean)·rstd
 //! RMSNorm     rstd = 1/√(Σh² / N + eps)        Zhang and Sennrich, Root Mean Square Layer
 //!             v    = h·rstd                    Normalization (2019)
+//! L2 norm     rstd = 1/√(Σh² + eps)            0 where Σh² is 0
+//!             v    = h·rstd
 //! y = R(v·gain + bias)                         R(v) in place of v with WeightRounding::BeforeWeight
 //! ```
 //!
@@ -81,7 +83,11 @@ impl<'a> Rows<'a> {
         let gain = |weight| widen(weight).into_iter().map(|weight| f64::from(weight as f32 + offset)).collect();
         Ok(Self {
             problem: *problem,
-            parameters: Parameters { gain: problem.weight.map(gain), bias: problem.bias.map(widen) },
+            parameters: Parameters {
+                gain: problem.weight.map(gain),
+                bias: problem.bias.map(widen),
+                linear_bias: problem.linear_bias.map(widen),
+            },
         })
     }
 

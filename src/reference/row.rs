@@ -42,6 +42,7 @@ pub(super) struct Parameters {
     /// γ + γ₀, rounded to f32.
     pub gain: Option<Vec<f64>>,
     pub bias: Option<Vec<f64>>,
+    pub linear_bias: Option<Vec<f64>>,
 }
 
 /// What a row is normalised by: v = (h − mean)·rstd.
@@ -56,7 +57,7 @@ struct Statistic {
 
 /// Computes a row from x and residual, both exact values of the activation type.
 pub(super) fn norm_row(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[f64]>, parameters: &Parameters) -> Row {
-    let (wide, stored) = residual_add(norm, dtype, x, residual);
+    let (wide, stored) = residual_add(norm, dtype, x, residual, parameters.linear_bias.as_deref());
     let rounding = norm.residual.map(|add| add.rounding);
     let (statistic_input, output_input) = match rounding {
         None | Some(ResidualRounding::Wide) => (&wide, &wide),
@@ -66,6 +67,7 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[
     let statistic = match norm.family {
         Family::LayerNorm => layer_norm_statistic(statistic_input, norm.eps, dtype),
         Family::RmsNorm => rms_norm_statistic(statistic_input, norm.eps),
+        Family::L2Norm => l2_norm_statistic(statistic_input, norm.eps),
     };
     let y = output_input.iter().enumerate().map(|(column, &h)| {
         let gain = parameters.gain.as_ref().map(|gain| gain[column]);
@@ -82,13 +84,22 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[
     }
 }
 
-/// h = α·r + x, in f32 with one rounding, and R(h), the stored residual stream. Without a residual
-/// h = x, and nothing is stored.
-fn residual_add(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[f64]>) -> (Vec<f64>, Vec<f64>) {
+/// h = (α·r + x) + b, in f32 with a rounding for each sum, and R(h), the stored residual stream. Without a
+/// residual h = x, and nothing is stored.
+fn residual_add(
+    norm: &Norm,
+    dtype: DType,
+    x: &[f64],
+    residual: Option<&[f64]>,
+    linear_bias: Option<&[f64]>,
+) -> (Vec<f64>, Vec<f64>) {
     let (Some(add), Some(residual)) = (norm.residual, residual) else { return (x.to_vec(), Vec::new()) };
     // Values of the element types are f32 values, so these casts are exact.
-    let wide: Vec<f64> =
-        x.iter().zip(residual).map(|(&x, &r)| f64::from(add.scale.mul_add(r as f32, x as f32))).collect();
+    let sum = |(column, &r): (usize, &f64)| {
+        let sum = add.scale.mul_add(r as f32, x[column] as f32);
+        f64::from(linear_bias.map_or(sum, |bias| sum + bias[column] as f32))
+    };
+    let wide: Vec<f64> = residual.iter().enumerate().map(sum).collect();
     let stored = wide.iter().map(|&h| round(dtype, h)).collect();
     (wide, stored)
 }
@@ -111,6 +122,13 @@ fn layer_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
 fn rms_norm_statistic(h: &[f64], eps: f32) -> Statistic {
     let squares = sum(h.iter().map(|&h| square(h))).0;
     let (rstd, rstd_error) = rstd(squares, h.len() as f64, eps);
+    Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd, rstd_error }
+}
+
+/// rstd = 1/√(Σh² + eps), 0 where Σh² is 0.
+fn l2_norm_statistic(h: &[f64], eps: f32) -> Statistic {
+    let squares = sum(h.iter().map(|&h| square(h))).0;
+    let (rstd, rstd_error) = if squares == 0.0 { (0.0, 0.0) } else { rstd(squares, 1.0, eps) };
     Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd, rstd_error }
 }
 

@@ -155,6 +155,7 @@ fn a_saturated_overflow_fails() {
         residual: None,
         weight: Some(Vector { dtype: DType::F32, bytes: &weight }),
         bias: None,
+        linear_bias: None,
         tensor_scale: None,
         outputs: Outputs::default(),
     };
@@ -243,6 +244,7 @@ fn judge_cancelled(dtype: DType, first: f64) -> Verdict {
         residual: None,
         weight: None,
         bias: Some(Vector { dtype: DType::F32, bytes: &bias }),
+        linear_bias: None,
         tensor_scale: None,
         outputs: Outputs::default(),
     };
@@ -281,6 +283,7 @@ fn a_near_tie_on_the_wrong_side_is_not_correctly_rounded() {
         residual: None,
         weight: None,
         bias: Some(Vector { dtype: DType::BF16, bytes: &bias }),
+        linear_bias: None,
         tensor_scale: None,
         outputs: Outputs::default(),
     };

@@ -1,0 +1,50 @@
+// Parameters: vectors of `hidden` elements that all rows share.
+#pragma once
+
+#include "args.cuh"
+#include "group.cuh"
+
+namespace warpnorm {
+
+/// Elements that are worked on at a time: what fits the registers beside a row and its weights.
+constexpr unsigned int STEP = 4;
+
+/// A vector of weights or biases, in the activation type or in f32.
+template <class Element>
+struct Parameters {
+    static_assert(STEP == CHUNK<F32>, "f32 parameters are loaded step by step");
+
+    Address base;  // 0: there is none
+    bool wide;
+    bool is_f32;
+
+    __device__ __forceinline__ Parameters(const void* vector, unsigned int wide_flag, const RowArgs& args)
+        : base(vector == nullptr ? 0 : address_of(vector)),
+          wide(args.flags & wide_flag),
+          is_f32(Element::IS_F32 || (args.flags & PARAMETERS_F32)) {}
+
+    __device__ __forceinline__ bool exist() const { return base != 0; }
+
+    /// Those of a chunk, where they are of the activation type.
+    __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
+        if (exist() && !is_f32) raw = load_chunk<Element>(warpnorm::column<Element>(base, column), valid, wide);
+    }
+
+    /// Those of a step, where they are f32.
+    __device__ __forceinline__ void load_step_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
+        if (exist() && is_f32) raw = load_chunk<F32>(warpnorm::column<F32>(base, column), min(valid, STEP), wide);
+    }
+
+    /// The parameters of the elements of a step.
+    __device__ __forceinline__ void widen(float (&values)[STEP], const RawChunk& raw, unsigned int step) const {
+        if (is_f32) {
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; ++e) values[e] = element_of<F32>(raw, e);
+        } else if constexpr (!Element::IS_F32) {
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; ++e) values[e] = element_of<Element>(raw, step + e);
+        }
+    }
+};
+
+}  // namespace warpnorm
