@@ -1,6 +1,6 @@
 //! FNV-1a, 64 bits. It spots files that are out of date and is no protection
-//! against files made to collide; it is here because a build script without
-//! dependencies and a Python script must agree on it.
+//! against files made to collide; it is here because a build script with next to
+//! no dependencies and a Python script must agree on it.
 
 const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;

@@ -3,14 +3,13 @@
 use std::fmt::Write;
 
 use super::table::{Instance, Table};
-use super::{Embedded, Origin, PREBUILT};
+use super::{Embedded, Origin, deflate};
 
 /// Rust source that defines `PROVENANCE`, `INSTANCES` and `MODULES`.
 pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
-    // A path relative to a variable keeps the text the same on every machine.
-    let (origin, root) = match embedded.origin {
-        Origin::Prebuilt => ("Prebuilt", format!("env!(\"CARGO_MANIFEST_DIR\"), \"/{PREBUILT}/")),
-        Origin::Nvcc => ("Nvcc", "env!(\"OUT_DIR\"), \"/".to_owned()),
+    let origin = match embedded.origin {
+        Origin::Prebuilt => "Prebuilt",
+        Origin::Nvcc => "Nvcc",
     };
     let mut text = format!(
         "pub(crate) const PROVENANCE: Provenance = Provenance {{ \
@@ -32,11 +31,16 @@ pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     }
     text.push_str("];\npub(crate) static MODULES: &[EmbeddedModule] = &[\n");
     for ptx in &embedded.modules {
+        // A path relative to a variable keeps the text the same on every machine.
         let _ = writeln!(
             text,
             "    EmbeddedModule {{ instance: &INSTANCES[{}], target: {}, isa: {:?}, \
-             ptx: include_str!(concat!({root}{}\")) }},",
-            ptx.instance, ptx.target, ptx.isa, ptx.file
+             ptx_bytes: {}, deflated: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{}\")) }},",
+            ptx.instance,
+            ptx.target,
+            ptx.isa,
+            ptx.text.len(),
+            deflate::file(ptx)
         );
     }
     text.push_str("];\n");

@@ -38,9 +38,9 @@ pub fn load(folder: &Path, table: &Table, source_hash: &str) -> Result<(String, 
         .into_iter()
         .map(|(instance, target)| {
             let file = table.instances[instance].file(target);
-            let isa = check_file(folder, &file, &manifest, target, table.max_isa)
+            let (isa, text) = check_file(folder, &file, &manifest, target, table.max_isa)
                 .map_err(|problem| format!("{file}: {problem}"))?;
-            Ok(Ptx { instance, target, isa, file })
+            Ok(Ptx { instance, target, isa, file, text })
         })
         .collect::<Result<_, String>>()?;
     Ok((manifest.compiler, modules))
@@ -52,7 +52,7 @@ fn check_file(
     manifest: &Manifest,
     target: u32,
     max_isa: (u32, u32),
-) -> Result<(u32, u32), String> {
+) -> Result<((u32, u32), String), String> {
     let wanted = manifest.files.get(file).ok_or("the manifest does not list it")?;
     let ptx = fs::read_to_string(folder.join(file)).map_err(|error| error.to_string())?;
     let found = fnv::of_text(ptx.as_bytes());
@@ -69,7 +69,7 @@ fn check_file(
             header.isa.0, header.isa.1, max_isa.0, max_isa.1
         ));
     }
-    Ok(header.isa)
+    Ok((header.isa, ptx))
 }
 
 fn parse(text: &str) -> Result<Manifest, String> {

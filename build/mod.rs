@@ -2,12 +2,14 @@
 //! `ptx_modules.rs`, which `src/ptx.rs` includes.
 
 mod archs;
+mod deflate;
 mod env;
 mod error;
 pub mod fnv;
 mod generated;
 mod manifest;
 mod nvcc;
+mod parallel;
 mod ptx_header;
 mod sources;
 mod table;
@@ -38,7 +40,7 @@ pub struct Request<'a> {
     pub package: PathBuf,
     /// Where to write (`OUT_DIR`).
     pub out_dir: PathBuf,
-    /// How many nvcc processes may run at once (`NUM_JOBS`).
+    /// How many threads and processes may run at once (`NUM_JOBS`).
     pub jobs: usize,
     /// The environment, which notes the variables that were read.
     env: Env<'a>,
@@ -60,7 +62,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// One compiled module, ready to be embedded.
+/// One compiled module.
 #[derive(Debug)]
 pub struct Ptx {
     /// Its place in the table's instances.
@@ -69,8 +71,10 @@ pub struct Ptx {
     pub target: u32,
     /// PTX ISA, (major, minor).
     pub isa: (u32, u32),
-    /// The file's name in the folder of its [`Origin`].
+    /// The name of its file.
     pub file: String,
+    /// What the file holds.
+    pub text: String,
 }
 
 /// Where the embedded PTX comes from.
@@ -131,6 +135,7 @@ pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
         }
     };
 
+    deflate::write(&embedded.modules, request)?;
     let generated = request.out_dir.join(GENERATED);
     fs::write(&generated, generated::source(&table, &embedded, &source_hash)).map_err(|source| BuildError::Io {
         doing: "write",

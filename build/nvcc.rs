@@ -5,11 +5,9 @@ use std::env::{consts::EXE_SUFFIX, split_paths};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::table::Table;
-use super::{BuildError, Env, KERNELS, Ptx, Request, SOURCE, ptx_header};
+use super::{BuildError, Env, KERNELS, Ptx, Request, SOURCE, parallel, ptx_header};
 
 /// What the search for nvcc came to.
 pub enum Lookup {
@@ -102,30 +100,10 @@ pub struct Compiled {
 /// The first failure, in the order of the modules.
 pub fn compile(nvcc: &Path, table: &Table, targets: &[u32], request: &Request) -> Result<Compiled, BuildError> {
     let modules = table.expand(targets);
-    let (package, out_dir) = (&request.package, &request.out_dir);
-    let next = AtomicUsize::new(0);
-    let workers = request.jobs.clamp(1, modules.len().max(1));
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(&module) = modules.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((module, compile_module(nvcc, table, module, package, out_dir)));
-        }
-        done
-    };
-    let mut results: Vec<_> = thread::scope(|scope| {
-        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        handles
-            .into_iter()
-            .flat_map(|handle| match handle.join() {
-                Ok(done) => done,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
-    });
-    results.sort_by_key(|(module, _)| *module);
-
+    let Request { package, out_dir, jobs, .. } = request;
+    let results = parallel::map(&modules, *jobs, |&module| compile_module(nvcc, table, module, package, out_dir));
     let mut compiled = Compiled { modules: Vec::with_capacity(results.len()), warnings: BTreeSet::new() };
-    for (_, result) in results {
+    for result in results {
         let (ptx, printed) = result?;
         compiled.modules.push(ptx);
         compiled.warnings.extend(printed.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
@@ -166,7 +144,7 @@ fn compile_module(
     if header.target != target {
         return Err(unfit(format!("its target is sm_{}", header.target)));
     }
-    let module = Ptx { instance: at, target, isa: header.isa, file };
+    let module = Ptx { instance: at, target, isa: header.isa, file, text: ptx };
     Ok((module, printed(&output)))
 }
 

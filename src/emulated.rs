@@ -45,7 +45,7 @@ fn parsed(module: Module, capability: (u32, u32)) -> Result<Arc<ptx_emu::Module>
         return Ok(Arc::clone(parsed));
     }
     let parsed =
-        ptx_emu::Module::parse(embedded.ptx).map_err(|source| EmulatedError::Parse { module, target, source })?;
+        ptx_emu::Module::parse(&embedded.ptx()).map_err(|source| EmulatedError::Parse { module, target, source })?;
     Ok(Arc::clone(all.entry((module, target)).or_insert(Arc::new(parsed))))
 }
 

@@ -2,7 +2,8 @@
 
 use crate::plan::{Instance, Module, Sink, Source};
 use crate::{DType, Family, PlanError};
-use std::fmt;
+use miniz_oxide::inflate::decompress_slice_iter_to_slice;
+use std::{fmt, iter};
 
 /// Where the PTX of this build came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +26,17 @@ pub struct Provenance {
 }
 
 /// The PTX of one module for one target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct EmbeddedModule {
     instance: &'static Instance,
     /// The target, compute capability × 10. Runs on this capability and all later ones.
     pub target: u32,
     /// The PTX ISA version, major and minor.
     pub isa: (u32, u32),
-    /// The text.
-    pub ptx: &'static str,
+    /// Bytes of the text.
+    ptx_bytes: usize,
+    /// The text, as a raw deflate stream.
+    deflated: &'static [u8],
 }
 
 impl EmbeddedModule {
@@ -50,6 +53,36 @@ impl EmbeddedModule {
     /// The names of the module's kernels.
     pub fn kernels(&self) -> [&'static str; 2] {
         self.instance.kernels
+    }
+
+    /// The PTX text, inflated anew by every call.
+    pub fn ptx(&self) -> String {
+        let mut text = vec![0; self.ptx_bytes];
+        let inflated = decompress_slice_iter_to_slice(&mut text, iter::once(self.deflated), false, true);
+        // The build script deflated these very bytes, which were text, and noted how many there were.
+        assert_eq!(inflated, Ok(self.ptx_bytes), "{self} was deflated by the build");
+        String::from_utf8(text).expect("it was text when the build deflated it")
+    }
+
+    /// Bytes of the PTX text.
+    pub fn ptx_bytes(&self) -> usize {
+        self.ptx_bytes
+    }
+
+    /// Bytes that the PTX takes in the binary, where it is deflated.
+    pub fn embedded_bytes(&self) -> usize {
+        self.deflated.len()
+    }
+}
+
+impl fmt::Debug for EmbeddedModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedModule")
+            .field("module", &self.module())
+            .field("target", &self.target)
+            .field("isa", &self.isa)
+            .field("ptx_bytes", &self.ptx_bytes)
+            .finish_non_exhaustive()
     }
 }
 

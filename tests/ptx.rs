@@ -14,7 +14,7 @@ fn layer_norm(dtype: DType) -> Module {
 #[test]
 fn arithmetic_is_exactly_specified() {
     for module in ptx::modules() {
-        for (line, text) in module.ptx.lines().enumerate() {
+        for (line, text) in module.ptx().lines().enumerate() {
             let instruction = text.trim();
             for unspecified in [".approx", ".ftz", "mul.f32", "add.f32", "sub.f32", "mad.f32", "div.full"] {
                 assert!(!instruction.contains(unspecified), "{module} line {}: {instruction}", line + 1);
@@ -29,6 +29,33 @@ fn exported(ptx: &str) -> Vec<&str> {
     entries.map(|rest| rest.split('(').next().expect("a name").trim()).collect()
 }
 
+/// The PTX of the modules takes at most this much of a binary, so that more of them can be added without
+/// anyone having to choose what to leave out.
+const MAX_EMBEDDED_BYTES: usize = 4 << 20;
+
+#[test]
+fn the_binary_carries_the_ptx_deflated() {
+    let all = ptx::modules();
+    let (text, embedded): (usize, usize) =
+        (all.iter().map(|module| module.ptx_bytes()).sum(), all.iter().map(|module| module.embedded_bytes()).sum());
+    assert!(embedded * 4 < text, "{embedded} bytes for {text} bytes of PTX");
+    if ptx::provenance().origin == Origin::Prebuilt {
+        assert!(embedded < MAX_EMBEDDED_BYTES, "{embedded} bytes");
+    }
+}
+
+#[test]
+fn what_is_inflated_is_what_was_compiled() {
+    for module in ptx::modules() {
+        let text = module.ptx();
+        assert_eq!(text.len(), module.ptx_bytes(), "{module}");
+        if ptx::provenance().origin == Origin::Prebuilt {
+            let file = format!("{}/kernels/prebuilt/{module}.ptx", env!("CARGO_MANIFEST_DIR"));
+            assert!(std::fs::read_to_string(&file).expect("the file is there") == text, "{file}");
+        }
+    }
+}
+
 #[test]
 fn every_module_has_its_kernels_for_every_target() {
     assert!(!targets().is_empty());
@@ -40,12 +67,13 @@ fn every_module_has_its_kernels_for_every_target() {
         for target in targets() {
             let mine = |embedded: &&ptx::EmbeddedModule| embedded.module() == module && embedded.target == target;
             let embedded = ptx::modules().iter().find(mine).unwrap_or_else(|| panic!("no {module} for sm_{target}"));
+            let ptx = embedded.ptx();
             assert_eq!(embedded.kernels(), [&names[0], &names[1]]);
-            assert_eq!(exported(embedded.ptx), names, "{embedded}");
+            assert_eq!(exported(&ptx), names, "{embedded}");
             // A suffixed target would not run on later chips.
-            assert!(embedded.ptx.contains(&format!(".target sm_{target}\n")), "{embedded}");
+            assert!(ptx.contains(&format!(".target sm_{target}\n")), "{embedded}");
             let (major, minor) = embedded.isa;
-            assert!(embedded.ptx.contains(&format!(".version {major}.{minor}\n")), "{embedded}");
+            assert!(ptx.contains(&format!(".version {major}.{minor}\n")), "{embedded}");
         }
     }
 }

@@ -41,7 +41,7 @@ impl LoadedModule {
     ) -> Result<Self, Error> {
         let embedded = ptx::select(module, facts.compute_capability, Some(driver))?;
         context.bind_to_thread().during("bind the context")?;
-        let handle = load_ptx(embedded.ptx).map_err(|(error, log)| {
+        let handle = load_ptx(embedded.ptx()).map_err(|(error, log)| {
             let (code, name) = describe(error);
             CudaError::Module { module, target: embedded.target, code, name, log }
         })?;
@@ -72,9 +72,8 @@ impl Drop for LoadedModule {
 }
 
 /// Loads PTX into the current context; on failure, with the compiler's log.
-fn load_ptx(text: &str) -> Result<sys::CUmodule, (DriverError, String)> {
-    let mut image = Vec::with_capacity(text.len() + 1);
-    image.extend_from_slice(text.as_bytes());
+fn load_ptx(text: String) -> Result<sys::CUmodule, (DriverError, String)> {
+    let mut image = text.into_bytes();
     image.push(0);
     let mut log = [0u8; LOG_BYTES];
     let mut options = [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];

@@ -6,7 +6,8 @@ use crate::scratch::Scratch;
 
 #[test]
 fn without_nvcc_the_prebuilt_ptx_is_embedded() {
-    let run = Scratch::new("auto-prebuilt").run().unwrap();
+    let scratch = Scratch::new("auto-prebuilt");
+    let run = scratch.run().unwrap();
 
     let hash = Scratch::source_hash();
     assert!(run.generated.starts_with(&format!(
@@ -25,11 +26,19 @@ fn without_nvcc_the_prebuilt_ptx_is_embedded() {
     let modules: Vec<&str> =
         run.generated.lines().filter_map(|line| line.trim().strip_prefix("EmbeddedModule ")).collect();
     assert_eq!(modules.len(), 4);
-    assert_eq!(
-        modules[1],
-        "{ instance: &INSTANCES[0], target: 90, isa: (8, 2), ptx: include_str!(concat!(\
-         env!(\"CARGO_MANIFEST_DIR\"), \"/kernels/prebuilt/norm.bf16.sm_90.ptx\")) },"
-    );
+    for (row, module) in modules.iter().zip(["bf16.sm_75", "bf16.sm_90", "f32.sm_75", "f32.sm_90"]) {
+        let text = scratch.read(&format!("kernels/prebuilt/norm.{module}.ptx"));
+        let (instance, target) = (usize::from(module.starts_with("f32")), &module[module.len() - 2..]);
+        assert_eq!(
+            *row,
+            format!(
+                "{{ instance: &INSTANCES[{instance}], target: {target}, isa: (8, 2), ptx_bytes: {}, deflated: \
+                 include_bytes!(concat!(env!(\"OUT_DIR\"), \"/norm.{module}.ptx.deflate\")) }},",
+                text.len()
+            )
+        );
+        assert_eq!(scratch.inflate(&format!("norm.{module}")), text);
+    }
     assert!(run.warnings().is_empty());
 }
 

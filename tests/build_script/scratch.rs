@@ -86,6 +86,12 @@ impl Scratch {
         fs::read_to_string(self.root.join("out").join(file)).unwrap()
     }
 
+    /// Inflates the PTX of a module that the build script wrote.
+    pub fn inflate(&self, module: &str) -> String {
+        let deflated = fs::read(self.root.join("out").join(format!("{module}.ptx.deflate"))).unwrap();
+        String::from_utf8(miniz_oxide::inflate::decompress_to_vec(&deflated).unwrap()).unwrap()
+    }
+
     /// The path of a file of the package.
     pub fn package(&self, file: &str) -> PathBuf {
         self.root.join("package").join(file)

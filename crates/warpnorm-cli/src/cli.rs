@@ -22,7 +22,7 @@ const EXIT_CODES: &str = "Exit codes: 0 success; 1 a result outside its toleranc
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show the GPUs, the driver, the kernels of this build, and what `--device auto` would run on
-    Info,
+    Info(InfoArguments),
     /// Apply a norm to the tensors of a file, and say how far the result is from the f64 reference
     Apply(ApplyArguments),
     /// Compare a device with the f64 reference, over a grid of ops, types and shapes or on real data
@@ -31,6 +31,14 @@ pub enum Command {
     Profile(ProfileArguments),
     /// Assemble the kernels for every chip that runs them, and say what registers and memory they take
     Assemble(AssembleArguments),
+}
+
+/// Arguments of `info`.
+#[derive(Debug, Args)]
+pub struct InfoArguments {
+    /// Load every module on the GPU, too, and say how long each takes
+    #[arg(long)]
+    pub load: bool,
 }
 
 /// Arguments of `apply`.

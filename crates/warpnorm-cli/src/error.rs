@@ -60,6 +60,9 @@ pub enum ToolError {
         /// Why.
         reason: String,
     },
+    /// There is no GPU to load modules on.
+    #[error("--load needs a GPU, whose driver compiles and loads the modules: {0}")]
+    NoGpuToLoad(warpnorm::Error),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(io::Error),
@@ -75,7 +78,7 @@ impl ToolError {
         use warpnorm::host::HostError;
         match self {
             ToolError::Library(Error::Call(_) | Error::Host(HostError::Bytes { .. })) => INPUT,
-            ToolError::Library(_) => DEVICE,
+            ToolError::Library(_) | ToolError::NoGpuToLoad(_) => DEVICE,
             _ => INPUT,
         }
     }

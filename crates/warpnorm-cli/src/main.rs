@@ -47,7 +47,7 @@ fn run() -> Result<Outcome, ToolError> {
         Err(error) => return Err(ToolError::Usage(error::usage_message(&error.render().to_string()))),
     };
     match cli.command {
-        Command::Info => info::run(),
+        Command::Info(arguments) => info::run(&arguments),
         Command::Apply(arguments) => apply::run(&arguments),
         Command::Parity(arguments) => parity_cmd::run(&arguments),
         Command::Assemble(arguments) => assemble::run(&arguments),

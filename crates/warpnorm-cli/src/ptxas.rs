@@ -88,7 +88,7 @@ impl Ptxas {
     fn assemble_one(&self, module: &EmbeddedModule, capability: (u32, u32)) -> Result<Functions, ToolError> {
         let fail = |reason: String| ToolError::Ptxas { path: self.path.clone(), reason };
         let mut file = tempfile::NamedTempFile::with_suffix(".ptx").map_err(|error| fail(error.to_string()))?;
-        file.write_all(module.ptx.as_bytes()).map_err(|error| fail(error.to_string()))?;
+        file.write_all(module.ptx().as_bytes()).map_err(|error| fail(error.to_string()))?;
         let chip = format!("--gpu-name=sm_{}{}", capability.0, capability.1);
         let options = ["--verbose", &chip, "--output-file=/dev/null"].map(OsStr::new);
         let said = run(&self.path, &[&options[..], &[file.path().as_os_str()]].concat())?;

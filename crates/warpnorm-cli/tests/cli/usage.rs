@@ -69,18 +69,26 @@ fn info_shows_this_build() {
     for fact in [provenance.compiler, provenance.source_hash] {
         assert!(info.contains(fact), "{fact} in {info}");
     }
+    let size = |bytes: usize| match bytes as f64 / 1024.0 {
+        kib if kib < 1024.0 => format!("{kib:.1} KiB"),
+        kib => format!("{:.1} MiB", kib / 1024.0),
+    };
     for module in ptx::modules() {
-        let row = |line: &str| {
+        let row = |line: &&str| {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
             cells.starts_with(&["", module.name(), module.module().dtype.name(), &format!("sm_{}", module.target)])
         };
-        assert_eq!(info.lines().filter(|line| row(line)).count(), 1, "{module:?} in {info}");
+        let rows: Vec<&str> = info.lines().filter(row).collect();
+        assert_eq!(rows.len(), 1, "{module} in {info}");
+        let sizes = rows[0].split('|').map(str::trim).skip(6).take(2);
+        assert!(sizes.eq([size(module.ptx().len()), size(module.embedded_bytes())]), "{}", rows[0]);
     }
     // In each module, in registers and looped.
-    let kernels: usize = ptx::modules().len() * 2;
-    assert!(info.contains(&format!("{} modules, {kernels} kernels", ptx::modules().len())), "{info}");
-    let total: usize = ptx::modules().iter().map(|module| module.ptx.len()).sum();
-    assert!(info.contains(&format!("{:.1} MiB", total as f64 / 1048576.0)), "{info}");
+    let (modules, kernels) = (ptx::modules().len(), ptx::modules().len() * 2);
+    let text = size(ptx::modules().iter().map(|module| module.ptx().len()).sum());
+    let embedded = size(ptx::modules().iter().map(|module| module.embedded_bytes()).sum());
+    let in_all = format!("{modules} modules, {kernels} kernels, {text} of PTX, {embedded} in the binary");
+    assert!(info.contains(&in_all), "{in_all} in {info}");
     let auto = if warpnorm::cuda::devices().is_ok_and(|devices| !devices.is_empty()) { "NVIDIA" } else { "emulated" };
     assert!(info.lines().any(|line| line.starts_with("auto") && line.contains(auto)), "{info}");
 }
@@ -106,6 +114,7 @@ fn a_missing_driver_is_exit_code_3() {
     assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{stderr}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     warpnorm(["parity", "--device", "cuda"]).failed(3, &[]);
+    warpnorm(["info", "--load"]).failed(3, &["--load needs a GPU", "no NVIDIA driver"]);
     assert!(warpnorm(["info"]).passed().stdout.contains("driver"));
 }
 
