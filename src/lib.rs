@@ -4,6 +4,7 @@
     doc = "Fused row-normalisation kernels for NVIDIA GPUs; built without the CUDA face."
 )]
 
+mod activation;
 mod call;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -20,6 +21,7 @@ pub mod ptx;
 pub mod quantise;
 pub mod reference;
 
+pub use activation::{Activation, ActivationError};
 pub use call::{Call, RawCodes, RawRows, RawVector};
 pub use device::DeviceFacts;
 pub use element::{DType, Element, ParameterOf};

@@ -38,6 +38,20 @@ __device__ __forceinline__ TwoFloat add(const TwoFloat& a, const TwoFloat& b) {
     return {sum.hi, (a.lo + b.lo) + sum.lo};
 }
 
+/// a · b with an error of some 2^-46. `lo` is left as large as 2^-22 of the product.
+__device__ __forceinline__ TwoFloat multiply(const TwoFloat& a, const TwoFloat& b) {
+    const TwoFloat product = two_product(a.hi, b.hi);
+    return {product.hi, __fmaf_rn(a.lo, b.hi, __fmaf_rn(a.hi, b.lo, product.lo))};
+}
+
+__device__ __forceinline__ TwoFloat multiply(const TwoFloat& a, float b) {
+    const TwoFloat product = two_product(a.hi, b);
+    return {product.hi, __fmaf_rn(a.lo, b, product.lo)};
+}
+
+/// a · scale exactly, where scale is a power of two and nothing underflows.
+__device__ __forceinline__ TwoFloat scaled(const TwoFloat& a, float scale) { return {a.hi * scale, a.lo * scale}; }
+
 /// The same value with `hi` as its nearest f32.
 __device__ __forceinline__ TwoFloat normalised(const TwoFloat& value) { return two_sum(value.hi, value.lo); }
 
@@ -48,6 +62,15 @@ __device__ __forceinline__ TwoFloat quotient(const TwoFloat& sum, float divisor,
     float estimate = sum.hi * reciprocal;
     if (isinf(estimate) && !isinf(sum.hi)) estimate = copysignf(LARGEST, sum.hi);
     const float remainder = __fmaf_rn(-estimate, divisor, sum.hi) + sum.lo;
+    return fast_two_sum(estimate, remainder * reciprocal);
+}
+
+/// a / b with an error of some 2^-45, where b and 1/b are normal.
+__device__ __forceinline__ TwoFloat divide(const TwoFloat& a, const TwoFloat& b) {
+    const float reciprocal = __frcp_rn(b.hi);
+    const float estimate = a.hi * reciprocal;
+    // a.hi − estimate·b.hi is exact.
+    const float remainder = __fmaf_rn(-estimate, b.hi, a.hi) + __fmaf_rn(-estimate, b.lo, a.lo);
     return fast_two_sum(estimate, remainder * reciprocal);
 }
 

@@ -33,11 +33,13 @@
 //!   0 elsewhere.
 
 mod quantise;
+mod activation;
 mod round;
 mod row;
 mod sum;
 
 pub use quantise::{QuantisedRow, dequantise_row, narrow, quantise_row, widen};
+pub use activation::{LARGEST_NORMAL_SIZE, LARGEST_SIZE, TANGENT_SIZE, activate};
 pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
 pub use row::{Row, Value};
