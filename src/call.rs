@@ -49,6 +49,8 @@ pub struct Call {
     pub x: RawRows,
     /// The residual stream that comes in, `rows × hidden`; where the norm adds one.
     pub residual: Option<RawRows>,
+    /// The gate z, `rows × hidden`; where the norm has one. [`Family::Identity`] may go without.
+    pub gate: Option<RawRows>,
     /// The bias b of the Linear that x comes from, `hidden` elements of the type of x; where the norm adds a
     /// residual, and the Linear has not added it: h = (α·r + x) + b.
     pub linear_bias: Option<RawVector>,
@@ -121,6 +123,7 @@ impl Call {
             hidden,
             x,
             residual: None,
+            gate: None,
             linear_bias: None,
             weight: None,
             bias: None,
@@ -157,17 +160,19 @@ impl Call {
         if self.mean.is_some() && self.norm.family != Family::LayerNorm {
             return Err(CallError::Mean { family: self.norm.family });
         }
+        self.validate_gate()?;
         self.validate_parameters()?;
         self.validate_quantisation()?;
         let spans = self.spans()?;
-        let inputs = [Role::X, Role::Residual, Role::Weight, Role::Bias, Role::LinearBias, Role::TensorScale];
+        let inputs =
+            [Role::X, Role::Residual, Role::Gate, Role::Weight, Role::Bias, Role::LinearBias, Role::TensorScale];
         for (i, output) in spans.iter().enumerate().filter(|(_, span)| !inputs.contains(&span.role)) {
             for (j, other) in spans.iter().enumerate() {
                 if i == j || !output.overlaps(other) {
                     continue;
                 }
                 let in_place = matches!(output.role, Role::Y | Role::ResidualOut)
-                    && matches!(other.role, Role::X | Role::Residual)
+                    && matches!(other.role, Role::X | Role::Residual | Role::Gate)
                     && output.same_place(other);
                 if !in_place {
                     return Err(CallError::Overlap { output: output.role, other: other.role });
@@ -204,6 +209,22 @@ impl Call {
         Ok(())
     }
 
+    fn validate_gate(&self) -> Result<(), CallError> {
+        let identity = self.norm.family == Family::Identity;
+        match (self.norm.gate.is_some(), self.gate.is_some()) {
+            (false, true) => return Err(CallError::Unused { role: Role::Gate }),
+            (true, false) if !identity => return Err(CallError::Absent { role: Role::Gate }),
+            _ => {}
+        }
+        if self.norm.gate.is_some() && self.bias.is_some() {
+            return Err(CallError::Unused { role: Role::Bias });
+        }
+        if identity && self.rstd.is_some() {
+            return Err(CallError::Unused { role: Role::Rstd });
+        }
+        Ok(())
+    }
+
     fn validate_quantisation(&self) -> Result<(), CallError> {
         let quantisation = self.norm.quantisation;
         if let Some(quantisation) = quantisation {
@@ -230,11 +251,12 @@ impl Call {
     }
 
     /// The span of every tensor of the call, none where there are no rows to read or write.
-    fn spans(&self) -> Result<Vec12<Span>, CallError> {
-        let mut spans = Vec12::new();
+    fn spans(&self) -> Result<Vec13<Span>, CallError> {
+        let mut spans = Vec13::new();
         let matrices = [
             (Role::X, Some(self.x)),
             (Role::Residual, self.residual),
+            (Role::Gate, self.gate),
             (Role::Y, self.y),
             (Role::ResidualOut, self.residual_out),
         ];
@@ -325,15 +347,15 @@ pub(crate) fn extent(rows: usize, hidden: usize, stride: usize) -> Option<usize>
     }
 }
 
-/// Up to twelve values, as many as a call has tensors, without an allocation: a call is checked on the hot path.
-struct Vec12<T> {
-    values: [Option<T>; 12],
+/// Up to thirteen values, as many as a call has tensors, without an allocation: a call is checked on the hot path.
+struct Vec13<T> {
+    values: [Option<T>; 13],
     length: usize,
 }
 
-impl<T: Copy> Vec12<T> {
+impl<T: Copy> Vec13<T> {
     fn new() -> Self {
-        Self { values: [None; 12], length: 0 }
+        Self { values: [None; 13], length: 0 }
     }
 
     fn push(&mut self, value: T) {

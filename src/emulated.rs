@@ -213,6 +213,7 @@ mod tests {
             residual: None,
             weight: None,
             bias: None,
+            gate: None,
             linear_bias: None,
             tensor_scale: None,
             outputs,

@@ -1,5 +1,6 @@
 //! Everything that can be refused or go wrong, as types.
 
+use crate::ActivationError;
 use crate::plan::Module;
 use crate::quantise::QuantiseError;
 use crate::{DType, Family, MAX_HIDDEN};
@@ -20,6 +21,9 @@ pub enum NormError {
         /// The value given.
         given: f32,
     },
+    /// The activation of the gate has an invalid parameter.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// See [`ResidualAdd::scale`](crate::ResidualAdd::scale).
     #[error("residual scale is {given}, wanted a finite value")]
     ResidualScale {
@@ -55,6 +59,8 @@ pub enum Role {
     TensorScale,
     /// The bias of the Linear that x comes from.
     LinearBias,
+    /// z, whose activation the result is multiplied by.
+    Gate,
 }
 
 impl Role {
@@ -73,6 +79,7 @@ impl Role {
             Role::Scales => "scales",
             Role::TensorScale => "tensor_scale",
             Role::LinearBias => "linear_bias",
+            Role::Gate => "gate",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Op descriptions: what is to be computed, as plain values.
 
+use crate::Activation;
 use crate::error::NormError;
 use crate::quantise::Quantisation;
 use std::fmt;
@@ -16,11 +17,17 @@ pub enum Family {
     /// Representation Learning on the Hypersphere*, 2024): RMS norm without the division by `hidden`. A row of
     /// zeros, or of values whose squares all vanish, stays zero.
     L2Norm,
+    /// None: v = h. With a gate, the activations of feed-forward layers; with weight and bias, a scale and a shift
+    /// per feature, which is what batch normalisation folds to at inference.
+    Identity,
 }
 
 impl Family {
+    /// The families that normalise.
+    pub const NORMS: [Family; 3] = [Family::LayerNorm, Family::RmsNorm, Family::L2Norm];
+
     /// Every family.
-    pub const ALL: [Family; 3] = [Family::LayerNorm, Family::RmsNorm, Family::L2Norm];
+    pub const ALL: [Family; 4] = [Family::LayerNorm, Family::RmsNorm, Family::L2Norm, Family::Identity];
 
     /// The name that kernels and messages use.
     pub const fn name(self) -> &'static str {
@@ -28,6 +35,7 @@ impl Family {
             Family::LayerNorm => "layer_norm",
             Family::RmsNorm => "rms_norm",
             Family::L2Norm => "l2_norm",
+            Family::Identity => "identity",
         }
     }
 
@@ -88,6 +96,7 @@ impl Default for ResidualAdd {
 /// v = h·rstd                      RMS norm,   rstd = 1/√(mean square + eps)
 /// v = h·rstd                      L2 norm,    rstd = 1/√(sum of squares + eps), 0 for a zero row
 /// y = R(v·(weight + weight_offset) + bias)
+/// y = R(v·(weight + weight_offset)·act(z))     where there is a gate
 /// codes, scales = quantise(y)     where a quantisation is asked for
 /// ```
 ///
@@ -122,6 +131,9 @@ pub struct Norm {
     pub weight_rounding: WeightRounding,
     /// The residual add in front, if any.
     pub residual: Option<ResidualAdd>,
+    /// The activation of the gate, if there is one: y = R(v·(weight + weight_offset)·act(z)). z is a tensor of its
+    /// own; where [`Family::Identity`] is given none, z is h, and y = R((weight + weight_offset)·act(h)).
+    pub gate: Option<Activation>,
     /// What y is quantised to, if it is; f16 and bf16 only.
     pub quantisation: Option<Quantisation>,
 }
@@ -135,6 +147,7 @@ impl Norm {
             weight_offset: 0.0,
             weight_rounding: WeightRounding::Single,
             residual: None,
+            gate: None,
             quantisation: None,
         }
     }
@@ -175,6 +188,24 @@ impl Norm {
         self
     }
 
+    /// An activation function, or act(z)⊙x where the call has a gate z: the feed-forward layer's. On packed
+    /// `[gate | up]` rows, x are the second halves and z the first.
+    pub const fn activation(activation: Activation) -> Self {
+        Self::new(Family::Identity, 0.0).with_gate(activation)
+    }
+
+    /// A scale and a shift per feature: x·weight + bias.
+    pub const fn affine() -> Self {
+        Self::new(Family::Identity, 0.0)
+    }
+
+    /// With the result multiplied by the activation of a gate z, as gated RMSNorm does (Mamba-2, Qwen3-Next).
+    #[must_use]
+    pub const fn with_gate(mut self, activation: Activation) -> Self {
+        self.gate = Some(activation);
+        self
+    }
+
     /// With codes in place of y.
     #[must_use]
     pub const fn with_quantisation(mut self, quantisation: Quantisation) -> Self {
@@ -192,6 +223,9 @@ impl Norm {
         }
         if !self.weight_offset.is_finite() {
             return Err(NormError::WeightOffset { given: self.weight_offset });
+        }
+        if let Some(gate) = self.gate {
+            gate.validate()?;
         }
         if let Some(add) = self.residual
             && !add.scale.is_finite()

@@ -19,6 +19,7 @@ fn problem<'a>(norm: Norm, dtype: DType, hidden: usize, x: &'a [u8]) -> Problem<
         residual: None,
         weight: None,
         bias: None,
+        gate: None,
         linear_bias: None,
         tensor_scale: None,
         outputs: Outputs::default(),

@@ -57,7 +57,7 @@ enum Road {
 
 impl<'a> Arbitrary<'a> for Description {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        let mut norm = Norm::new(*u.choose(&Family::ALL)?, real(u, &[1e-5, 1e-6, 1e-12, 0.0, 1.0])?);
+        let mut norm = Norm::new(*u.choose(&Family::NORMS)?, real(u, &[1e-5, 1e-6, 1e-12, 0.0, 1.0])?);
         norm.weight_rounding = *u.choose(&[WeightRounding::Single, WeightRounding::BeforeWeight])?;
         if u.ratio(1, 2)? {
             let roundings = [ResidualRounding::Stored, ResidualRounding::Wide, ResidualRounding::Split];
@@ -165,7 +165,8 @@ impl Description {
             residual: tensors.residual.as_deref(),
             weight: vector(self.weight, &tensors.weight),
             bias: vector(self.bias, &tensors.bias),
-            outputs: self.linear_bias: None, tensor_scale: None, outputs,
+            outputs: self.gate: None,
+ linear_bias: None, tensor_scale: None, outputs,
         }
     }
 }

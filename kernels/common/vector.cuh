@@ -74,6 +74,12 @@ __device__ __forceinline__ float load_f32(Address from) {
     return value;
 }
 
+__device__ __forceinline__ unsigned short load_16(Address from) {
+    unsigned short bits;
+    asm volatile("ld.global.b16 %0, [%1];" : "=h"(bits) : "l"(from) : "memory");
+    return bits;
+}
+
 __device__ __forceinline__ void store_byte(Address to, unsigned int value) {
     asm volatile("st.global.b8 [%0], %1;" ::"l"(to), "r"(value) : "memory");
 }

@@ -1,6 +1,8 @@
 // What a launch passes to the row kernel. Mirrored field by field by `RowArgs` of the Rust side.
 #pragma once
 
+#include "../common/activation.cuh"
+
 namespace warpnorm {
 
 enum Flag : unsigned int {
@@ -34,6 +36,7 @@ enum Flag : unsigned int {
     // Where the sum of squares is 0, so is rstd, and v: the L2 norm of nothing is nothing.
     ZERO_STAYS_ZERO = 1u << 16,
     WIDE_LINEAR_BIAS = 1u << 17,
+    WIDE_GATE = 1u << 18,
 };
 
 enum class CodeType : unsigned int {
@@ -94,9 +97,13 @@ struct RowArgs {
     float amax_floor;          // what amax is held to before it becomes an f32 scale
     float amax_upper;
     float code_largest;        // what amax is divided by
+    const void* gate;          // z; null: h takes its place, where there is an activation
+    unsigned long long gate_stride;
+    Activation activation;
+    float activation_parameter;
     const void* linear_bias;   // null: the Linear before has none, or has added it
 };
 
-static_assert(sizeof(RowArgs) == 232, "the Rust side mirrors this layout");
+static_assert(sizeof(RowArgs) == 256, "the Rust side mirrors this layout");
 
 }  // namespace warpnorm

@@ -2,6 +2,7 @@
 // sink's.
 #pragma once
 
+#include "../common/activation.cuh"
 #include "args.cuh"
 #include "group.cuh"
 #include "parameters.cuh"
@@ -17,7 +18,10 @@ namespace warpnorm {
 /// same 16-bit value, that is the result. Where they do not, in about one element of a thousand (f16) or
 /// of eight thousand (bf16), and where β cancels the product, y is computed again in two floats. So is v
 /// where the op rounds it before the weight.
-template <class Statistic, class Element>
+///
+/// Where GATED, y is R(v·(γ + γ₀)·act(z)), without β: z is a row of its own, or h itself, and v then 1. The
+/// bounds are as much wider as the activation may be off.
+template <class Statistic, class Element, bool GATED>
 struct Output {
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
@@ -26,60 +30,96 @@ struct Output {
     /// whose rounding is directed, and half of one to spare. f32 results have one factor.
     static constexpr float MARGIN = Element::IS_F32 ? 0.0f : (Statistic::ROUNDINGS + 2.5f) / 16777216.0f;
 
-    /// The weights of a group, loaded ahead of their use where they are of the activation type.
-    struct Weights {
+    /// The same of the activation of z, which is off itself, and whose product is rounded.
+    static constexpr float GATE_MARGIN = ACTIVATION_ERROR + 3.5f / 16777216.0f;
+
+    /// What is loaded ahead of its use: the weights of a group where they are of the activation type, or z.
+    struct Ahead {
         RawChunk of[G::CHUNKS];
     };
 
-    static __device__ __forceinline__ Weights load_weights(const G& group, const RowArgs& args) {
-        const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
-        Weights weights;
+    static __device__ __forceinline__ Ahead load_ahead(const G& group, const RowArgs& args, unsigned long long row) {
+        Ahead ahead;
 #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            weight.load_chunk_of(weights.of[c], group.first[c], group.valid[c]);
-        }
-        return weights;
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) load_ahead(ahead.of[c], c, group, args, row);
+        return ahead;
     }
 
-    /// Computes y chunk by chunk and hands each to `take`. `weights` is null where they were not loaded ahead.
+    /// Computes y chunk by chunk and hands each to `take`. `ahead` is null where
+    /// nothing was loaded ahead.
     template <class Take>
-    static __device__ __forceinline__ void each(const Values& values, const Moments& moments, const Weights* weights,
-                                                const G& group, const RowArgs& args, const Take& take) {
+    static __device__ __forceinline__ void each(const Values& values, const Moments& moments, const Ahead* ahead,
+                                                const G& group, const RowArgs& args, unsigned long long row,
+                                                const Take& take) {
         const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
         const Parameters<Element> bias(args.bias, WIDE_BIAS, args);
         const Scale larger = scale_of(moments, MARGIN);
         const Scale smaller = scale_of(moments, -MARGIN);
+        // Of a gated output: what is put out last, and the elements in doubt, by their places.
+        RawChunk gated[G::CHUNKS];
+        unsigned int pending = 0;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             const unsigned int column = group.first[c];
             const unsigned int valid = group.valid[c];
             RawChunk gains;
-            RawChunk biases;
-            if (weights != nullptr) {
-                gains = weights->of[c];
+            // β, or z where there is a gate.
+            RawChunk seconds;
+            RawChunk& first = GATED ? seconds : gains;
+            if (ahead != nullptr) {
+                first = ahead->of[c];
+            } else if constexpr (GATED) {
+                load_ahead(first, c, group, args, row);
             } else {
-                weight.load_chunk_of(gains, column, valid);
+                weight.load_chunk_of(first, column, valid);
             }
-            bias.load_chunk_of(biases, column, valid);
+            if constexpr (GATED) {
+                weight.load_chunk_of(gains, column, valid);
+            } else {
+                bias.load_chunk_of(seconds, column, valid);
+            }
             RawChunk y;
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
                 const unsigned int left = valid > step ? valid - step : 0;
                 weight.load_step_of(gains, column + step, left);
-                bias.load_step_of(biases, column + step, left);
-                const Step of = {weight, bias, larger, smaller, gains, biases, step};
+                if constexpr (!GATED) bias.load_step_of(seconds, column + step, left);
+                const Step of = {weight, bias, larger, smaller, gains, seconds, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
                     of.in_f32(y, h, moments, args);
                 } else {
-                    of.correctly_rounded(y, h, moments, args);
+                    const unsigned int doubt = of.correctly_rounded(y, h, moments, args);
+                    if constexpr (GATED) pending |= doubt << (c * LENGTH + step);
                 }
             }
-            take(c, y);
+            if constexpr (GATED && !Element::IS_F32) {
+                if (valid < LENGTH) pending &= ~(((1u << LENGTH) - (1u << valid)) << c * LENGTH);
+                gated[c] = y;
+            } else {
+                take(c, y);
+            }
+        }
+        if constexpr (GATED && !Element::IS_F32) {
+            settle_gated(gated, pending, moments, weight, group, args, row);
+#pragma unroll
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) take(c, gated[c]);
         }
     }
 
 private:
+    static __device__ __forceinline__ void load_ahead(RawChunk& raw, unsigned int c, const G& group,
+                                                      const RowArgs& args, unsigned long long row) {
+        if constexpr (GATED) {
+            if (args.gate == nullptr) return;
+            const Address gate = row_address<Element>(args.gate, row, args.gate_stride);
+            raw = load_chunk<Element>(column<Element>(gate, group.first[c]), group.valid[c], args.flags & WIDE_GATE);
+        } else {
+            const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
+            weight.load_chunk_of(raw, group.first[c], group.valid[c]);
+        }
+    }
+
     /// The output of STEP elements of a chunk, from place `step` of it on.
     struct Step {
         const Parameters<Element>& weight;
@@ -87,8 +127,24 @@ private:
         const Scale& larger;
         const Scale& smaller;
         const RawChunk& gains;
-        const RawChunk& biases;
+        const RawChunk& seconds;  // β or z
         unsigned int step;
+
+        /// z: of its own row, or h.
+        __device__ __forceinline__ void gate(float (&z)[STEP], const float* h, const RowArgs& args) const {
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; ++e) {
+                z[e] = element_of<Element>(seconds, step + e);
+                if (args.gate == nullptr) z[e] = h[e];
+            }
+        }
+
+        /// v with each of the two factors, and 1 where z takes the place of h.
+        __device__ __forceinline__ float normalised_by(const Scale& scale, float h, const Moments& moments,
+                                                       const RowArgs& args) const {
+            if (GATED && args.gate == nullptr) return 1.0f;
+            return Statistic::normalise(h, moments, scale);
+        }
 
         /// γ + γ₀, in f32; 1 where there is no weight.
         __device__ __forceinline__ void gain(float (&values)[STEP], const RowArgs& args) const {
@@ -110,29 +166,36 @@ private:
             gain(factor, args);
             float y[STEP];
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) y[e] = Statistic::normalise(h[e], moments, larger);
-            if (bias.exist()) {
+            for (unsigned int e = 0; e < STEP; ++e) y[e] = normalised_by(larger, h[e], moments, args);
+            if (!GATED && bias.exist()) {
                 float addend[STEP];
-                bias.widen(addend, biases, step);
+                bias.widen(addend, seconds, step);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) y[e] = __fmaf_rn(y[e], factor[e], addend[e]);
             } else {
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) y[e] *= factor[e];
             }
+            if constexpr (GATED) {
+                float z[STEP];
+                gate(z, h, args);
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) y[e] *= activate(args.activation, args.activation_parameter, z[e]);
+            }
             chunk = narrow_chunk<F32>(y);
         }
 
-        __device__ __forceinline__ void correctly_rounded(RawChunk& chunk, const float* h, const Moments& moments,
-                                                          const RowArgs& args) const {
+        /// Returns a bit for each element that is left in doubt: where there is a gate, it is settled later.
+        __device__ __forceinline__ unsigned int correctly_rounded(RawChunk& chunk, const float* h,
+                                                                  const Moments& moments, const RowArgs& args) const {
             float outer[STEP];
             float inner[STEP];
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) {
-                outer[e] = Statistic::normalise(h[e], moments, larger);
-                inner[e] = Statistic::normalise(h[e], moments, smaller);
+                outer[e] = normalised_by(larger, h[e], moments, args);
+                inner[e] = normalised_by(smaller, h[e], moments, args);
             }
-            // The bits of each pair of elements on whose rounding the two do not agree.
+            // For each pair of elements, in what bits the two do not agree.
             unsigned int doubt[STEP / 2] = {};
             if (args.flags & ROUND_BEFORE_WEIGHT) {
 #pragma unroll
@@ -146,8 +209,8 @@ private:
             float factor[STEP];
             gain(factor, args);
             float addend[STEP] = {};
-            if (bias.exist()) {
-                bias.widen(addend, biases, step);
+            if (!GATED && bias.exist()) {
+                bias.widen(addend, seconds, step);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
                     outer[e] = __fmaf_ru(outer[e], factor[e], addend[e]);
@@ -160,22 +223,35 @@ private:
                     inner[e] = __fmul_rd(inner[e], factor[e]);
                 }
             }
+            if constexpr (GATED) {
+                // β's place is z's.
+                gate(addend, h, args);
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) {
+                    const float of_z = activate(args.activation, args.activation_parameter, addend[e]);
+                    outer[e] = __fmul_ru(outer[e], __fmaf_rn(of_z, GATE_MARGIN, of_z));
+                    inner[e] = __fmul_rd(inner[e], __fmaf_rn(of_z, -GATE_MARGIN, of_z));
+                    if (activation_underflows(args.activation, addend[e], of_z)) doubt[e / 2] |= 1u << 16 * (e % 2);
+                }
+            }
             unsigned int* words = &chunk.words[step / 2];
 #pragma unroll
             for (unsigned int e = 0; e < STEP; e += 2) {
                 words[e / 2] = narrow_pair<Element>(outer[e], outer[e + 1]);
                 doubt[e / 2] |= words[e / 2] ^ narrow_pair<Element>(inner[e], inner[e + 1]);
             }
-            if ((doubt[0] | doubt[1]) != 0) settle(words, doubt, h, factor, addend, moments, args);
+            if ((doubt[0] | doubt[1]) == 0) return 0;
+            const unsigned int pending = (doubt[0] & 0xffffu ? 1 : 0) | (doubt[0] >> 16 ? 2 : 0) |
+                                         (doubt[1] & 0xffffu ? 4 : 0) | (doubt[1] >> 16 ? 8 : 0);
+            if constexpr (!GATED) settle(words, pending, h, factor, addend, moments, args);
+            return pending;
         }
 
         /// Computes the elements in doubt again, in two floats.
-        __device__ __forceinline__ void settle(unsigned int* words, const unsigned int (&doubt)[STEP / 2],
-                                               const float* h, const float (&factor)[STEP],
+        __device__ __forceinline__ void settle(unsigned int* words, unsigned int pending, const float* h,
+                                               const float (&factor)[STEP],
                                                const float (&addend)[STEP], const Moments& moments,
                                                const RowArgs& args) const {
-            unsigned int pending = (doubt[0] & 0xffffu ? 1 : 0) | (doubt[0] >> 16 ? 2 : 0) |
-                                   (doubt[1] & 0xffffu ? 4 : 0) | (doubt[1] >> 16 ? 8 : 0);
 #pragma unroll 1
             for (; pending != 0; pending &= pending - 1) {
                 const unsigned int element = __ffs(pending) - 1;
@@ -206,6 +282,44 @@ private:
             return index & 1 ? odd : even;
         }
     };
+
+    /// Computes the elements in doubt of a gated output again, in two floats. They are read again, too: while
+    /// an activation is computed so, no registers are left to keep them in. Nothing has been written over them.
+    static __device__ __forceinline__ void settle_gated(RawChunk (&y)[G::CHUNKS], unsigned int pending,
+                                                        const Moments& moments, const Parameters<Element>& weight,
+                                                        const G& group, const RowArgs& args, unsigned long long row) {
+        const Address x = row_address<Element>(args.x, row, args.x_stride);
+        const Address gate = args.gate == nullptr ? x : row_address<Element>(args.gate, row, args.gate_stride);
+#pragma unroll 1
+        for (; pending != 0; pending &= pending - 1) {
+            const unsigned int place = __ffs(pending) - 1;
+            // By arithmetic: an array that is indexed so would lie in local memory.
+            const unsigned int line = group.first[1] - group.first[0];
+            const unsigned int at = group.first[0] + place / LENGTH * line + place % LENGTH;
+            TwoFloat result = {1.0f, 0.0f};
+            if (args.gate != nullptr) {
+                result = Statistic::normalise(Element::widen(load_16(column<Element>(x, at))), moments);
+            }
+            if (args.flags & ROUND_BEFORE_WEIGHT) {
+                result = {Element::widen(static_cast<typename Element::Bits>(narrow_two<Element>(result))), 0.0f};
+            }
+            const float gain = weight.exist() ? weight.at(at) + args.weight_offset : 1.0f;
+            TwoFloat product = two_product(result.hi, gain);
+            product.lo = __fmaf_rn(result.lo, gain, product.lo);
+            result = fast_two_sum(product.hi, product.lo);
+            const float z = Element::widen(load_16(column<Element>(gate, at)));
+            result = multiply(activate_in_two(args.activation, args.activation_parameter, z), result);
+            const unsigned int shift = 16 * (place % 2);
+            const unsigned int bits = narrow_two<Element>(result) << shift;
+            // By masks: of a choice between registers the compiler would make an array in local memory.
+#pragma unroll
+            for (unsigned int w = 0; w < 4 * G::CHUNKS; ++w) {
+                unsigned int& word = y[w / 4].words[w % 4];
+                const unsigned int replaced = w == place / 2 ? 0xffffu << shift : 0;
+                word = (word & ~replaced) | (bits & replaced);
+            }
+        }
+    }
 };
 
 }  // namespace warpnorm

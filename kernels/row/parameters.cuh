@@ -35,6 +35,14 @@ struct Parameters {
         if (exist() && is_f32) raw = load_chunk<F32>(warpnorm::column<F32>(base, column), min(valid, STEP), wide);
     }
 
+    /// One of them.
+    __device__ __forceinline__ float at(unsigned int at) const {
+        if constexpr (!Element::IS_F32) {
+            if (!is_f32) return Element::widen(load_16(warpnorm::column<Element>(base, at)));
+        }
+        return load_f32(warpnorm::column<F32>(base, at));
+    }
+
     /// The parameters of the elements of a step.
     __device__ __forceinline__ void widen(float (&values)[STEP], const RawChunk& raw, unsigned int step) const {
         if (is_f32) {

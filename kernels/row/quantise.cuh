@@ -47,9 +47,9 @@ struct Scaler {
     }
 };
 
-template <class Statistic, class Element>
-struct Quantise {
-    using Output = warpnorm::Output<Statistic, Element>;
+template <class Output_, class Element>
+struct QuantiseOf {
+    using Output = Output_;
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
 
@@ -273,5 +273,12 @@ private:
         }
     }
 };
+
+template <class Statistic, class Element>
+using Quantise = QuantiseOf<Output<Statistic, Element, false>, Element>;
+
+/// y·act(z).
+template <class Statistic, class Element>
+using GatedQuantise = QuantiseOf<Output<Statistic, Element, true>, Element>;
 
 }  // namespace warpnorm

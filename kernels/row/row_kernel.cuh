@@ -46,9 +46,6 @@ constexpr bool WEIGHTS_FIRST = !Source::Element::IS_F32 && TAKEN<Statistic, Sour
 template <class Statistic, class Source, class Sink>
 __device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
-    __shared__ typename Statistic::State::Slots slots;
-    __shared__ float pivot_slot;
-
     const Team team = Team::of_this_thread(args.team_threads);
     const unsigned long long row =
         static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
@@ -58,22 +55,27 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 
     const Source source(args, row);
     const typename Source::Raw raw = source.load(group);
-    typename Sink::Output::Weights weights;
+    typename Sink::Output::Ahead ahead;
     constexpr bool FIRST = WEIGHTS_FIRST<Statistic, Source, Sink>;
-    if constexpr (FIRST) weights = Sink::Output::load_weights(group, args);
+    if constexpr (FIRST) ahead = Sink::Output::load_ahead(group, args, row);
 
     Values h = source.h(raw, group, args);
-    const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
-    typename Statistic::State state = Statistic::of_group(h, pivot, group, args);
-    state = team.reduce(state, slots);
-    const Moments moments = Statistic::moments(state, pivot, team.lanes(), args);
+    Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
+    if constexpr (Statistic::REDUCES) {
+        __shared__ typename Statistic::State::Slots slots;
+        __shared__ float pivot_slot;
+        const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
+        typename Statistic::State state = Statistic::of_group(h, pivot, group, args);
+        state = team.reduce(state, slots);
+        moments = Statistic::moments(state, pivot, team.lanes(), args);
+    }
 
     if (!Sink::COLLECTIVE && !exists) return;
-    if (exists) store_moments(moments, team, args, row);
+    if (Statistic::REDUCES && exists) store_moments(moments, team, args, row);
     source.store_residual(h, group, args, row);
     source.output(h, args);
     Sink sink;
-    Sink::Output::each(h, moments, FIRST ? &weights : nullptr, group, args,
+    Sink::Output::each(h, moments, FIRST ? &ahead : nullptr, group, args, row,
                        [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, row); });
     if constexpr (Sink::COLLECTIVE) {
         if (sink.observes(args)) sink.observe(group);
@@ -86,8 +88,6 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 template <class Statistic, class Source, class Sink>
 __device__ __forceinline__ void looped_row(const RowArgs& args) {
     using Element = typename Source::Element;
-    __shared__ typename Statistic::State::Slots slots;
-    __shared__ float pivot_slot;
     extern __shared__ uint4 stage[];
 
     const Team team = Team::of_this_thread(args.team_threads);
@@ -96,20 +96,25 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     const unsigned int slabs = (args.hidden - 1) / (GROUP_ELEMENTS * team.threads) + 1;
     const Source source(args, row);
 
-    typename Statistic::State state = Statistic::State::empty();
-    float pivot = 0.0f;
+    Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
+    if constexpr (Statistic::REDUCES) {
+        __shared__ typename Statistic::State::Slots slots;
+        __shared__ float pivot_slot;
+        typename Statistic::State state = Statistic::State::empty();
+        float pivot = 0.0f;
 #pragma unroll 1
-    for (unsigned int slab = 0; slab < slabs; ++slab) {
-        const Group<Element> group(team, slab, args.hidden);
-        const typename Source::Raw raw = source.load(group);
-        Values h = source.h(raw, group, args);
-        if (staged) Source::stage(stage, raw, h, group, args);
-        if (slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
-        state.merge(Statistic::of_group(h, pivot, group, args));
+        for (unsigned int slab = 0; slab < slabs; ++slab) {
+            const Group<Element> group(team, slab, args.hidden);
+            const typename Source::Raw raw = source.load(group);
+            Values h = source.h(raw, group, args);
+            if (staged) Source::stage(stage, raw, h, group, args);
+            if (slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
+            state.merge(Statistic::of_group(h, pivot, group, args));
+        }
+        state = team.reduce(state, slots);
+        moments = Statistic::moments(state, pivot, team.lanes(), args);
+        store_moments(moments, team, args, row);
     }
-    state = team.reduce(state, slots);
-    const Moments moments = Statistic::moments(state, pivot, team.lanes(), args);
-    store_moments(moments, team, args, row);
 
     Sink sink;
     bool stores = true;
@@ -125,7 +130,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), group, args);
             if (stores) source.store_residual(h, group, args, row);
             source.output(h, args);
-            Sink::Output::each(h, moments, nullptr, group, args,
+            Sink::Output::each(h, moments, nullptr, group, args, row,
                                [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, row); });
             if constexpr (Sink::COLLECTIVE) {
                 if (stores) {

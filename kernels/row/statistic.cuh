@@ -98,6 +98,8 @@ __device__ __forceinline__ TwoFloat from_first_lane(const TwoFloat& value, unsig
 /// (Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983).
 template <class Element>
 struct LayerNorm {
+    static constexpr bool REDUCES = true;
+
     // Σd scaled by RowArgs::count_scale, and Σd².
     using State = Sums<2>;
 
@@ -207,6 +209,8 @@ struct LayerNorm {
 /// it is the L2 norm.
 template <class Element>
 struct RmsNorm {
+    static constexpr bool REDUCES = true;
+
     // Σh².
     using State = Sums<1>;
 
@@ -253,6 +257,24 @@ struct RmsNorm {
         v.lo = __fmaf_rn(h, moments.rstd.lo, v.lo);
         return fast_two_sum(v.hi, v.lo);
     }
+};
+
+/// No statistic: v = h.
+template <class Element>
+struct Identity {
+    static constexpr bool REDUCES = false;
+
+    struct State {
+        static constexpr unsigned int SUMS = 0;
+    };
+
+    /// Roundings between the factor and v, the factor's own among them: v.
+    static constexpr float ROUNDINGS = 2.0f;
+
+    static __device__ __forceinline__ float normalise(float h, const Moments&, const Scale& scale) {
+        return h * scale.factor;
+    }
+    static __device__ __forceinline__ TwoFloat normalise(float h, const Moments&) { return {h, 0.0f}; }
 };
 
 /// The scale with the reciprocal standard deviation larger or smaller by the share `error` of it.

@@ -5,9 +5,9 @@
 
 namespace warpnorm {
 
-template <class Statistic, class Element>
-struct Store {
-    using Output = warpnorm::Output<Statistic, Element>;
+template <class Output_, class Element>
+struct StoreOf {
+    using Output = Output_;
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = false;
@@ -19,5 +19,12 @@ struct Store {
         store_raw<Element>(column<Element>(to, group.first[c]), y, group.valid[c], args.flags & WIDE_Y);
     }
 };
+
+template <class Statistic, class Element>
+using Store = StoreOf<Output<Statistic, Element, false>, Element>;
+
+/// y·act(z).
+template <class Statistic, class Element>
+using GatedStore = StoreOf<Output<Statistic, Element, true>, Element>;
 
 }  // namespace warpnorm

@@ -37,6 +37,8 @@ pub struct Problem<'a> {
     pub x: &'a [u8],
     /// `rows × hidden` elements, where the norm adds a residual.
     pub residual: Option<&'a [u8]>,
+    /// `rows × hidden` elements of the gate z, where the norm has one.
+    pub gate: Option<&'a [u8]>,
     /// The bias of the Linear that x comes from, `hidden` elements of the type of x, where the norm adds a
     /// residual.
     pub linear_bias: Option<Vector<'a>>,
@@ -169,6 +171,7 @@ impl Problem<'_> {
             call.codes = Some(RawCodes { address: address(8), stride: quantisation.row_bytes(self.hidden) });
             call.scales = quantisation.scaling.scale_type().map(|_| address(9));
         }
+        call.gate = self.gate.map(|_| rows(12));
         call.linear_bias = self.linear_bias.map(|bias| vector(11, bias));
         call.tensor_scale = self.tensor_scale.map(|_| address(10));
         call
@@ -188,6 +191,9 @@ impl Problem<'_> {
         check(Role::X, self.x, matrix)?;
         if let Some(residual) = self.residual {
             check(Role::Residual, residual, matrix)?;
+        }
+        if let Some(gate) = self.gate {
+            check(Role::Gate, gate, matrix)?;
         }
         for (role, vector) in
             [(Role::Weight, self.weight), (Role::Bias, self.bias), (Role::LinearBias, self.linear_bias)]

@@ -48,6 +48,7 @@ pub(crate) fn run_on(
     let input = |memory: &mut _, role, bytes| matrix(memory, role, &layout.spread(bytes), !placement.in_place);
     let x = input(memory, Role::X, problem.x)?;
     let residual = problem.residual.map(|bytes| input(memory, Role::Residual, bytes)).transpose()?;
+    let gate = problem.gate.map(|bytes| input(memory, Role::Gate, bytes)).transpose()?;
     let vector = |memory: &mut _, role, vector: Option<Vector<'_>>| -> Result<Option<RawVector>, Error> {
         let Some(Vector { dtype, bytes }) = vector else { return Ok(None) };
         let address = DeviceMemory::allocate(memory, role, bytes, offset_of(dtype), true)?;
@@ -107,6 +108,7 @@ pub(crate) fn run_on(
     call.weight = weight;
     call.bias = bias;
     call.linear_bias = linear_bias;
+    call.gate = gate;
     call.residual_out = residual_out;
     call.mean = mean;
     call.rstd = rstd;

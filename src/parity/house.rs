@@ -60,10 +60,11 @@ pub fn plain(problem: &Problem<'_>) -> Result<Output, Error> {
         let count = problem.hidden as f32;
         let mean = match norm.family {
             Family::LayerNorm => statistic_row.iter().sum::<f32>() / count,
-            Family::RmsNorm | Family::L2Norm => 0.0,
+            Family::RmsNorm | Family::L2Norm | Family::Identity => 0.0,
         };
         let squares: f32 = statistic_row.iter().map(|h| (h - mean) * (h - mean)).sum();
         let rstd = match norm.family {
+            Family::Identity => 1.0,
             Family::L2Norm if squares == 0.0 => 0.0,
             Family::L2Norm => 1.0 / (squares + norm.eps).sqrt(),
             Family::LayerNorm | Family::RmsNorm => 1.0 / (squares / count + norm.eps).sqrt(),

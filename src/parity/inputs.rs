@@ -139,6 +139,8 @@ pub struct Case {
     pub residual: Option<Vec<u8>>,
     /// The type and the `hidden` elements of the weight.
     pub weight: Option<(DType, Vec<u8>)>,
+    /// `rows × hidden` elements of the gate, where the norm has one.
+    pub gate: Option<Vec<u8>>,
     /// The type and the `hidden` elements of the bias of the Linear before.
     pub linear_bias: Option<(DType, Vec<u8>)>,
     /// The type and the `hidden` elements of the bias.
@@ -189,13 +191,14 @@ impl Case {
             residual: norm.residual.map(|_| matrix(Stream::Residual)),
             weight: None,
             bias: None,
+            gate: norm.gate.map(|_| matrix(Stream::Gate)),
             linear_bias: None,
             tensor_scale: norm.quantisation.and_then(tensor_scale),
             outputs: Outputs {
                 y: true,
                 residual: norm.residual.is_some(),
                 mean: norm.family == Family::LayerNorm,
-                rstd: true,
+                rstd: norm.family != Family::Identity,
             },
             seed,
         })
@@ -247,6 +250,7 @@ impl Case {
             residual: self.residual.as_deref(),
             weight: vector(&self.weight),
             bias: vector(&self.bias),
+            gate: self.gate.as_deref(),
             linear_bias: vector(&self.linear_bias),
             tensor_scale: self.tensor_scale,
             outputs: self.outputs,
@@ -271,6 +275,7 @@ enum Stream {
     Weight,
     Bias,
     LinearBias,
+    Gate,
 }
 
 /// SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, 2014).

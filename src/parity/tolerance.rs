@@ -1,6 +1,6 @@
 //! The one table of tolerances.
 
-use crate::DType;
+use crate::{DType, Norm};
 
 /// What a result may differ from the reference, by activation type.
 ///
@@ -12,7 +12,8 @@ use crate::DType;
 /// - one ULP of the activation type at the element;
 /// - for f32, one ULP at |v·(weight + offset)|, the term that the bias may cancel;
 /// - what the [error of the mean](Self::error_of_mean) amounts to in y, which twice f32's digits leave of
-///   a value next to its row's mean, and what the [error of rstd](Self::error_of_rstd) does.
+///   a value next to its row's mean, and what the [error of rstd](Self::error_of_rstd) does, and that
+///   [of an activation](Self::error_of_activation).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// The largest error of an element, in units. For 16-bit types it is the distance to the correctly
@@ -68,6 +69,22 @@ impl Tolerance {
     /// the variance. It shows only where variance and eps are both below some 1e-37.
     pub fn error_of_rstd(variance: f64, eps: f64) -> f64 {
         2.0 * f64::from(f32::from_bits(1)) / (variance + eps)
+    }
+
+    /// The tolerance of an op. f32 results of a gated one may be 6 units off: the activation is computed in f32,
+    /// to 3 ULP of its own. 16-bit results are no further off than without a gate.
+    pub const fn of_norm(norm: &Norm, dtype: DType) -> Tolerance {
+        let tolerance = Self::of(dtype);
+        match (dtype, norm.gate) {
+            (DType::F32, Some(_)) => Tolerance { max_ulp: 6.0, ..tolerance },
+            _ => tolerance,
+        }
+    }
+
+    /// The error of an activation that counts as none in f32 results: what is left of it among f32's denormals.
+    /// 16-bit results show none of it.
+    pub fn error_of_activation(dtype: DType) -> f64 {
+        if dtype == DType::F32 { 4.0 * f64::from(f32::from_bits(1)) } else { 0.0 }
     }
 
     /// How many of `elements` may miss correct rounding.

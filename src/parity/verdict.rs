@@ -4,7 +4,7 @@ use super::Tolerance;
 use crate::host::{HostError, Output, Problem};
 use crate::quantise::ScaleType;
 use crate::reference::{Row, Rows, Value, decode, from_bits, overflow, quantised, raw_bits, round, ulp};
-use crate::{DType, Error, Role};
+use crate::{DType, Error, Norm, Role};
 
 /// The element furthest from the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,7 +64,7 @@ pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
     let rows = Rows::new(problem)?;
     check_sizes(problem, output)?;
     let has_y = problem.norm.quantisation.is_none() || problem.outputs.y;
-    let mut tally = Tally::new(problem.dtype);
+    let mut tally = Tally::new(&problem.norm, problem.dtype);
     let row_bytes = problem.hidden * problem.dtype.size();
     let wanted = problem.outputs;
     for (index, row) in rows.iter().enumerate() {
@@ -209,10 +209,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(dtype: DType) -> Self {
+    fn new(norm: &Norm, dtype: DType) -> Self {
         Self {
             dtype,
-            tolerance: Tolerance::of(dtype),
+            tolerance: Tolerance::of_norm(norm, dtype),
             elements: 0,
             finite: 0,
             misrounded: 0,

@@ -2,7 +2,7 @@
 
 use super::Team;
 use crate::quantise::{CodeType, Quantisation, Scaling};
-use crate::{Call, Family};
+use crate::{Activation, Call, Family};
 
 /// Bits of [`RowArgs::flags`].
 pub mod flags {
@@ -42,6 +42,8 @@ pub mod flags {
     pub const ZERO_STAYS_ZERO: u32 = 1 << 16;
     /// The linear bias starts at a multiple of 16 bytes.
     pub const WIDE_LINEAR_BIAS: u32 = 1 << 17;
+    /// Every row of the gate starts at a multiple of 16 bytes.
+    pub const WIDE_GATE: u32 = 1 << 18;
 }
 
 /// What a launch passes to the row kernel. Addresses are device addresses, 0 for an absent tensor;
@@ -94,6 +96,10 @@ pub struct RowArgs {
     pub amax_floor: f32,
     pub amax_upper: f32,
     pub code_largest: f32,
+    pub gate: u64,
+    pub gate_stride: u64,
+    pub activation: u32,
+    pub activation_parameter: f32,
     pub linear_bias: u64,
 }
 
@@ -130,6 +136,10 @@ impl RowArgs {
             scaled_hidden,
             scaled_hidden_reciprocal: 1.0 / scaled_hidden,
             rows_per_cta,
+            gate: address(call.gate),
+            gate_stride: stride(call.gate),
+            activation: call.norm.gate.map_or(0, Activation::code),
+            activation_parameter: call.norm.gate.map_or(0.0, Activation::parameter),
             linear_bias: call.linear_bias.map_or(0, |vector| vector.address),
             codes: call.codes.map_or(0, |codes| codes.address),
             scales: call.scales.unwrap_or(0),
@@ -171,4 +181,4 @@ fn quantisation(call: &Call) -> RowArgs {
     }
 }
 
-const _: () = assert!(size_of::<RowArgs>() == 232, "kernels/row/args.cuh has the same size");
+const _: () = assert!(size_of::<RowArgs>() == 256, "kernels/row/args.cuh has the same size");

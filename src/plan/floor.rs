@@ -45,7 +45,8 @@ pub fn byte_floor(call: &Call) -> ByteFloor {
     let bytes = |elements: u64, dtype: DType| elements.saturating_mul(dtype.size() as u64);
     let (rows, hidden) = (call.rows as u64, call.hidden as u64);
     let matrix = bytes(rows.saturating_mul(hidden), call.dtype);
-    let matrices = |there: [bool; 2]| there.into_iter().filter(|&there| there).map(|_| matrix);
+    let stored = |there: [bool; 2]| there.into_iter().filter(|&there| there).map(|_| matrix);
+    let matrices = |there: [bool; 3]| there.into_iter().filter(|&there| there).map(|_| matrix);
     let vector = |vector: Option<RawVector>| vector.map_or(0, |vector| bytes(hidden, vector.dtype));
     let statistic = |address: Option<u64>| address.map_or(0, |_| bytes(rows, DType::F32));
     let tensor_scale = call.tensor_scale.map_or(0, |_| 4);
@@ -53,13 +54,13 @@ pub fn byte_floor(call: &Call) -> ByteFloor {
         let scales = quantisation.groups(call.hidden) * quantisation.scaling.scale_type().map_or(0, ScaleType::size);
         rows.saturating_mul((quantisation.row_bytes(call.hidden) + scales) as u64)
     });
-    let loads = matrices([true, call.residual.is_some()]).chain([
+    let loads = matrices([true, call.residual.is_some(), call.gate.is_some()]).chain([
         vector(call.weight),
         vector(call.bias),
         vector(call.linear_bias),
         tensor_scale,
     ]);
-    let stores = matrices([call.y.is_some(), call.residual_out.is_some()]).chain([
+    let stores = stored([call.y.is_some(), call.residual_out.is_some()]).chain([
         statistic(call.mean),
         statistic(call.rstd),
         codes,

@@ -40,6 +40,8 @@ pub enum Regime {
     Staged,
     /// Nowhere: the row is read a second time.
     Reread,
+    /// Nowhere, and the row is read once: it has no statistic.
+    Streamed,
 }
 
 impl Regime {
@@ -49,6 +51,7 @@ impl Regime {
             Regime::Registers => "registers",
             Regime::Staged => "staged",
             Regime::Reread => "reread",
+            Regime::Streamed => "streamed",
         }
     }
 }
@@ -111,6 +114,11 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
     let stage_bytes = stage_bytes(call.dtype, module.source, hidden);
     let (regime, shared_bytes) = if team.slabs(call.hidden) == 1 {
         (Regime::Registers, 0)
+    } else if module.statistic == Family::Identity {
+        // Nothing is to be known of a row before it is put out, unless it is the scale of its codes.
+        let observed =
+            call.norm.quantisation.is_some_and(|quantisation| matches!(quantisation.scaling, Scaling::PerToken { .. }));
+        (if observed { Regime::Reread } else { Regime::Streamed }, 0)
     } else if stage_bytes + u64::from(EXCHANGE_BYTES) <= u64::from(device.max_shared_bytes_per_block) {
         (Regime::Staged, stage_bytes as u32)
     } else {
@@ -159,6 +167,7 @@ fn launch_flags(call: &Call, regime: Regime) -> u32 {
     add(flags::WIDE_BIAS, wide_vector(call.bias));
     add(flags::WIDE_Y, wide_rows(call.y));
     add(flags::WIDE_RESIDUAL_OUT, wide_rows(call.residual_out));
+    add(flags::WIDE_GATE, wide_rows(call.gate));
     add(flags::WIDE_LINEAR_BIAS, wide_vector(call.linear_bias));
     let parameters = call.weight.or(call.bias);
     add(flags::PARAMETERS_F32, parameters.is_some_and(|vector| vector.dtype == DType::F32));

@@ -25,11 +25,15 @@ pub enum Sink {
     Store,
     /// y as codes and scales, and as it is where that is asked for.
     Quantise,
+    /// y = R(v·weight·act(z)), stored in the activation type.
+    GatedStore,
+    /// The same as codes and scales.
+    GatedQuantise,
 }
 
 impl Sink {
     /// Every sink.
-    pub const ALL: [Sink; 2] = [Sink::Store, Sink::Quantise];
+    pub const ALL: [Sink; 4] = [Sink::Store, Sink::Quantise, Sink::GatedStore, Sink::GatedQuantise];
 }
 
 /// One instance of the row kernel: what is loaded, and compiled by the driver, as one.
@@ -61,10 +65,16 @@ impl Module {
     /// The module that a norm of activations of this type runs on.
     pub const fn of(norm: &Norm, dtype: DType) -> Self {
         let source = if norm.residual.is_some() { Source::ResidualAdd } else { Source::Plain };
-        let sink = if norm.quantisation.is_some() { Sink::Quantise } else { Sink::Store };
+        let sink = match (norm.gate.is_some(), norm.quantisation.is_some()) {
+            (false, false) => Sink::Store,
+            (false, true) => Sink::Quantise,
+            (true, false) => Sink::GatedStore,
+            (true, true) => Sink::GatedQuantise,
+        };
         // The L2 norm is the RMS norm with another divisor.
         let statistic = match norm.family {
             Family::LayerNorm => Family::LayerNorm,
+            Family::Identity => Family::Identity,
             Family::RmsNorm | Family::L2Norm => Family::RmsNorm,
         };
         Self { statistic, source, sink, dtype }

@@ -16,6 +16,8 @@
 //! y = R(v·gain + bias)                         R(v) in place of v with WeightRounding::BeforeWeight
 //! ```
 //!
+//! y = R((v·gain)·act(z))                       where there is a gate; v is 1 and z is h where z is not given
+//!
 //! R rounds to the activation type, to nearest, ties to even. Which of h and R(h) the statistic and v
 //! see is [`ResidualRounding`](crate::ResidualRounding).
 //!
@@ -32,14 +34,14 @@
 //! - RMSNorm: a NaN makes rstd and all of y NaN; an infinity makes rstd 0, v NaN where h is infinite and
 //!   0 elsewhere.
 
-mod quantise;
 mod activation;
+mod quantise;
 mod round;
 mod row;
 mod sum;
 
-pub use quantise::{QuantisedRow, dequantise_row, narrow, quantise_row, widen};
 pub use activation::{LARGEST_NORMAL_SIZE, LARGEST_SIZE, TANGENT_SIZE, activate};
+pub use quantise::{QuantisedRow, dequantise_row, narrow, quantise_row, widen};
 pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
 pub use row::{Row, Value};
@@ -100,7 +102,9 @@ impl<'a> Rows<'a> {
         (0..rows).map(move |row| {
             let values = |bytes: &[u8]| decode(dtype, &bytes[row * row_bytes..][..row_bytes]);
             let residual = self.problem.residual.map(values);
-            norm_row(&norm, dtype, &values(self.problem.x), residual.as_deref(), &self.parameters)
+            let gate = self.problem.gate.map(values);
+            let beside = (residual.as_deref(), gate.as_deref());
+            norm_row(&norm, dtype, &values(self.problem.x), beside, &self.parameters)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! One row, step by step, in f64.
 
+use super::activation::activate;
 use super::round::round;
 use super::sum::{quotient, sum};
 use crate::parity::Tolerance;
@@ -15,7 +16,8 @@ pub struct Value {
     pub scale: f64,
     /// How far y may move because the statistic is not exact: |weight + weight_offset| times what v moves by
     /// the errors that the tolerance allows, [of the mean](Tolerance::error_of_mean), 0 for RMSNorm, and
-    /// [of rstd](Tolerance::error_of_rstd).
+    /// [of rstd](Tolerance::error_of_rstd); and that [of the activation](Tolerance::error_of_activation), where
+    /// there is one.
     pub statistic_error: f64,
 }
 
@@ -56,7 +58,13 @@ struct Statistic {
 }
 
 /// Computes a row from x and residual, both exact values of the activation type.
-pub(super) fn norm_row(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[f64]>, parameters: &Parameters) -> Row {
+pub(super) fn norm_row(
+    norm: &Norm,
+    dtype: DType,
+    x: &[f64],
+    (residual, gate): (Option<&[f64]>, Option<&[f64]>),
+    parameters: &Parameters,
+) -> Row {
     let (wide, stored) = residual_add(norm, dtype, x, residual, parameters.linear_bias.as_deref());
     let rounding = norm.residual.map(|add| add.rounding);
     let (statistic_input, output_input) = match rounding {
@@ -67,12 +75,20 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, x: &[f64], residual: Option<&[
     let statistic = match norm.family {
         Family::LayerNorm => layer_norm_statistic(statistic_input, norm.eps, dtype),
         Family::RmsNorm => rms_norm_statistic(statistic_input, norm.eps),
+        // v = (h − 0)·1.
+        Family::Identity => Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd: 1.0, rstd_error: 0.0 },
         Family::L2Norm => l2_norm_statistic(statistic_input, norm.eps),
     };
     let y = output_input.iter().enumerate().map(|(column, &h)| {
         let gain = parameters.gain.as_ref().map(|gain| gain[column]);
         let bias = parameters.bias.as_ref().map(|bias| bias[column]);
-        output(norm.weight_rounding, dtype, normalise(h, &statistic), gain, bias, &statistic)
+        let (v, act) = match (norm.gate, gate) {
+            (None, _) => (normalise(h, &statistic), 1.0),
+            (Some(activation), Some(z)) => (normalise(h, &statistic), activate(activation, z[column] as f32)),
+            (Some(activation), None) => (1.0, activate(activation, h as f32)),
+        };
+        let value = output(norm.weight_rounding, dtype, v, gain, bias, &statistic);
+        if norm.gate.is_some() { gated(value, act, dtype) } else { value }
     });
     Row {
         y: y.collect(),
@@ -150,6 +166,15 @@ fn square(value: f64) -> f64 {
 /// v = (h − mean)·rstd.
 fn normalise(h: f64, statistic: &Statistic) -> f64 {
     in_f32_range(deviation(h, statistic.mean) * statistic.rstd)
+}
+
+/// The element times the activation of its gate.
+fn gated(value: Value, act: f64, dtype: DType) -> Value {
+    Value {
+        exact: value.exact * act,
+        scale: value.scale * act.abs(),
+        statistic_error: value.statistic_error * act.abs() + Tolerance::error_of_activation(dtype) * value.scale,
+    }
 }
 
 /// y = v·gain + bias, v rounded first where the op says so.

@@ -7,6 +7,7 @@ mod support;
 mod accuracy;
 mod adversarial;
 mod fuzz_finds;
+mod gated;
 mod grid;
 mod invariance;
 mod large;

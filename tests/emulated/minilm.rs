@@ -43,6 +43,7 @@ fn every_layer_norm_of_the_model() {
             residual: Some(residual.data()),
             weight: vector(weight.data()),
             bias: vector(bias.data()),
+            gate: None,
             linear_bias: None,
             tensor_scale: None,
             outputs: Outputs::default(),

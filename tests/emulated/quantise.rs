@@ -52,7 +52,7 @@ fn hold(failures: &mut Failures, rows: usize, hidden: usize, values: Values, pla
     let devices = emulated_devices();
     let mut turns = devices.iter().cycle();
     for quantisation in quantisations().into_iter().filter(|quantisation| quantisation.validate(hidden).is_ok()) {
-        for family in Family::ALL {
+        for family in Family::NORMS {
             for dtype in [DType::F16, DType::BF16] {
                 for residual in sources() {
                     let mut norm = Norm::new(family, 1e-5).with_quantisation(quantisation);
@@ -127,7 +127,7 @@ fn every_option_of_the_norm() {
     for weight_rounding in [WeightRounding::Single, WeightRounding::BeforeWeight] {
         for (weight, bias) in [(None, None), (Some(DType::F32), Some(DType::F32)), (Some(DType::F16), None)] {
             for residual in crate::support::residuals() {
-                for family in Family::ALL {
+                for family in Family::NORMS {
                     let mut norm = Norm::new(family, 1e-5)
                         .with_weight_rounding(weight_rounding)
                         .with_quantisation(Quantisation::per_token(CodeType::E4m3));
@@ -196,7 +196,7 @@ fn bytes_moved_are_the_floor() {
 #[test]
 fn y_beside_the_codes_is_the_y_of_the_norm_alone() {
     let device = Emulated::new(DeviceFacts::h200());
-    for family in Family::ALL {
+    for family in Family::NORMS {
         let norm = Norm::new(family, 1e-5);
         let run = |norm| {
             let case = case((norm, Some(DType::F16), None), DType::F16, 3, 1000, Values::Unit, 21);

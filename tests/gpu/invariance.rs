@@ -36,7 +36,7 @@ fn rows_do_not_depend_on_their_batch_or_placement() {
     let mut failures = Failures::default();
     let placement = |padding, offset, in_place| Placement { padding, offset, in_place };
     let placements = [placement(0, 1, false), placement(5, 0, false), placement(8, 3, true), placement(0, 0, true)];
-    for family in Family::ALL {
+    for family in Family::NORMS {
         for dtype in DType::ALL {
             for residual in [None, Some(ResidualRounding::Wide)] {
                 let mut norm = Norm::new(family, 1e-5);

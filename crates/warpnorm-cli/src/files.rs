@@ -198,6 +198,7 @@ impl<'a> NormInput<'a> {
             residual: self.residual,
             weight: self.weight,
             bias: self.bias,
+            gate: None,
             linear_bias: None,
             tensor_scale: None,
             outputs,

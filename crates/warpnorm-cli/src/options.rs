@@ -11,7 +11,7 @@ pub fn default_eps(family: Family) -> f32 {
     match family {
         Family::LayerNorm => 1e-5,
         Family::RmsNorm => 1e-6,
-        Family::L2Norm => 0.0,
+        Family::L2Norm | Family::Identity => 0.0,
     }
 }
 
@@ -86,6 +86,8 @@ pub fn op_name(norm: &Norm) -> &'static str {
         (Family::RmsNorm, true) => "add-rms-norm",
         (Family::L2Norm, false) => "l2-norm",
         (Family::L2Norm, true) => "add-l2-norm",
+        (Family::Identity, false) => "identity",
+        (Family::Identity, true) => "add",
     }
 }
 

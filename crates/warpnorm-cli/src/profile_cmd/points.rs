@@ -38,7 +38,7 @@ pub fn points(arguments: &ProfileArguments) -> Vec<Point> {
             let biases: &[bool] = match (norm.family, variant.plain) {
                 (Family::LayerNorm, true) => &[false, true],
                 (Family::LayerNorm, false) => &[true],
-                (Family::RmsNorm | Family::L2Norm, _) => &[false],
+                (Family::RmsNorm | Family::L2Norm | Family::Identity, _) => &[false],
             };
             let point = |&bias| Point { norm, dtype, shape, bias, values: Values::Unit, seed: SEED };
             points.extend(biases.iter().map(point));
