@@ -117,24 +117,39 @@ pub enum CallError {
         /// The tensor.
         role: Role,
     },
+    /// A buffer is of a type that what is to be stored in it is not.
+    #[error("{role} is a buffer of {given}, wanted {wanted} for {stored}")]
+    StoredType {
+        /// The tensor.
+        role: Role,
+        /// What is to be stored: a type of codes or scales.
+        stored: &'static str,
+        /// The Rust type of the buffer's elements.
+        given: &'static str,
+        /// The Rust type that it is stored as.
+        wanted: &'static str,
+    },
     /// Hidden sizes from 1 to [`MAX_HIDDEN`] are supported.
     #[error("hidden size is {given}, wanted 1 to {MAX_HIDDEN}")]
     Hidden {
         /// The size given.
         given: usize,
     },
-    /// A tensor has another number of rows or columns than x.
-    #[error("{role} is {rows} × {hidden}, wanted {wanted_rows} × {wanted_hidden} as x is")]
+    /// A tensor has another number of rows or columns than x, or codes have other rows than x needs.
+    #[error(
+        "{role} is {rows} × {hidden}, wanted {wanted_rows} × {wanted_hidden}{}",
+        if *.role == Role::Codes { ", in bytes, for the rows of x" } else { " as x is" }
+    )]
     Shape {
         /// The tensor.
         role: Role,
         /// Its rows.
         rows: usize,
-        /// Its columns.
+        /// Its columns; of codes, the bytes of a row.
         hidden: usize,
         /// The rows of x.
         wanted_rows: usize,
-        /// The columns of x.
+        /// The columns of x; for codes, the bytes that a row of them takes.
         wanted_hidden: usize,
     },
     /// A vector has the wrong length.
@@ -144,17 +159,21 @@ pub enum CallError {
         role: Role,
         /// Its length.
         given: usize,
-        /// The hidden size (weight, bias) or the number of rows (mean, rstd).
+        /// The hidden size (weight, bias), the number of rows (mean, rstd), the
+        /// [number of scales](crate::quantise::Quantisation::scale_count) (scales), or 1 (tensor_scale).
         wanted: usize,
     },
     /// Rows of a tensor overlap.
-    #[error("{role} has a row stride of {given} elements, wanted at least the hidden size, {hidden}")]
+    #[error(
+        "{role} has a row stride of {given} {}, {hidden}",
+        if *.role == Role::Codes { "bytes, wanted at least those of a row" } else { "elements, wanted at least the hidden size" }
+    )]
     Stride {
         /// The tensor.
         role: Role,
         /// Its stride.
         given: usize,
-        /// The hidden size.
+        /// The hidden size; for codes, the bytes of a row.
         hidden: usize,
     },
     /// A buffer is shorter than its shape and stride need.

@@ -1,13 +1,14 @@
 //! The safe face: a norm of cudarc's slices and views.
 
-use super::error::During;
-use super::rows::Shape;
-use super::{CudaError, IntoView, IntoViewMut, Kernels, Rows, RowsMut};
-use crate::{Call, CallError, DType, Element, Error, Norm, ParameterOf, RawVector, Role};
-use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceSlice};
+use super::codes::ScaleView;
+use super::launch::Operands;
+use super::{CodesMut, IntoView, IntoViewMut, Kernels, Rows, RowsMut, ScaleElement};
+use crate::{DType, Element, Error, Norm, ParameterOf, RawVector};
+use cudarc::driver::{CudaStream, CudaView, CudaViewMut};
 
 /// A norm about to be run: [`Kernels::norm`], the tensors that it takes beside x, then
-/// [`run`](Self::run) or [`run_in_place`](Self::run_in_place).
+/// [`run`](Self::run), [`run_in_place`](Self::run_in_place) or, for the codes of y alone,
+/// [`run_quantised`](Self::run_quantised).
 ///
 /// `E` is the activation type and follows from x. What is written is borrowed mutably, so that a call
 /// whose output aliases what it reads does not compile:
@@ -61,21 +62,89 @@ use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut,
 /// kernels.norm(&norm).residual_in_place(&mut y).run(stream, &x, &mut y)
 /// # }
 /// ```
+///
+/// # Quantised outputs
+/// A norm [with a quantisation](Norm::with_quantisation) writes [`codes`](Self::codes), and
+/// [`scales`](Self::scales) unless it [takes](crate::quantise::Scaling::takes_tensor_scale) a
+/// [`tensor_scale`](Self::tensor_scale) instead; NVFP4 has both. y is stored as well where there is one.
+///
+/// ```no_run
+/// # use cudarc::driver::{CudaSlice, CudaStream};
+/// # use half::bf16;
+/// # use warpnorm::{Norm, cuda::{CodesMut, Kernels, Rows}};
+/// # use warpnorm::quantise::{CodeType, Quantisation};
+/// # fn f(kernels: &Kernels, stream: &CudaStream, data: CudaSlice<bf16>, mut codes: CudaSlice<u8>, mut scales: CudaSlice<f32>) -> Result<(), warpnorm::Error> {
+/// let fp8 = Quantisation::per_token(CodeType::E4m3);
+/// let norm = Norm::rms_norm(1e-6).with_quantisation(fp8);
+/// let x = Rows::contiguous(&data, 4096)?;
+/// let mut codes = CodesMut::contiguous(&mut codes, fp8.row_bytes(4096))?;
+/// kernels.norm(&norm).codes(&mut codes).scales(&mut scales).run_quantised(stream, &x)
+/// # }
+/// ```
+///
+/// Neither codes nor scales can lie in a buffer that is read, or in each other's:
+///
+/// ```compile_fail,E0499
+/// # use cudarc::driver::{CudaSlice, CudaStream};
+/// # use half::bf16;
+/// # use warpnorm::{Norm, cuda::{CodesMut, Kernels, Rows}};
+/// # use warpnorm::quantise::Quantisation;
+/// # fn f(kernels: &Kernels, stream: &CudaStream, data: CudaSlice<bf16>, mut bytes: CudaSlice<u8>) -> Result<(), warpnorm::Error> {
+/// let norm = Norm::rms_norm(1e-6).with_quantisation(Quantisation::mxfp8());
+/// let x = Rows::contiguous(&data, 4096)?;
+/// let mut codes = CodesMut::contiguous(&mut bytes, 4096)?;
+/// kernels.norm(&norm).codes(&mut codes).scales(&mut bytes).run_quantised(stream, &x)
+/// # }
+/// ```
+///
+/// Codes are bytes, and scales f32 or bytes; which of them the quantisation wants, the call checks:
+///
+/// ```compile_fail,E0277
+/// # use cudarc::driver::CudaSlice;
+/// # use half::f16;
+/// # use warpnorm::cuda::CodesMut;
+/// # fn f(mut codes: CudaSlice<f16>) {
+/// let codes = CodesMut::contiguous(&mut codes, 4096);
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use cudarc::driver::CudaSlice;
+/// # use half::f16;
+/// # use warpnorm::{Norm, cuda::{CodesMut, Kernels}};
+/// # fn f(kernels: &Kernels, norm: &Norm, mut scales: CudaSlice<f16>) {
+/// let call = kernels.norm::<f16>(norm).scales(&mut scales);
+/// # }
+/// ```
+///
+/// The scale that is given is one f32:
+///
+/// ```compile_fail,E0271
+/// # use cudarc::driver::CudaSlice;
+/// # use half::f16;
+/// # use warpnorm::{Norm, cuda::{CodesMut, Kernels}};
+/// # fn f(kernels: &Kernels, norm: &Norm, scale: CudaSlice<f16>) {
+/// let call = kernels.norm::<f16>(norm).tensor_scale(&scale);
+/// # }
+/// ```
 #[must_use = "nothing is launched until the call is run"]
 #[derive(Debug)]
 pub struct NormCall<'a, E> {
-    kernels: &'a Kernels,
-    norm: Norm,
-    weight: Option<Parameter<'a>>,
-    bias: Option<Parameter<'a>>,
-    residual: Residual<'a, E>,
-    mean: Option<CudaViewMut<'a, f32>>,
-    rstd: Option<CudaViewMut<'a, f32>>,
+    pub(super) kernels: &'a Kernels,
+    pub(super) norm: Norm,
+    pub(super) weight: Option<Parameter<'a>>,
+    pub(super) bias: Option<Parameter<'a>>,
+    pub(super) residual: Residual<'a, E>,
+    pub(super) mean: Option<CudaViewMut<'a, f32>>,
+    pub(super) rstd: Option<CudaViewMut<'a, f32>>,
+    pub(super) codes: Option<CodesMut<'a>>,
+    pub(super) scales: Option<ScaleView<'a>>,
+    pub(super) tensor_scale: Option<CudaView<'a, f32>>,
 }
 
 /// The residual stream of a call.
 #[derive(Debug)]
-enum Residual<'a, E> {
+pub(super) enum Residual<'a, E> {
     None,
     Read(Rows<'a, E>),
     Into(Rows<'a, E>, RowsMut<'a, E>),
@@ -84,10 +153,10 @@ enum Residual<'a, E> {
 
 /// A weight or bias of any type.
 #[derive(Debug)]
-struct Parameter<'a> {
-    bytes: CudaView<'a, u8>,
-    dtype: DType,
-    length: usize,
+pub(super) struct Parameter<'a> {
+    pub(super) bytes: CudaView<'a, u8>,
+    pub(super) dtype: DType,
+    pub(super) length: usize,
 }
 
 impl<'a> Parameter<'a> {
@@ -99,14 +168,25 @@ impl<'a> Parameter<'a> {
         Self { bytes, dtype: W::DTYPE, length }
     }
 
-    fn raw(&self, address: u64) -> RawVector {
+    pub(super) fn raw(&self, address: u64) -> RawVector {
         RawVector { address, dtype: self.dtype }
     }
 }
 
 impl<'a, E: Element> NormCall<'a, E> {
     pub(super) fn new(kernels: &'a Kernels, norm: Norm) -> Self {
-        Self { kernels, norm, weight: None, bias: None, residual: Residual::None, mean: None, rstd: None }
+        Self {
+            kernels,
+            norm,
+            weight: None,
+            bias: None,
+            residual: Residual::None,
+            mean: None,
+            rstd: None,
+            codes: None,
+            scales: None,
+            tensor_scale: None,
+        }
     }
 
     /// With γ, `hidden` elements of the activation type or f32.
@@ -154,14 +234,40 @@ impl<'a, E: Element> NormCall<'a, E> {
         self
     }
 
-    /// Normalises x into y, of the same shape, on this stream. Returns as soon as the launch is queued.
+    /// Stores the codes of y: as many rows as x has, of
+    /// [`row_bytes`](crate::quantise::Quantisation::row_bytes) each. The norm has to say how y is quantised by
+    /// [`Norm::with_quantisation`].
+    pub fn codes(mut self, codes: &'a mut CodesMut<'_>) -> Self {
+        self.codes = Some(codes.reborrow());
+        self
+    }
+
+    /// Stores the scales of the codes, [`scale_count`](crate::quantise::Quantisation::scale_count) of them, laid
+    /// out as the quantisation says: f32 where [their type](crate::quantise::Scaling::scale_type) is, and u8
+    /// where it is UE8M0 or e4m3.
+    pub fn scales<S: ScaleElement>(mut self, scales: impl IntoViewMut<'a, Element = S>) -> Self {
+        self.scales = Some(ScaleView::new(scales.into_view_mut()));
+        self
+    }
+
+    /// With the scale of all of the tensor, one f32 that is read when the launch runs: the scale itself with
+    /// [`PerTensor`](crate::quantise::Scaling::PerTensor), the global one of
+    /// [`Nvfp4`](crate::quantise::Scaling::Nvfp4).
+    pub fn tensor_scale(mut self, scale: impl IntoView<'a, Element = f32>) -> Self {
+        self.tensor_scale = Some(scale.into_view());
+        self
+    }
+
+    /// Normalises x into y, of the same shape, on this stream, and quantises it where the norm does. Returns
+    /// as soon as the launch is queued.
     ///
     /// # Errors
-    /// [`Error::Call`] where tensors do not fit the norm or one another, [`CudaError::WrongDevice`] and
-    /// [`CudaError::WrongContext`] where they or the kernels are in another context than the stream, and
-    /// those of [`Kernels::launch_raw`].
+    /// [`Error::Call`] where tensors do not fit the norm or one another,
+    /// [`CudaError::WrongDevice`](super::CudaError::WrongDevice) and
+    /// [`CudaError::WrongContext`](super::CudaError::WrongContext) where they or the kernels are in another
+    /// context than the stream, and those of [`Kernels::launch_raw`].
     pub fn run(self, stream: &CudaStream, x: &Rows<'_, E>, y: &mut RowsMut<'_, E>) -> Result<(), Error> {
-        self.launch(stream, Some(x), y)
+        self.launch(stream, Operands::Apart(x, y))
     }
 
     /// Normalises x in its place on this stream. Returns as soon as the launch is queued.
@@ -169,108 +275,16 @@ impl<'a, E: Element> NormCall<'a, E> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_in_place(self, stream: &CudaStream, x: &mut RowsMut<'_, E>) -> Result<(), Error> {
-        self.launch(stream, None, x)
+        self.launch(stream, Operands::InPlace(x))
     }
 
-    /// x is None where it is what y holds.
-    fn launch(mut self, stream: &CudaStream, x: Option<&Rows<'_, E>>, y: &mut RowsMut<'_, E>) -> Result<(), Error> {
-        self.check(stream, x, y)?;
-        let kernels = self.kernels;
-        let shape = x.map_or(y.shape, |x| x.shape);
-        // The guards make the stream wait for what others do to the tensors, and, dropped after the
-        // launch, others for the stream.
-        let (y_rows, _y) = y.raw_mut(stream);
-        let (x_rows, _x) = x.map(|x| x.raw(stream)).unzip();
-        let mut call = Call::new(self.norm, E::DTYPE, shape.rows, shape.hidden, x_rows.unwrap_or(y_rows), y_rows);
-
-        let (residual, residual_out, _residual) = match &mut self.residual {
-            Residual::None => (None, None, (None, None)),
-            Residual::Read(rows) => {
-                let (rows, guard) = rows.raw(stream);
-                (Some(rows), None, (Some(guard), None))
-            }
-            Residual::Into(rows, out) => {
-                let (rows, guard) = rows.raw(stream);
-                let (out, out_guard) = out.raw_mut(stream);
-                (Some(rows), Some(out), (Some(guard), Some(out_guard)))
-            }
-            Residual::InPlace(rows) => {
-                let (rows, guard) = rows.raw_mut(stream);
-                (Some(rows), Some(rows), (Some(guard), None))
-            }
-        };
-        call.residual = residual;
-        call.residual_out = residual_out;
-
-        let (weight, _weight) = self.weight.as_ref().map(|vector| vector.bytes.device_ptr(stream)).unzip();
-        let (bias, _bias) = self.bias.as_ref().map(|vector| vector.bytes.device_ptr(stream)).unzip();
-        call.weight = self.weight.as_ref().zip(weight).map(|(vector, address)| vector.raw(address));
-        call.bias = self.bias.as_ref().zip(bias).map(|(vector, address)| vector.raw(address));
-
-        let (mean, _mean) = self.mean.as_mut().map(|view| view.device_ptr_mut(stream)).unzip();
-        let (rstd, _rstd) = self.rstd.as_mut().map(|view| view.device_ptr_mut(stream)).unzip();
-        call.mean = mean;
-        call.rstd = rstd;
-
-        // The guards leave what fails while they wait with the context.
-        stream.context().check_err().during("make the stream wait for its tensors")?;
-        // SAFETY: 1. the extents were checked against the views, which are of the stream's context;
-        // 2. and 3. the views are borrowed, what is written mutably, and cudarc frees a slice in stream
-        // order after the events that the guards record; where the caller has turned those events off,
-        // ordering streams is what they have promised cudarc; 4. slices are written when allocated, or
-        // their allocation was `unsafe` and so promised by the caller.
-        unsafe { kernels.launch_raw(stream, &call) }
+    /// Normalises x and stores y as [`codes`](Self::codes) alone, on this stream. Returns as soon as the launch
+    /// is queued.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); [`CallError::Absent`](crate::CallError::Absent) where the norm does not quantise,
+    /// and so needs a y.
+    pub fn run_quantised(self, stream: &CudaStream, x: &Rows<'_, E>) -> Result<(), Error> {
+        self.launch(stream, Operands::Quantised(x))
     }
-
-    /// Checks shapes and contexts, which a raw call no longer knows.
-    fn check(&self, stream: &CudaStream, x: Option<&Rows<'_, E>>, y: &RowsMut<'_, E>) -> Result<(), Error> {
-        self.kernels.check_context(stream)?;
-        let of_x = x.map_or(y.shape, |x| x.shape);
-        let check_rows = |role, shape: Shape, tensor: &CudaStream| -> Result<(), Error> {
-            check_device(role, tensor, stream)?;
-            if (shape.rows, shape.hidden) != (of_x.rows, of_x.hidden) {
-                let Shape { rows, hidden, .. } = shape;
-                let (wanted_rows, wanted_hidden) = (of_x.rows, of_x.hidden);
-                return Err(CallError::Shape { role, rows, hidden, wanted_rows, wanted_hidden }.into());
-            }
-            Ok(())
-        };
-        let check_vector = |role, given, wanted, tensor: &CudaStream| -> Result<(), Error> {
-            check_device(role, tensor, stream)?;
-            if given == wanted { Ok(()) } else { Err(CallError::Length { role, given, wanted }.into()) }
-        };
-
-        if let Some(x) = x {
-            check_device(Role::X, x.stream(), stream)?;
-        }
-        check_rows(if x.is_some() { Role::Y } else { Role::X }, y.shape, y.stream())?;
-        match &self.residual {
-            Residual::None => {}
-            Residual::Read(rows) => check_rows(Role::Residual, rows.shape, rows.stream())?,
-            Residual::Into(rows, out) => {
-                check_rows(Role::Residual, rows.shape, rows.stream())?;
-                check_rows(Role::ResidualOut, out.shape, out.stream())?;
-            }
-            Residual::InPlace(rows) => check_rows(Role::Residual, rows.shape, rows.stream())?,
-        }
-        for (role, vector) in [(Role::Weight, &self.weight), (Role::Bias, &self.bias)] {
-            if let Some(vector) = vector {
-                check_vector(role, vector.length, of_x.hidden, vector.bytes.stream())?;
-            }
-        }
-        for (role, vector) in [(Role::Mean, &self.mean), (Role::Rstd, &self.rstd)] {
-            if let Some(vector) = vector {
-                check_vector(role, vector.len(), of_x.rows, vector.stream())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn check_device(role: Role, tensor: &CudaStream, stream: &CudaStream) -> Result<(), CudaError> {
-    // By the driver's handle: two cudarc contexts of one device share the primary context.
-    if tensor.context() == stream.context() {
-        return Ok(());
-    }
-    Err(CudaError::WrongDevice { role, tensor: tensor.context().ordinal(), stream: stream.context().ordinal() })
 }

@@ -82,11 +82,15 @@ impl Kernels {
     /// # use cudarc::driver::CudaContext;
     /// # use warpnorm::cuda::Kernels;
     /// use warpnorm::plan::Module;
+    /// use warpnorm::quantise::{CodeType, Quantisation};
     /// use warpnorm::{DType, Norm};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let kernels = Kernels::new(&CudaContext::new(0)?)?;
-    /// kernels.warm_up(&[Module::of(&Norm::rms_norm(1e-6), DType::F16)])?;
+    /// let norm = Norm::rms_norm(1e-6);
+    /// // All quantisations of a norm are one module, which is another than that of the norm alone.
+    /// let fp8 = norm.with_quantisation(Quantisation::per_token(CodeType::E4m3));
+    /// kernels.warm_up(&[Module::of(&norm, DType::F16), Module::of(&fp8, DType::F16)])?;
     /// # Ok(())
     /// # }
     /// ```
@@ -116,12 +120,16 @@ impl Kernels {
     /// # Safety
     /// 1. Every tensor of the call is in memory that the kernels' device can access, of at least the
     ///    extent that the call's rows, hidden size and stride span (weight and bias: `hidden` elements;
-    ///    mean and rstd: `rows` elements).
+    ///    mean and rstd: `rows` elements; codes: `rows` rows of
+    ///    [`row_bytes`](crate::quantise::Quantisation::row_bytes) bytes, their stride in bytes; scales:
+    ///    [`scale_count`](crate::quantise::Quantisation::scale_count) scales of their type, the ones between
+    ///    rows' own included; tensor_scale: one f32).
     /// 2. That memory stays allocated until the launch has completed, also in every replay of a graph
     ///    that captures it.
     /// 3. From the launch's start to its completion, nothing else writes what the call reads, and
     ///    nothing else reads or writes what it writes. Other streams are to be ordered by the caller.
-    /// 4. What the call reads has been written before, in the stream's order.
+    /// 4. What the call reads has been written before, in the stream's order: also tensor_scale, which is
+    ///    read when the launch, or a replay of it, runs.
     ///
     /// # Errors
     /// [`Error::Call`] where the call is invalid, [`Error::Plan`] where this device cannot run it,

@@ -33,6 +33,41 @@
 //! # }
 //! ```
 //!
+//! # Quantised outputs
+//! A norm [with a quantisation](crate::Norm::with_quantisation) stores [codes](NormCall::codes), and the
+//! [scales](NormCall::scales) that it makes:
+//!
+//! ```no_run
+//! # use cudarc::driver::{CudaContext, CudaSlice};
+//! # use half::bf16;
+//! use warpnorm::Norm;
+//! use warpnorm::cuda::{CodesMut, Kernels, Rows};
+//! use warpnorm::quantise::Quantisation;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let context = CudaContext::new(0)?;
+//! # let stream = context.default_stream();
+//! # let kernels = Kernels::new(&context)?;
+//! let (rows, hidden) = (512, 4096);
+//! let nvfp4 = Quantisation::nvfp4();
+//! nvfp4.validate(hidden)?;
+//! let count = nvfp4.scale_count(rows, hidden).expect("fits");
+//!
+//! let x: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden)?;
+//! let global: CudaSlice<f32> = stream.clone_htod(&[448.0])?;
+//! let mut codes: CudaSlice<u8> = stream.alloc_zeros(rows * nvfp4.row_bytes(hidden))?;
+//! let mut scales: CudaSlice<u8> = stream.alloc_zeros(count)?;
+//!
+//! kernels
+//!     .norm(&Norm::rms_norm(1e-6).with_quantisation(nvfp4))
+//!     .codes(&mut CodesMut::contiguous(&mut codes, nvfp4.row_bytes(hidden))?)
+//!     .scales(&mut scales)
+//!     .tensor_scale(&global)
+//!     .run_quantised(&stream, &Rows::contiguous(&x, hidden)?)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # CUDA graphs
 //! A launch can be captured once its module is loaded: call [`Kernels::warm_up`] before the capture
 //! begins. As cudarc's own operations do, the safe face orders streams by events that the slices
@@ -42,14 +77,17 @@
 //! must outlive it.
 
 mod call;
+mod codes;
 mod device;
 mod driver;
 mod error;
 mod kernels;
+mod launch;
 mod module;
 mod rows;
 
 pub use call::NormCall;
+pub use codes::{CodeByte, CodesMut, ScaleElement};
 pub use cudarc;
 pub use device::Cuda;
 pub use driver::{DeviceInfo, devices};

@@ -100,7 +100,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    fn contiguous(length: usize, hidden: usize) -> Result<Self, CallError> {
+    pub(super) fn contiguous(length: usize, hidden: usize) -> Result<Self, CallError> {
         if hidden == 0 {
             return Err(CallError::Hidden { given: hidden });
         }
@@ -110,7 +110,7 @@ impl Shape {
         Ok(Self { rows: length / hidden, hidden, stride: hidden })
     }
 
-    fn strided(length: usize, rows: usize, hidden: usize, stride: usize) -> Result<Self, CallError> {
+    pub(super) fn strided(length: usize, rows: usize, hidden: usize, stride: usize) -> Result<Self, CallError> {
         let wanted = extent(rows, hidden, stride).ok_or(CallError::TooLarge { rows, stride })?;
         if length < wanted {
             return Err(CallError::Buffer { given: length, wanted, rows, hidden, stride });
