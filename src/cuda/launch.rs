@@ -4,6 +4,7 @@ use super::call::{NormCall, Residual};
 use super::error::During;
 use super::rows::Shape;
 use super::{CudaError, Rows, RowsMut};
+use crate::quantise::Quantisation;
 use crate::{Call, CallError, Element, Error, RawRows, Role};
 use cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceSlice, SyncOnDrop};
 
@@ -159,32 +160,24 @@ impl<E: Element> NormCall<'_, E> {
     /// does not use, the raw call checks.
     fn check_quantised(&self, stream: &CudaStream, of_x: Shape) -> Result<(), Error> {
         let quantisation = self.norm.quantisation;
-        if let Some(quantisation) = quantisation {
+        if let Some(quantisation) = &quantisation {
             // Sizes follow from a valid quantisation alone.
             quantisation.validate(of_x.hidden).map_err(CallError::from)?;
         }
         if let Some(codes) = &self.codes {
             check_device(Role::Codes, codes.stream(), stream)?;
-            if let Some(quantisation) = quantisation {
+            if let Some(quantisation) = &quantisation {
                 codes.check_type(quantisation.code)?;
-                let Shape { rows, hidden, .. } = codes.shape;
-                let (wanted_rows, wanted_hidden) = (of_x.rows, quantisation.row_bytes(of_x.hidden));
-                if (rows, hidden) != (wanted_rows, wanted_hidden) {
-                    let role = Role::Codes;
-                    return Err(CallError::Shape { role, rows, hidden, wanted_rows, wanted_hidden }.into());
-                }
+                check_codes(quantisation, codes.shape, of_x)?;
             }
         }
         if let Some(scales) = &self.scales {
             check_device(Role::Scales, scales.stream(), stream)?;
-            if let Some(quantisation) = quantisation
+            if let Some(quantisation) = &quantisation
                 && let Some(scale_type) = quantisation.scaling.scale_type()
             {
                 scales.check_type(scale_type)?;
-                let wanted = quantisation
-                    .scale_count(of_x.rows, of_x.hidden)
-                    .ok_or(CallError::TooLarge { rows: of_x.rows, stride: 1 })?;
-                check_length(Role::Scales, scales.len(), wanted)?;
+                check_scales(quantisation, scales.len(), of_x)?;
             }
         }
         if let Some(scale) = &self.tensor_scale {
@@ -193,6 +186,21 @@ impl<E: Element> NormCall<'_, E> {
         }
         Ok(())
     }
+}
+
+fn check_codes(quantisation: &Quantisation, codes: Shape, of_x: Shape) -> Result<(), CallError> {
+    let Shape { rows, hidden, .. } = codes;
+    let (wanted_rows, wanted_hidden) = (of_x.rows, quantisation.row_bytes(of_x.hidden));
+    if (rows, hidden) == (wanted_rows, wanted_hidden) {
+        return Ok(());
+    }
+    Err(CallError::Shape { role: Role::Codes, rows, hidden, wanted_rows, wanted_hidden })
+}
+
+fn check_scales(quantisation: &Quantisation, given: usize, of_x: Shape) -> Result<(), CallError> {
+    let Shape { rows, hidden, .. } = of_x;
+    let wanted = quantisation.scale_count(rows, hidden).ok_or(CallError::TooLarge { rows, stride: 1 })?;
+    check_length(Role::Scales, given, wanted)
 }
 
 fn check_length(role: Role, given: usize, wanted: usize) -> Result<(), CallError> {
@@ -205,4 +213,51 @@ fn check_device(role: Role, tensor: &CudaStream, stream: &CudaStream) -> Result<
         return Ok(());
     }
     Err(CudaError::WrongDevice { role, tensor: tensor.context().ordinal(), stream: stream.context().ordinal() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantise::{BlockRounding, CodeType, ScaleLayout, Scaling};
+
+    fn shape(rows: usize, hidden: usize) -> Shape {
+        Shape { rows, hidden, stride: hidden }
+    }
+
+    #[test]
+    fn codes_are_as_many_bytes_as_their_type_takes() {
+        let (fp8, fp4) = (Quantisation::mxfp8(), Quantisation::nvfp4());
+        assert_eq!(check_codes(&fp8, Shape { rows: 3, hidden: 64, stride: 80 }, shape(3, 64)), Ok(()));
+        assert_eq!(check_codes(&fp4, shape(3, 32), shape(3, 64)), Ok(()));
+        let refused = check_codes(&fp4, shape(3, 64), shape(3, 64)).expect_err("twice as many");
+        assert_eq!(refused.to_string(), "codes is 3 × 64, wanted 3 × 32, in bytes, for the rows of x");
+        let (role, rows, hidden) = (Role::Codes, 2, 64);
+        let wanted = CallError::Shape { role, rows, hidden, wanted_rows: 3, wanted_hidden: 64 };
+        assert_eq!(check_codes(&fp8, shape(2, 64), shape(3, 64)), Err(wanted));
+    }
+
+    /// The counts are worked out from the layouts by hand.
+    #[test]
+    fn scales_are_counted_with_those_that_no_row_has() {
+        let column_major = ScaleLayout::ColumnMajor { alignment: 4 };
+        let per_group = |layout| Scaling::PerGroup { size: 64, layout, power_of_two: false, floor: 1e-10 };
+        let tiled = Scaling::Mxfp8 { rounding: BlockRounding::Up, layout: ScaleLayout::Tiled };
+        for (scaling, wanted) in [
+            (Scaling::PerToken { upper_bound: None }, 5),
+            // Two groups a row, and room for eight rows.
+            (per_group(ScaleLayout::RowMajor), 10),
+            (per_group(column_major), 16),
+            // Four groups a row: one tile of 128 × 4.
+            (tiled, 512),
+        ] {
+            let quantisation = Quantisation { code: CodeType::E4m3, scaling };
+            assert_eq!(check_scales(&quantisation, wanted, shape(5, 128)), Ok(()), "{scaling:?}");
+            for given in [wanted - 1, wanted + 1] {
+                let refused = Err(CallError::Length { role: Role::Scales, given, wanted });
+                assert_eq!(check_scales(&quantisation, given, shape(5, 128)), refused, "{scaling:?}");
+            }
+        }
+        let uncountable = check_scales(&Quantisation::mxfp8(), 1, shape(usize::MAX / 2, 128));
+        assert_eq!(uncountable, Err(CallError::TooLarge { rows: usize::MAX / 2, stride: 1 }));
+    }
 }

@@ -2,12 +2,14 @@
 //! results are the same bits.
 
 use crate::gpu;
+use crate::support::quantisations::quantisations;
 use crate::support::{Failures, case, norms};
+use warpnorm::cuda::Cuda;
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Output, Placement};
-use warpnorm::parity::Values;
+use warpnorm::parity::{Case, Values};
 use warpnorm::plan::Module;
-use warpnorm::{DType, Family, ptx};
+use warpnorm::{DType, Family, Norm, ResidualAdd, ptx};
 
 /// The bits of every output. NaNs are one: which bits a NaN has is up to the hardware.
 fn bits(dtype: DType, output: &Output) -> Vec<u32> {
@@ -24,22 +26,41 @@ fn bits(dtype: DType, output: &Output) -> Vec<u32> {
     let activations = |bytes| if dtype == DType::F32 { f32s(bytes) } else { halves(bytes) };
     let mut all = activations(&output.y);
     all.extend(output.residual.iter().flat_map(activations));
+    let bytes = [&output.codes, &output.scales].into_iter().flatten().flatten();
+    all.extend(bytes.map(|&byte| u32::from(byte)));
     all.extend([&output.mean, &output.rstd].into_iter().flatten().flatten().map(|&value| f32_bits(value)));
     all
+}
+
+/// The executor with this GPU's facts, which takes the same PTX.
+fn emulated(cuda: &Cuda) -> Emulated {
+    let kernels = cuda.kernels();
+    let facts = kernels.facts();
+    let emulated = Emulated::new(facts.clone());
+    for module in Module::all() {
+        let on_gpu = ptx::select(module, facts.compute_capability, Some(kernels.driver_version())).expect("loads");
+        let target = emulated.target(module).expect("there is PTX");
+        assert_eq!(on_gpu.target, target, "an old driver: it takes earlier PTX of {module} than the executor");
+    }
+    emulated
+}
+
+/// How many values differ, if any do.
+fn difference(cuda: &Cuda, emulated: &Emulated, case: &Case) -> Option<String> {
+    let problem = case.as_problem();
+    let got = cuda.run(&problem, Placement::default()).expect("runs on the GPU");
+    let wanted = emulated.run(&problem, Placement::default()).expect("runs in the executor");
+    let (got, wanted) = (bits(case.dtype, &got), bits(case.dtype, &wanted));
+    assert_eq!(got.len(), wanted.len(), "the outputs of one problem have one size");
+    let differing = got.iter().zip(&wanted).filter(|(got, wanted)| got != wanted).count();
+    (differing > 0).then(|| format!("{differing} of {} values differ", got.len()))
 }
 
 #[test]
 #[ignore = "needs a GPU"]
 fn gpu_and_executor_agree_bit_for_bit() {
     let cuda = gpu();
-    let kernels = cuda.kernels();
-    let emulated = Emulated::new(kernels.facts().clone());
-    let facts = kernels.facts();
-    for module in Module::all() {
-        let on_gpu = ptx::select(module, facts.compute_capability, Some(kernels.driver_version())).expect("loads");
-        let target = emulated.target(module).expect("there is PTX");
-        assert_eq!(on_gpu.target, target, "an old driver: it takes earlier PTX of {module} than the executor");
-    }
+    let emulated = emulated(&cuda);
     let mut failures = Failures::default();
     for family in Family::NORMS {
         for dtype in DType::ALL {
@@ -50,19 +71,35 @@ fn gpu_and_executor_agree_bit_for_bit() {
                     }
                     let values = Values::ALL[(index / 5 + size) % Values::ALL.len()];
                     let case = case(norm, dtype, 7, hidden, values, 33);
-                    let problem = case.as_problem();
-                    let got = cuda.run(&problem, Placement::default()).expect("runs on the GPU");
-                    let wanted = emulated.run(&problem, Placement::default()).expect("runs in the executor");
-                    let (got, wanted) = (bits(dtype, &got), bits(dtype, &wanted));
-                    let differing = got.iter().zip(&wanted).filter(|(got, wanted)| got != wanted).count();
-                    failures.record((got != wanted).then(|| {
-                        format!(
-                            "{family} {dtype} {hidden} {values} {norm:?}: {differing} of {} values differ",
-                            got.len()
-                        )
-                    }));
+                    let found = difference(&cuda, &emulated, &case);
+                    failures.record(found.map(|what| format!("{family} {dtype} {hidden} {values} {norm:?}: {what}")));
                 }
             }
+        }
+    }
+    failures.assert_none();
+}
+
+/// NaNs included: what code one becomes is stated, not up to the hardware.
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_and_executor_quantise_alike() {
+    let cuda = gpu();
+    let emulated = emulated(&cuda);
+    let mut failures = Failures::default();
+    for (index, quantisation) in quantisations().into_iter().enumerate() {
+        for (size, hidden) in [16, 64, 128, 384, 4096, 16_512].into_iter().enumerate() {
+            if quantisation.validate(hidden).is_err() {
+                continue;
+            }
+            let family = Family::ALL[(index + size) % 2];
+            let dtype = [DType::F16, DType::BF16][(index / 2 + size) % 2];
+            let mut norm = Norm::new(family, 1e-5).with_quantisation(quantisation);
+            norm.residual = ((index + size / 2) % 2 == 0).then(ResidualAdd::default);
+            let values = Values::ALL[(index + size) % Values::ALL.len()];
+            let case = case((norm, Some(dtype), None), dtype, 7, hidden, values, 41);
+            let found = difference(&cuda, &emulated, &case);
+            failures.record(found.map(|what| format!("{dtype} {hidden} {values} {norm:?}: {what}")));
         }
     }
     failures.assert_none();

@@ -3,8 +3,9 @@
 use crate::gpu;
 use cudarc::driver::{CudaContext, CudaSlice};
 use half::{bf16, f16};
-use warpnorm::cuda::{Cuda, CudaError, Kernels, Rows, RowsMut, devices};
+use warpnorm::cuda::{CodesMut, Cuda, CudaError, Kernels, Rows, RowsMut, devices};
 use warpnorm::plan::Module;
+use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{CallError, DType, Error, Norm, ResidualAdd, Role};
 
 fn call_error(result: Result<(), Error>) -> CallError {
@@ -68,6 +69,61 @@ fn parameters_of_two_types_are_refused() {
     let mut x = RowsMut::contiguous(&mut x, 64).expect("whole rows");
     let result = kernels.norm(&Norm::layer_norm(1e-5)).weight(&weight).bias(&bias).run_in_place(stream, &mut x);
     assert_eq!(call_error(result), CallError::ParameterTypes { weight: DType::F32, bias: DType::BF16 });
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn codes_and_scales_that_do_not_fit_are_refused() {
+    let cuda = gpu();
+    let (kernels, stream) = (cuda.kernels(), cuda.stream());
+    let x: CudaSlice<f16> = stream.alloc_zeros(640).expect("allocates");
+    let mut bytes: CudaSlice<u8> = stream.alloc_zeros(640).expect("allocates");
+    let mut signed: CudaSlice<i8> = stream.alloc_zeros(640).expect("allocates");
+    let mut scales: CudaSlice<f32> = stream.alloc_zeros(11).expect("allocates");
+    let mut byte_scales: CudaSlice<u8> = stream.alloc_zeros(40).expect("allocates");
+    let x = Rows::contiguous(&x, 64).expect("whole rows");
+    let plain = Norm::rms_norm(1e-6);
+    let fp8 = plain.with_quantisation(Quantisation::per_token(CodeType::E4m3));
+    let fp4 = plain.with_quantisation(Quantisation::nvfp4());
+    let given = plain.with_quantisation(Quantisation::per_tensor(CodeType::Int8));
+
+    let mut codes = CodesMut::contiguous(&mut signed, 64).expect("whole rows");
+    let result = kernels.norm(&fp8).codes(&mut codes).scales(scales.slice_mut(..10)).run_quantised(stream, &x);
+    let stored = |role, stored, given, wanted| CallError::StoredType { role, stored, given, wanted };
+    assert_eq!(call_error(result), stored(Role::Codes, "e4m3", "i8", "u8"));
+
+    let mut codes = CodesMut::contiguous(&mut bytes, 64).expect("whole rows");
+    let result = kernels.norm(&fp8).codes(&mut codes).scales(byte_scales.slice_mut(..10)).run_quantised(stream, &x);
+    assert_eq!(call_error(result), stored(Role::Scales, "f32", "u8", "f32"));
+    let result = kernels.norm(&fp8).codes(&mut codes).scales(&mut scales).run_quantised(stream, &x);
+    let length = |role, given, wanted| CallError::Length { role, given, wanted };
+    assert_eq!(call_error(result), length(Role::Scales, 11, 10));
+    let absent = |role| CallError::Absent { role };
+    let result = kernels.norm(&fp8).codes(&mut codes).run_quantised(stream, &x);
+    assert_eq!(call_error(result), absent(Role::Scales));
+    let result = kernels.norm(&fp8).scales(scales.slice_mut(..10)).run_quantised(stream, &x);
+    assert_eq!(call_error(result), absent(Role::Codes));
+    assert_eq!(call_error(kernels.norm(&plain).run_quantised(stream, &x)), absent(Role::Y));
+    assert_eq!(call_error(kernels.norm(&given).codes(&mut codes).run_quantised(stream, &x)), absent(Role::TensorScale));
+    let one = scales.slice(..2);
+    let result = kernels.norm(&given).codes(&mut codes).tensor_scale(&one).run_quantised(stream, &x);
+    assert_eq!(call_error(result), length(Role::TensorScale, 2, 1));
+
+    // Two codes in a byte.
+    let result = kernels.norm(&fp4).codes(&mut codes).scales(&mut byte_scales).run_quantised(stream, &x);
+    let (rows, hidden, wanted_rows, wanted_hidden) = (10, 64, 10, 32);
+    let shape = CallError::Shape { role: Role::Codes, rows, hidden, wanted_rows, wanted_hidden };
+    assert_eq!(call_error(result), shape);
+    let mut overlapping = CodesMut::strided(&mut bytes, 10, 64, 63).expect("the buffer is long enough");
+    let call = kernels.norm(&fp8).codes(&mut overlapping).scales(scales.slice_mut(..10));
+    let wanted = CallError::Stride { role: Role::Codes, given: 63, hidden: 64 };
+    assert_eq!(call_error(call.run_quantised(stream, &x)), wanted);
+
+    let mut y: CudaSlice<f16> = stream.alloc_zeros(640).expect("allocates");
+    let mut y = RowsMut::contiguous(&mut y, 64).expect("whole rows");
+    let mut codes = CodesMut::contiguous(&mut bytes, 64).expect("whole rows");
+    let result = kernels.norm(&plain).codes(&mut codes).run(stream, &x, &mut y);
+    assert_eq!(call_error(result), CallError::Unused { role: Role::Codes });
 }
 
 #[test]

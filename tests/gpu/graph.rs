@@ -7,9 +7,10 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream};
 use half::bf16;
 use std::sync::Arc;
-use warpnorm::cuda::{CudaError, Kernels, Rows, RowsMut};
+use warpnorm::cuda::{CodesMut, CudaError, Kernels, Rows, RowsMut};
 use warpnorm::parity::Values;
 use warpnorm::plan::Module;
+use warpnorm::quantise::Quantisation;
 use warpnorm::{DType, Error, Norm, ResidualAdd};
 
 const ROWS: usize = 40;
@@ -100,4 +101,62 @@ fn a_captured_norm_replays() {
         assert!(tensors.read(&stream) == wanted, "replay {seed} differs from a launch");
         assert!(wanted.0.iter().any(|&bits| bits != 0), "the norm wrote something");
     }
+}
+
+/// A quantised norm replays too, and takes the scale that its tensor holds at the replay.
+#[test]
+#[ignore = "needs a GPU"]
+fn a_captured_quantised_norm_replays() {
+    let _alone = gpu_alone();
+    let context = CudaContext::new(0).expect("a GPU");
+    // SAFETY: everything here is on one stream, and waited for before it is dropped.
+    unsafe { context.disable_event_tracking() };
+    let stream = context.new_stream().expect("a stream");
+    let kernels = Kernels::new(&context).expect("kernels");
+    let nvfp4 = Quantisation::nvfp4();
+    let norm = Norm::rms_norm(1e-6).with_quantisation(nvfp4);
+    let case = case((norm, None, None), DType::BF16, ROWS, HIDDEN, Values::Unit, 1);
+    let x = stream.clone_htod(&elements::<bf16>(&case.x)).expect("copies");
+    let mut global = stream.clone_htod(&[100.0f32]).expect("copies");
+    let mut codes: CudaSlice<u8> = stream.alloc_zeros(ROWS * nvfp4.row_bytes(HIDDEN)).expect("allocates");
+    let mut scales: CudaSlice<u8> = stream.alloc_zeros(ROWS * nvfp4.groups(HIDDEN)).expect("allocates");
+    stream.synchronize().expect("runs");
+    let run = |global: &CudaSlice<f32>, codes: &mut CudaSlice<u8>, scales: &mut CudaSlice<u8>| -> Result<(), Error> {
+        let mut codes = CodesMut::contiguous(codes, nvfp4.row_bytes(HIDDEN))?;
+        let call = kernels.norm(&norm).codes(&mut codes).scales(scales).tensor_scale(global);
+        call.run_quantised(&stream, &Rows::contiguous(&x, HIDDEN)?)
+    };
+    let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+    let flags = CUgraphInstantiate_flags(0);
+
+    // The norm without its quantisation is another module.
+    kernels.warm_up(&[Module::of(&Norm::rms_norm(1e-6), DType::BF16)]).expect("loads");
+    stream.begin_capture(mode).expect("captures");
+    let error = run(&global, &mut codes, &mut scales).expect_err("the module is not loaded");
+    let module = Module::of(&norm, DType::BF16);
+    assert!(matches!(&error, Error::Cuda(error) if *error == CudaError::NotLoaded { module }), "{error:?}");
+    drop(stream.end_capture(flags).expect("the refused launch leaves the capture valid"));
+
+    kernels.warm_up(&[module]).expect("loads");
+    stream.begin_capture(mode).expect("captures");
+    run(&global, &mut codes, &mut scales).expect("captures a launch");
+    let graph = stream.end_capture(flags).expect("ends the capture").expect("is not empty");
+
+    let mut results = Vec::new();
+    for scale in [100.0f32, 700.0, 30.0] {
+        let read = |codes: &CudaSlice<u8>, scales: &CudaSlice<u8>| {
+            let read = (stream.clone_dtoh(codes).expect("copies"), stream.clone_dtoh(scales).expect("copies"));
+            stream.synchronize().expect("runs");
+            read
+        };
+        stream.memcpy_htod(&[scale], &mut global).expect("copies");
+        run(&global, &mut codes, &mut scales).expect("launches");
+        let wanted = read(&codes, &scales);
+        stream.memset_zeros(&mut codes).expect("clears");
+        stream.memset_zeros(&mut scales).expect("clears");
+        graph.launch().expect("replays");
+        assert!(read(&codes, &scales) == wanted, "a replay under {scale} differs from a launch");
+        results.push(wanted);
+    }
+    assert!(results[0].1 != results[1].1 && results[1].1 != results[2].1, "the scale is read when it runs");
 }

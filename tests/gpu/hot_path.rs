@@ -5,8 +5,9 @@ use cudarc::driver::CudaSlice;
 use half::bf16;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use warpnorm::cuda::{Rows, RowsMut};
+use warpnorm::cuda::{CodesMut, Rows, RowsMut};
 use warpnorm::plan::Module;
+use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{DType, Norm, ResidualAdd};
 
 /// The system's allocator, which counts what each thread asks of it.
@@ -62,7 +63,7 @@ fn the_counter_counts() {
 fn launches_allocate_nothing() {
     let cuda = gpu_alone();
     let (kernels, stream) = (cuda.kernels(), cuda.stream());
-    // One of each kind of kernel: registers and looped, plain and with a residual.
+    // One of each kind of kernel: registers and looped, plain, with a residual and quantised.
     for (rows, hidden) in [(64, 4096), (4, 20_000), (2, 300_000)] {
         let x: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden).expect("allocates");
         let mut residual: CudaSlice<bf16> = stream.alloc_zeros(rows * hidden).expect("allocates");
@@ -71,6 +72,10 @@ fn launches_allocate_nothing() {
         let weight: CudaSlice<f32> = stream.alloc_zeros(hidden).expect("allocates");
         let plain = Norm::rms_norm(1e-6);
         let add = plain.with_residual_add(ResidualAdd::default());
+        let fp8 = Quantisation::per_token(CodeType::E4m3);
+        let quantised = plain.with_quantisation(fp8);
+        let mut codes: CudaSlice<u8> = stream.alloc_zeros(rows * hidden).expect("allocates");
+        let mut scales: CudaSlice<f32> = stream.alloc_zeros(rows).expect("allocates");
         let mut launch = || {
             let x = Rows::contiguous(&x, hidden).expect("whole rows");
             let mut y = RowsMut::contiguous(&mut y, hidden).expect("whole rows");
@@ -78,8 +83,11 @@ fn launches_allocate_nothing() {
             let mut residual = RowsMut::contiguous(&mut residual, hidden).expect("whole rows");
             let call = kernels.norm(&add).weight(&weight).residual_in_place(&mut residual);
             call.run(stream, &x, &mut y).expect("launches");
+            let mut codes = CodesMut::contiguous(&mut codes, fp8.row_bytes(hidden)).expect("whole rows");
+            let call = kernels.norm(&quantised).codes(&mut codes).scales(&mut scales);
+            call.run_quantised(stream, &x).expect("launches");
         };
-        kernels.warm_up(&[plain, add].map(|norm| Module::of(&norm, DType::BF16))).expect("loads");
+        kernels.warm_up(&[plain, add, quantised].map(|norm| Module::of(&norm, DType::BF16))).expect("loads");
         for _ in 0..10 {
             launch();
         }

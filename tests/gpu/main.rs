@@ -14,6 +14,7 @@ mod hot_path;
 mod invariance;
 mod large;
 mod matrix;
+mod quantise;
 mod streams;
 
 use half::bf16;

@@ -1,5 +1,7 @@
 //! What the tests of emulated and of real GPUs share: the grid of cases, and failing with a list rather than one by one.
 
+pub mod quantisations;
+
 use warpnorm::parity::{Case, Values};
 use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
