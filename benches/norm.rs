@@ -10,8 +10,9 @@ use cudarc::driver::{CudaSlice, CudaStream, DriverError};
 use half::bf16;
 use std::sync::Arc;
 use std::time::Duration;
-use warpnorm::cuda::{Cuda, Kernels, Rows, RowsMut};
+use warpnorm::cuda::{CodesMut, Cuda, Kernels, Rows, RowsMut};
 use warpnorm::parity::{Case, Values};
+use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{DType, Error, Norm, ResidualAdd, reference};
 
 fn reference(criterion: &mut Criterion) {
@@ -30,11 +31,17 @@ fn reference(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn ops() -> [(&'static str, Norm); 3] {
+fn ops() -> [(&'static str, Norm); 5] {
+    let fp8_groups = Quantisation::per_group(CodeType::E4m3, 128);
     [
         ("layer_norm", Norm::layer_norm(1e-5)),
         ("rms_norm", Norm::rms_norm(1e-6)),
         ("add_rms_norm", Norm::rms_norm(1e-6).with_residual_add(ResidualAdd::default())),
+        ("rms_norm_fp8_token", Norm::rms_norm(1e-6).with_quantisation(Quantisation::per_token(CodeType::E4m3))),
+        (
+            "add_rms_norm_fp8_group",
+            Norm::rms_norm(1e-6).with_residual_add(ResidualAdd::default()).with_quantisation(fp8_groups),
+        ),
     ]
 }
 
@@ -42,16 +49,28 @@ fn ops() -> [(&'static str, Norm); 3] {
 struct Tensors {
     x: CudaSlice<bf16>,
     residual: Option<CudaSlice<bf16>>,
-    y: CudaSlice<bf16>,
+    output: Output,
+}
+
+/// y, or its codes and their scales alone.
+enum Output {
+    Y(CudaSlice<bf16>),
+    Quantised { codes: CudaSlice<u8>, row_bytes: usize, scales: CudaSlice<f32> },
 }
 
 impl Tensors {
-    fn new(stream: &Arc<CudaStream>, values: &[bf16], adds: bool) -> Result<Self, DriverError> {
-        Ok(Self {
-            x: stream.clone_htod(values)?,
-            residual: adds.then(|| stream.clone_htod(values)).transpose()?,
-            y: stream.alloc_zeros(values.len())?,
-        })
+    fn new(stream: &Arc<CudaStream>, values: &[bf16], norm: &Norm, hidden: usize) -> Result<Self, DriverError> {
+        let rows = values.len() / hidden;
+        let output = match norm.quantisation {
+            None => Output::Y(stream.alloc_zeros(values.len())?),
+            Some(quantisation) => {
+                let row_bytes = quantisation.row_bytes(hidden);
+                let scales = stream.alloc_zeros(rows * quantisation.groups(hidden))?;
+                Output::Quantised { codes: stream.alloc_zeros(rows * row_bytes)?, row_bytes, scales }
+            }
+        };
+        let residual = norm.residual.map(|_| stream.clone_htod(values)).transpose()?;
+        Ok(Self { x: stream.clone_htod(values)?, residual, output })
     }
 
     fn run(
@@ -62,16 +81,29 @@ impl Tensors {
         hidden: usize,
     ) -> Result<(), Error> {
         let x = Rows::contiguous(&self.x, hidden)?;
-        let mut y = RowsMut::contiguous(&mut self.y, hidden)?;
-        let call = kernels.norm(norm).weight(weight);
-        match &mut self.residual {
-            Some(residual) => {
-                let mut residual = RowsMut::contiguous(residual, hidden)?;
-                call.residual_in_place(&mut residual).run(stream, &x, &mut y)
+        let mut residual = self.residual.as_mut().map(|residual| RowsMut::contiguous(residual, hidden)).transpose()?;
+        let mut call = kernels.norm(norm).weight(weight);
+        if let Some(residual) = &mut residual {
+            call = call.residual_in_place(residual);
+        }
+        match &mut self.output {
+            Output::Y(y) => call.run(stream, &x, &mut RowsMut::contiguous(y, hidden)?),
+            Output::Quantised { codes, row_bytes, scales } => {
+                let mut codes = CodesMut::contiguous(codes, *row_bytes)?;
+                call.codes(&mut codes).scales(scales).run_quantised(stream, &x)
             }
-            None => call.run(stream, &x, &mut y),
         }
     }
+}
+
+/// Bytes of a set of tensors, and those that a launch moves: x and the output, and the residual twice.
+fn bytes(norm: &Norm, rows: usize, hidden: usize) -> (usize, usize) {
+    let matrix = rows * hidden * size_of::<bf16>();
+    let output = norm.quantisation.map_or(matrix, |quantisation| {
+        rows * (quantisation.row_bytes(hidden) + quantisation.groups(hidden) * size_of::<f32>())
+    });
+    let residual = if norm.residual.is_some() { matrix } else { 0 };
+    (matrix + output + residual, matrix + output + 2 * residual)
 }
 
 /// The time of `launches` launches on the device.
@@ -117,9 +149,8 @@ fn on(cuda: &Cuda, criterion: &mut Criterion) -> Result<(), Box<dyn std::error::
         [(1, 7168), (64, 4096), (65_536, 128), (16_384, 1024), (8192, 4096), (2048, 16_384), (512, 65_536)]
     {
         for (name, norm) in ops() {
-            // x and y, and the residual twice.
-            let moved = if norm.residual.is_some() { 4 } else { 2 };
-            group.throughput(Throughput::Bytes((moved * rows * hidden * size_of::<bf16>()) as u64));
+            let (_, moved) = bytes(&norm, rows, hidden);
+            group.throughput(Throughput::Bytes(moved as u64));
             group.bench_function(BenchmarkId::new(name, format!("{rows}x{hidden}")), |bencher| {
                 let mut sets = Sets::new(cuda, norm, rows, hidden, 4 * cache).expect("the tensors fit");
                 sets.launch(cuda).expect("the first launch runs");
@@ -152,11 +183,10 @@ impl Sets {
         let stream = cuda.stream();
         let case = Case::new(norm, DType::BF16, rows, hidden, Values::Unit, 1)?;
         let values: Vec<bf16> = case.x.chunks_exact(size_of::<bf16>()).map(bytemuck::pod_read_unaligned).collect();
-        let adds = norm.residual.is_some();
-        let set = rows * hidden * size_of::<bf16>() * if adds { 3 } else { 2 };
+        let (set, _) = self::bytes(&norm, rows, hidden);
         let (free, _) = cuda.kernels().context().mem_get_info()?;
         let count = bytes.div_ceil(set).min(free / 2 / set).clamp(1, 1024);
-        let sets = (0..count).map(|_| Tensors::new(stream, &values, adds)).collect::<Result<_, _>>()?;
+        let sets = (0..count).map(|_| Tensors::new(stream, &values, &norm, hidden)).collect::<Result<_, _>>()?;
         Ok(Self { norm, hidden, weight: stream.clone_htod(&values[..hidden])?, sets, turn: 0 })
     }
 
