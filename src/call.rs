@@ -304,6 +304,7 @@ impl Call {
             let end = quantisation
                 .scale_count(self.rows, self.hidden)
                 .and_then(|count| count.checked_mul(scale_type.size()))
+                .filter(|&bytes| isize::try_from(bytes).is_ok())
                 .and_then(|bytes| start.checked_add(bytes as u64))
                 .ok_or(CallError::TooLarge { rows: self.rows, stride: 1 })?;
             spans.push(Span { role: Role::Scales, start, end, rows: None });

@@ -1,7 +1,7 @@
 //! The PTX in this build: what it promises, and which of it a device gets.
 
 use std::collections::BTreeSet;
-use warpnorm::plan::{Module, Sink, Source};
+use warpnorm::plan::{EXCHANGE_BYTES, Module, Sink, Source};
 use warpnorm::ptx::{self, Origin, driver_isa, select};
 use warpnorm::{DType, DeviceFacts, Family, Norm, PlanError, ResidualAdd};
 
@@ -76,6 +76,32 @@ fn every_module_has_its_kernels_for_every_target() {
             assert!(ptx.contains(&format!(".version {major}.{minor}\n")), "{embedded}");
         }
     }
+}
+
+/// Bytes of the variables that a line declares in shared memory; 0 for the stage, whose size a launch says.
+fn shared_bytes(line: &str) -> u32 {
+    let Some(declared) = line.trim().strip_prefix(".shared .align ") else { return 0 };
+    let size = if declared.contains(" .b8 ") { 1 } else { 4 };
+    assert!(size == 1 || declared.contains("32 "), "a type of another size: {line}");
+    let elements = declared.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    size * elements.map_or(1, |(elements, _)| elements.parse().expect("a number"))
+}
+
+/// Plans leave so much of a CTA's shared memory to what kernels declare, and stage rows in the rest.
+#[test]
+fn kernels_declare_no_more_shared_memory_than_plans_leave_them() {
+    let mut most = 0;
+    for module in ptx::modules() {
+        let mut parts = module.ptx.split(".entry ").map(|part| part.lines().map(shared_bytes).sum::<u32>());
+        let of_all = parts.next().expect("what comes before the first kernel");
+        for of_kernel in parts {
+            // The stage starts at a multiple of 16.
+            let bytes = (of_all + of_kernel).next_multiple_of(16);
+            assert!(bytes <= EXCHANGE_BYTES, "{module}: {bytes} bytes");
+            most = most.max(bytes);
+        }
+    }
+    assert!(most > 0, "no declaration was found");
 }
 
 /// The build has no kernel missing: what can be described can be run.

@@ -210,3 +210,12 @@ impl Problem<'_> {
         Ok(())
     }
 }
+
+/// So many bytes of one value. A layout of scales can ask for more than there is memory for, however small
+/// the rows are.
+pub(crate) fn filled(value: u8, bytes: usize, rows: usize) -> Result<Vec<u8>, CallError> {
+    let mut filled = Vec::new();
+    filled.try_reserve_exact(bytes).map_err(|_| CallError::TooLarge { rows, stride: 1 })?;
+    filled.resize(bytes, value);
+    Ok(filled)
+}

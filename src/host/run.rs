@@ -1,6 +1,6 @@
 //! The road of host tensors through a device's memory: lay out, launch, read back.
 
-use super::{HostError, Output, Placement, Problem, Vector};
+use super::{HostError, Output, Placement, Problem, Vector, filled};
 use crate::call::extent;
 use crate::{Call, CallError, DType, Error, RawCodes, RawRows, RawVector, Role};
 
@@ -82,7 +82,9 @@ pub(crate) fn run_on(
         let size = quantisation.scaling.scale_type()?.size();
         Some(quantisation.scale_count(problem.rows, problem.hidden)? * size)
     });
-    let scales = scale_bytes.map(|bytes| memory.allocate(Role::Scales, &vec![POISON; bytes], 0, false)).transpose()?;
+    let scales = scale_bytes
+        .map(|bytes| memory.allocate(Role::Scales, &filled(POISON, bytes, problem.rows)?, 0, false))
+        .transpose()?;
     let tensor_scale = problem
         .tensor_scale
         .map(|scale| memory.allocate(Role::TensorScale, &scale.to_ne_bytes(), 0, true))

@@ -137,7 +137,11 @@ impl Quantisation {
         match (self.scaling, self.scaling.group()) {
             (Scaling::PerTensor, _) => 0,
             (_, None) => 1,
-            (_, Some(group)) => hidden / group,
+            (_, Some(group)) => match hidden.checked_div(group) {
+                Some(groups) => groups,
+                // Refused elsewhere; here it must not be divided by.
+                None => 0,
+            },
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
 pub use row::{Row, Value};
 
-use crate::host::{Device, Output, Placement, Problem, Vector};
+use crate::host::{Device, Output, Placement, Problem, Vector, filled};
 use crate::quantise::ScaleType;
 use crate::{CallError, Error};
 use row::{Parameters, norm_row};
@@ -132,7 +132,7 @@ pub(crate) fn quantised(problem: &Problem<'_>, y: Option<&[u8]>) -> Result<Quant
     let size = quantisation.scaling.scale_type().map(ScaleType::size);
     let count = quantisation.scale_count(problem.rows, problem.hidden).unwrap_or(0);
     let mut codes = Vec::with_capacity(problem.rows * quantisation.row_bytes(problem.hidden));
-    let mut scales = vec![0xff; count * size.unwrap_or(0)];
+    let mut scales = filled(0xff, count * size.unwrap_or(0), problem.rows)?;
     for (index, row) in y.chunks(problem.hidden * problem.dtype.size()).enumerate() {
         let values: Vec<f32> = decode(problem.dtype, row).into_iter().map(|value| value as f32).collect();
         let row = quantise_row(&quantisation, problem.tensor_scale.unwrap_or(1.0), &values).map_err(CallError::from)?;

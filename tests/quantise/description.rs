@@ -1,7 +1,11 @@
 //! Descriptions: what goes together, and what is stored where.
 
 use std::collections::BTreeSet;
+use warpnorm::host::{Device, Placement};
+use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{BlockRounding, CodeType, Quantisation, QuantiseError, ScaleLayout, ScaleType, Scaling};
+use warpnorm::reference::Cpu;
+use warpnorm::{CallError, DType, Error, Norm};
 
 const ROW_MAJOR: ScaleLayout = ScaleLayout::RowMajor;
 
@@ -130,5 +134,25 @@ fn sizes_of_rows() {
         assert_eq!((quantisation.row_bytes(4096), quantisation.groups(4096)), (bytes, groups), "{quantisation:?}");
         assert_eq!(quantisation.scaling.scale_type(), stored, "{quantisation:?}");
         assert_eq!(quantisation.scaling.takes_tensor_scale(), given, "{quantisation:?}");
+    }
+}
+
+/// Sizes are asked for before anything is checked.
+#[test]
+fn groups_of_nothing_are_none() {
+    let nothing = Quantisation { code: CodeType::E4m3, scaling: per_group(0, ROW_MAJOR, 1.0) };
+    assert_eq!(nothing.validate(128), Err(QuantiseError::GroupSize { given: 0 }));
+    assert_eq!((nothing.groups(128), nothing.scale_count(3, 128)), (0, Some(0)));
+}
+
+/// Rows that are rounded up to more than memory holds, or can be counted.
+#[test]
+fn scales_that_no_memory_holds_are_refused() {
+    for alignment in [1 << 50, 1 << 61, usize::MAX] {
+        let scaling = per_group(64, ScaleLayout::ColumnMajor { alignment }, 1.0);
+        let norm = Norm::rms_norm(1e-6).with_quantisation(Quantisation { code: CodeType::E4m3, scaling });
+        let case = Case::new(norm, DType::BF16, 2, 128, Values::Unit, 1).expect("a possible size");
+        let refused = Cpu.run(&case.as_problem(), Placement::default()).expect_err("too many scales");
+        assert!(matches!(refused, Error::Call(CallError::TooLarge { rows: 2, .. })), "{alignment}: {refused}");
     }
 }
