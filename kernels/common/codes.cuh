@@ -13,25 +13,32 @@ namespace warpnorm {
 /// as an f32 pattern, and NAN_CODE what a NaN becomes.
 template <unsigned int MANTISSA, unsigned int BIAS, unsigned int SIGN, unsigned int LARGEST, unsigned int NAN_CODE>
 struct SmallFloat {
+    static constexpr bool NAN_IS_LARGEST = NAN_CODE == ((((LARGEST >> 23) + BIAS - 127) << MANTISSA) |
+                                                        (LARGEST >> (23 - MANTISSA) & ((1u << MANTISSA) - 1)));
+
     /// The code of a value.
     ///
     /// The type holds the multiples of a quantum, 2^-MANTISSA times the value's binade, or the least normal
     /// binade below that. Added to 2^23 quanta, a value is rounded to a multiple of the quantum by the
-    /// addition itself, and the lower bits of the sum count them. A count past the binade's end carries
-    /// into the exponent.
+    /// addition itself: the sum's lowest bits count quanta, and its exponent less a constant is the code's. One
+    /// added to the other is the code, for codes count on from binade to binade.
     static __device__ __forceinline__ unsigned int narrow_by_arithmetic(float value) {
         constexpr unsigned int DROPPED = 23 - MANTISSA;
-        constexpr unsigned int LEAST_NORMAL = (128 - BIAS) << 23;
-        const unsigned int bits = __float_as_uint(value);
-        const unsigned int magnitude = bits & 0x7fffffffu;
-        // Of a NaN `min` makes LARGEST, so that the steps below stay in range.
-        const float bounded = fminf(__uint_as_float(magnitude), __uint_as_float(LARGEST));
-        const unsigned int binade = max(__float_as_uint(bounded) & 0x7f800000u, LEAST_NORMAL);
-        const unsigned int anchor = binade + (DROPPED << 23);
-        const unsigned int quanta = __float_as_uint(bounded + __uint_as_float(anchor)) - anchor;
-        const unsigned int code = quanta + ((binade - LEAST_NORMAL) >> DROPPED);
-        const unsigned int sign = bits >> (31 - SIGN) & (1u << SIGN);
-        return magnitude > 0x7f800000u ? NAN_CODE : code | sign;
+        constexpr unsigned int LEAST_NORMAL = 128 - BIAS;
+        constexpr unsigned int MAGNITUDE = (1u << SIGN) - 1;
+        // What takes the constant away again, as quanta: an even number, so that ties stay ties to even.
+        constexpr unsigned int OFFSET = -((LEAST_NORMAL + DROPPED) << MANTISSA) & MAGNITUDE;
+        static_assert(OFFSET % 2 == 0, "codes of even quanta are even");
+        const float largest = __uint_as_float(LARGEST);
+        // In this order, so that a NaN becomes the positive largest value.
+        const float bounded = fmaxf(fminf(value, largest), -largest);
+        const unsigned int bits = __float_as_uint(bounded);
+        const unsigned int binade = max(bits & 0x7f800000u, LEAST_NORMAL << 23);
+        const unsigned int anchor = binade + ((DROPPED << 23) + OFFSET);
+        const unsigned int sum = __float_as_uint(fabsf(bounded) + __uint_as_float(anchor));
+        const unsigned int magnitude = ((sum >> DROPPED) + sum) & MAGNITUDE;
+        const unsigned int code = magnitude | (bits >> (31 - SIGN) & (1u << SIGN));
+        return NAN_IS_LARGEST || value == value ? code : NAN_CODE;
     }
 };
 

@@ -22,9 +22,10 @@ __device__ __forceinline__ float next_power_of_two(float scale) {
 /// Division of many values by one scale, so that they become the same codes, of any type, as the quotients
 /// y / scale rounded to f32 do.
 ///
-/// A multiplication and two fused ones, where `div.rn` is some eight instructions, a branch and a call. What
-/// follows is Markstein's theorem (Computation of elementary functions on the IBM RISC System/6000
-/// processor, 1990), for an estimate that may be off by more than an ULP.
+/// Three instructions, five where the estimate is bounded; `div.rn` is ten, a check and a branch around a
+/// call among them (ptxas 13.0, sm_75 and sm_90). What follows is Markstein's theorem (Computation of
+/// elementary functions on the IBM RISC System/6000 processor, 1990), for an estimate that may be off by
+/// more than an ULP.
 ///
 /// Let b be the scale, in [2^-80, 2^120]; r its reciprocal and p = y·r, both rounded; q = y / b exactly.
 /// Signs and powers of two left out, 1 <= b < 2 and 1 <= y < 2; b = 1 is trivial. |r - 1/b| <= 2^-25, since
