@@ -15,7 +15,7 @@
 //! | `PerTensor`, int8 | given | R(y / scale) | vLLM `static_scaled_int8_quant` |
 //! | [`PerToken`](Scaling::PerToken), fp8 | max(min(amax, upper bound), 1/512) / largest | R(y / scale) | vLLM `dynamic_per_token_scaled_fp8_quant`, `rms_norm_dynamic_per_token_quant` (its max with 1/(largest·512) after the division is the same) |
 //! | `PerToken`, int8 | max(amax, 127·2⁻²³) / 127 | R(y·(1/scale)) | vLLM `rms_norm_dynamic_per_token_quant`. Its `dynamic_scaled_int8_quant` has no least scale and multiplies by 127/amax |
-//! | [`PerGroup`](Scaling::PerGroup), fp8 | max(amax, floor) / largest | R(y / scale) | floor 1e-10: vLLM `per_token_group_fp8_quant`, the Triton kernels of vLLM and DeepSeek-V3; floor 1/512: vLLM `rms_norm_per_block_quant`. SGLang's CUDA kernel multiplies, amax·(1/448) and y·(448/amax), and is an ULP away |
+//! | [`PerGroup`](Scaling::PerGroup), fp8 | max(amax, floor) / largest | R(y / scale) | floor 1e-10: vLLM `per_token_group_fp8_quant` and its Triton twin; floor 1/512: vLLM `rms_norm_per_block_quant`. SGLang's CUDA kernel multiplies, amax·(1/448) and y·(448/amax), and is an ULP away |
 //! | `PerGroup`, int8 | max(amax, floor) / 127 | R(y·(1/scale)) | vLLM `rms_norm_per_block_quant`, floor 127·2⁻²³. `per_token_group_quant_int8` of vLLM and SGLang cut the fraction off where this rounds |
 //! | `PerGroup`, power of two | that scale, up to the next power of two | R(y / scale), exact but for R | DeepGEMM, vLLM and SGLang with `scale_ue8m0`. vLLM's scales are at least 2⁻³³: floor 448e-10 |
 //! | [`Mxfp8`](Scaling::Mxfp8), round up | 2^⌈log₂(amax / largest)⌉ | R(y / scale), exact but for R | cuDNN, cuBLAS, TransformerEngine, TensorRT-LLM, FlashInfer; torchao `RCEIL` |

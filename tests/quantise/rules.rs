@@ -150,6 +150,24 @@ fn power_of_two_scales_are_rounded_up() {
     assert_eq!((scale(0.0), scale(f32::INFINITY)), (2f32.powi(-42), f32::INFINITY));
 }
 
+/// Values so near a tie that another order of operations, or a product in place of a quotient, has another
+/// code. Found and computed by numpy.
+#[test]
+fn near_ties_show_the_order_of_operations() {
+    // y·(1/scale): 0x5a with y / scale.
+    assert_eq!(quantise(Quantisation::per_tensor(CodeType::E4m3), 1.95, &[37.05]).codes, [0x59]);
+    // y / scale: 125 with y·(1/scale).
+    assert_eq!(quantise(Quantisation::per_tensor(CodeType::Int8), 0.881_889_76, &[110.677_16]).codes, [126]);
+    // global·(amax / 6): 0x59 with (global·amax) / 6.
+    let mut block = [0.0; 16];
+    block[0] = 0.072_340_43;
+    assert_eq!(quantise(Quantisation::nvfp4(), 1410.0, &block).scales, [0x58]);
+    // y·(global / scale): 5 with either of y·(global·(1/scale)) and y·(1/(scale·(1/global))).
+    (block[0], block[1]) = (1.612_692_5, 0.671_955_2);
+    let row = quantise(Quantisation::nvfp4(), 714.333_3, &block);
+    assert_eq!((row.scales[0], row.codes[0] >> 4), (0x74, 4));
+}
+
 /// However a row is quantised, its values come back to within what its codes can tell apart.
 #[test]
 fn codes_and_scales_stand_for_the_row() {
