@@ -92,7 +92,8 @@ fn shared_bytes(line: &str) -> u32 {
 fn kernels_declare_no_more_shared_memory_than_plans_leave_them() {
     let mut most = 0;
     for module in ptx::modules() {
-        let mut parts = module.ptx().split(".entry ").map(|part| part.lines().map(shared_bytes).sum::<u32>());
+        let text = module.ptx();
+        let mut parts = text.split(".entry ").map(|part| part.lines().map(shared_bytes).sum::<u32>());
         let of_all = parts.next().expect("what comes before the first kernel");
         for of_kernel in parts {
             // The stage starts at a multiple of 16.
