@@ -7,7 +7,7 @@ mod verdict;
 
 use crate::random::Random;
 use arbitrary::{Arbitrary, Result, Unstructured};
-use choices::{device, hidden, real, values};
+use choices::{device, hidden, quantisation, real, values};
 use warpnorm::host::{Outputs, Problem, Vector};
 use warpnorm::parity::{Case, Values};
 use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
@@ -43,6 +43,7 @@ pub struct Description {
     has_residual: bool,
     weight: Option<DType>,
     bias: Option<DType>,
+    tensor_scale: Option<f32>,
     outputs: Outputs,
     device: DeviceFacts,
     road: Road,
@@ -64,7 +65,12 @@ impl<'a> Arbitrary<'a> for Description {
             let scale = real(u, &[1.0, 2.632_148, -1.0, 0.0])?;
             norm.residual = Some(ResidualAdd { scale, rounding: *u.choose(&roundings)? });
         }
-        let dtype = *u.choose(&DType::ALL)?;
+        if u.ratio(1, 2)? {
+            norm.quantisation = Some(quantisation(u)?);
+        }
+        let quantised = norm.quantisation.is_some();
+        let narrow = quantised && u.ratio(31, 32)?;
+        let dtype = if narrow { *u.choose(&[DType::F16, DType::BF16])? } else { *u.choose(&DType::ALL)? };
         let parameter = |u: &mut Unstructured<'a>| -> Result<Option<DType>> {
             let types = [None, Some(dtype), Some(DType::F32), Some(DType::F16), Some(DType::BF16)];
             Ok(types[*u.choose(&[0, 0, 1, 1, 1, 2, 2, 3, 4])?])
@@ -73,17 +79,25 @@ impl<'a> Arbitrary<'a> for Description {
         if u.ratio(1, 3)? {
             norm.weight_offset = real(u, &[1.0, 0.0])?;
         }
-        let hidden = hidden(u)?;
+        let mut hidden = hidden(u)?;
+        let group = norm.quantisation.and_then(|quantisation| quantisation.scaling.group()).unwrap_or(1);
+        if group > 0 && hidden <= MAX_ELEMENTS && u.ratio(15, 16)? {
+            hidden = hidden / group * group;
+            hidden = if hidden == 0 { group } else { hidden };
+        }
         let rows = u.int_in_range(0..=MAX_ROWS.min(MAX_ELEMENTS / hidden.clamp(1, MAX_ELEMENTS)).max(1))?;
         // What the op does not have is asked for now and then.
         let unlikely = |u: &mut Unstructured<'a>| u.ratio(1, 32);
         let has_residual = norm.residual.is_some() != unlikely(u)?;
         let outputs = Outputs {
-            y: true,
+            y: !quantised || u.ratio(1, 2)?,
             residual: u.ratio(1, 2)? && (norm.residual.is_some() || unlikely(u)?),
             mean: u.ratio(1, 2)? && (norm.family == Family::LayerNorm || unlikely(u)?),
             rstd: u.ratio(1, 2)?,
         };
+        let takes = norm.quantisation.is_some_and(|quantisation| quantisation.scaling.takes_tensor_scale());
+        let tensor_scale =
+            if takes != unlikely(u)? { Some(real(u, &[1.0, 0.007_812_5, 768.0, 0.1, 0.0])?) } else { None };
         let device = device(u)?;
         let road = if u.ratio(1, 2)? {
             Road::Problem(problem::Road::arbitrary(u)?)
@@ -92,7 +106,21 @@ impl<'a> Arbitrary<'a> for Description {
         };
         let fill = values(u)?;
         let seed = u.arbitrary()?;
-        Ok(Description { norm, dtype, rows, hidden, fill, seed, has_residual, weight, bias, outputs, device, road })
+        Ok(Description {
+            norm,
+            dtype,
+            rows,
+            hidden,
+            fill,
+            seed,
+            has_residual,
+            weight,
+            bias,
+            tensor_scale,
+            outputs,
+            device,
+            road,
+        })
     }
 }
 
@@ -165,8 +193,10 @@ impl Description {
             residual: tensors.residual.as_deref(),
             weight: vector(self.weight, &tensors.weight),
             bias: vector(self.bias, &tensors.bias),
-            outputs: self.gate: None,
- linear_bias: None, tensor_scale: None, outputs,
+            gate: None,
+            linear_bias: None,
+            tensor_scale: self.tensor_scale,
+            outputs: self.outputs,
         }
     }
 }

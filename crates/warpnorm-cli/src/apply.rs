@@ -3,32 +3,37 @@
 use crate::cli::ApplyArguments;
 use crate::device::{Chosen, plan_line};
 use crate::error::ToolError;
-use crate::files::{Destination, FileFault, NormInput, OutputTensor, TensorFile, serialize};
+use crate::files::{
+    Destination, FileFault, NormInput, OutputTensor, TensorFile, codes_tensor, format_type, scales_tensor, serialize,
+};
 use crate::options::{describe, op_name};
 use crate::report::{self, Fields, Outcome};
 use warpnorm::host::{Output, Outputs, Placement, Problem};
 use warpnorm::parity::{Verdict, judge};
-use warpnorm::{DType, Family, Norm};
+use warpnorm::{DType, Family};
 
 /// Runs the command.
 pub fn run(arguments: &ApplyArguments) -> Result<Outcome, ToolError> {
     let file = TensorFile::read(&arguments.input)?;
     let tensors = file.tensors()?;
     let input = tensors.norm_input("")?;
-    let norm = arguments.norm.norm(arguments.op.family(), &input)?;
+    let quantised = arguments.quantise.quantised_file()?;
+    let norm = arguments.norm.norm(arguments.op.family(), quantised.map(|quantised| quantised.quantisation), &input)?;
     let outputs = Outputs {
-        y: true,
+        y: quantised.is_none_or(|quantised| quantised.with_y),
         residual: input.residual.is_some(),
         mean: arguments.stats && norm.family == Family::LayerNorm,
         rstd: arguments.stats,
     };
-    let problem = input.problem(norm, outputs);
+    let tensor_scale = quantised.and_then(|quantised| quantised.tensor_scale);
+    let problem = input.problem(norm, tensor_scale, outputs);
+    problem.validate()?;
     let destination = Destination::new(&arguments.output)?;
     let chosen = Chosen::open(&arguments.device)?;
     let output = chosen.device.run(&problem, Placement::default())?;
     let verdict = if arguments.quiet { None } else { Some(judge(&problem, &output)?) };
 
-    let written = write(&destination, arguments, &input, &norm, &output)?;
+    let written = write(&destination, arguments, &input, &problem, &output)?;
     let Some(verdict) = verdict else { return Ok(Outcome::Passed) };
     report::print(&summary(arguments, &chosen, &input, &problem, &verdict, &tensors.unused(), &written)?)?;
     Ok(Outcome::of([&verdict]))
@@ -39,27 +44,34 @@ fn write(
     destination: &Destination,
     arguments: &ApplyArguments,
     input: &NormInput<'_>,
-    norm: &Norm,
+    problem: &Problem<'_>,
     output: &Output,
 ) -> Result<Vec<&'static str>, ToolError> {
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let mean = output.mean.as_deref().map(bytes);
     let rstd = output.rstd.as_deref().map(bytes);
+    let y = problem.outputs.y.then_some(&output.y);
     let leading = &input.shape[..input.shape.len() - 1];
     let candidates = [
-        ("y", input.dtype, input.shape.as_slice(), Some(&output.y)),
+        ("y", input.dtype, input.shape.as_slice(), y),
         ("residual", input.dtype, input.shape.as_slice(), output.residual.as_ref()),
         ("mean", DType::F32, leading, mean.as_ref()),
         ("rstd", DType::F32, leading, rstd.as_ref()),
     ];
-    let tensors: Vec<OutputTensor<'_>> = candidates
+    let mut tensors: Vec<OutputTensor<'_>> = candidates
         .into_iter()
         .filter_map(|(name, dtype, shape, bytes)| {
-            Some(OutputTensor { name, dtype, shape: shape.to_vec(), bytes: bytes? })
+            Some(OutputTensor { name, dtype: format_type(dtype), shape: shape.to_vec(), bytes: bytes? })
         })
         .collect();
+    if let Some(quantisation) = &problem.norm.quantisation {
+        tensors.extend(output.codes.as_ref().map(|codes| codes_tensor(quantisation, &input.shape, codes)));
+        tensors.extend(output.scales.as_ref().and_then(|scales| scales_tensor(quantisation, &input.shape, scales)));
+    }
     let names = tensors.iter().map(|tensor| tensor.name).collect();
-    let provenance = format!("{}; {}; {}", env!("CARGO_PKG_VERSION"), op_name(norm), describe(norm));
+    let norm = &problem.norm;
+    let scale = problem.tensor_scale.map_or(String::new(), |scale| format!(", tensor scale {scale}"));
+    let provenance = format!("{}; {}; {}{scale}", env!("CARGO_PKG_VERSION"), op_name(norm), describe(norm));
     let contents = serialize(tensors, ("warpnorm".to_owned(), provenance))
         .map_err(|error| ToolError::File { path: arguments.output.clone(), fault: FileFault::Format(error) })?;
     destination.write(&contents)?;
@@ -103,7 +115,7 @@ fn summary(
         fields.add("not used", unused.join(", "));
     }
     fields.add("op", format!("{}, {}", op_name(&problem.norm), describe(&problem.norm)));
-    fields.add("against f64", report::verdict_line(verdict));
+    fields.add("against f64", report::verdict_line(verdict, problem));
     fields.add("written", format!("{}: {}", arguments.output.display(), written.join(", ")));
     Ok(fields.to_string())
 }

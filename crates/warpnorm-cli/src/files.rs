@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use warpnorm::host::{Outputs, Problem, Vector};
+use warpnorm::quantise::{CodeType, Quantisation, ScaleLayout, ScaleType};
 use warpnorm::{CallError, DType, Norm};
 
 #[cfg(target_endian = "big")]
@@ -188,7 +189,7 @@ impl<'a> NormInput<'a> {
     }
 
     /// The problem that a norm of these tensors is.
-    pub fn problem(&self, norm: Norm, outputs: Outputs) -> Problem<'a> {
+    pub fn problem(&self, norm: Norm, tensor_scale: Option<f32>, outputs: Outputs) -> Problem<'a> {
         Problem {
             norm,
             dtype: self.dtype,
@@ -200,7 +201,7 @@ impl<'a> NormInput<'a> {
             bias: self.bias,
             gate: None,
             linear_bias: None,
-            tensor_scale: None,
+            tensor_scale,
             outputs,
         }
     }
@@ -312,11 +313,58 @@ pub struct OutputTensor<'a> {
     /// Its name.
     pub name: &'static str,
     /// The type of its elements.
-    pub dtype: DType,
+    pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
     /// Its elements.
     pub bytes: &'a [u8],
+}
+
+/// The format's name of an activation type.
+pub fn format_type(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+    }
+}
+
+/// The codes of rows of this shape. Two e2m1 codes share a byte, as servers store them.
+pub fn codes_tensor<'a>(quantisation: &Quantisation, shape: &[usize], bytes: &'a [u8]) -> OutputTensor<'a> {
+    let dtype = match quantisation.code {
+        CodeType::E4m3 => Dtype::F8_E4M3,
+        CodeType::E5m2 => Dtype::F8_E5M2,
+        CodeType::Int8 => Dtype::I8,
+        CodeType::E2m1 => Dtype::U8,
+    };
+    let (leading, hidden) = split(shape);
+    let shape = leading.iter().copied().chain([quantisation.row_bytes(hidden)]).collect();
+    OutputTensor { name: "codes", dtype, shape, bytes }
+}
+
+/// The scales of rows of this shape; None where the quantisation makes none.
+pub fn scales_tensor<'a>(quantisation: &Quantisation, shape: &[usize], bytes: &'a [u8]) -> Option<OutputTensor<'a>> {
+    let dtype = match quantisation.scaling.scale_type()? {
+        ScaleType::F32 => Dtype::F32,
+        ScaleType::Ue8m0 => Dtype::F8_E8M0,
+        ScaleType::E4m3 => Dtype::F8_E4M3,
+    };
+    let (leading, hidden) = split(shape);
+    let (rows, groups): (usize, usize) = (leading.iter().product(), quantisation.groups(hidden));
+    let shape = match quantisation.scaling.layout() {
+        ScaleLayout::RowMajor => leading.iter().copied().chain([groups]).collect(),
+        ScaleLayout::ColumnMajor { alignment } => vec![groups, rows.next_multiple_of(alignment.max(1))],
+        ScaleLayout::Tiled => vec![rows.div_ceil(128), groups.div_ceil(4), 32, 4, 4],
+    };
+    Some(OutputTensor { name: "scales", dtype, shape, bytes })
+}
+
+/// All dimensions but the last, and the last.
+fn split(shape: &[usize]) -> (&[usize], usize) {
+    match shape.split_last() {
+        Some((&hidden, leading)) => (leading, hidden),
+        None => (&[], 1),
+    }
 }
 
 /// A safetensors file of these tensors. The same tensors make the same bytes: a single metadata entry
@@ -327,12 +375,7 @@ pub struct OutputTensor<'a> {
 pub fn serialize(tensors: Vec<OutputTensor<'_>>, metadata: (String, String)) -> Result<Vec<u8>, SafeTensorError> {
     let mut views = Vec::with_capacity(tensors.len());
     for tensor in tensors {
-        let dtype = match tensor.dtype {
-            DType::F32 => Dtype::F32,
-            DType::F16 => Dtype::F16,
-            DType::BF16 => Dtype::BF16,
-        };
-        views.push((tensor.name, TensorView::new(dtype, tensor.shape, tensor.bytes)?));
+        views.push((tensor.name, TensorView::new(tensor.dtype, tensor.shape, tensor.bytes)?));
     }
     safetensors::serialize(views, Some(HashMap::from([metadata])))
 }

@@ -3,6 +3,7 @@
 use crate::cli::{GridOp, Shape};
 use crate::options::default_eps;
 use warpnorm::parity::{Case, Values};
+use warpnorm::quantise::Quantisation;
 use warpnorm::{CallError, DType, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 const OPS: [GridOp; 4] = [GridOp::LayerNorm, GridOp::RmsNorm, GridOp::AddLayerNorm, GridOp::AddRmsNorm];
@@ -21,6 +22,10 @@ pub struct Point {
     pub shape: Shape,
     /// Whether there is a bias beside the weight.
     pub bias: bool,
+    /// The scale that is given to a quantisation that takes one; the data's own, if none is.
+    pub tensor_scale: Option<f32>,
+    /// Whether y is wanted beside its codes.
+    pub y: bool,
     /// What the data are like.
     pub values: Values,
     /// The seed of the data.
@@ -34,7 +39,9 @@ impl Point {
     /// The shape is not possible.
     pub fn case(&self) -> Result<Case, CallError> {
         let Shape { rows, hidden } = self.shape;
-        let case = Case::new(self.norm, self.dtype, rows, hidden, self.values, self.seed)?.with_weight(self.dtype);
+        let mut case = Case::new(self.norm, self.dtype, rows, hidden, self.values, self.seed)?.with_weight(self.dtype);
+        case.tensor_scale = self.tensor_scale.or(case.tensor_scale);
+        case.outputs.y = self.y;
         Ok(if self.bias { case.with_bias(self.dtype) } else { case })
     }
 }
@@ -55,13 +62,46 @@ pub struct Variant {
     pub plain: bool,
 }
 
-/// Every norm of these ops and types; of all, where none are given.
-pub fn norms(ops: &[GridOp], dtypes: &[DType]) -> Vec<Variant> {
+/// How a grid quantises.
+#[derive(Clone, Copy, Debug)]
+pub enum Quantising<'a> {
+    /// Every norm so.
+    Each(Quantisation),
+    /// The plain norm of each op once more with each of these.
+    Also(&'a [Quantisation]),
+}
+
+impl Quantising<'_> {
+    /// Whether rows of this size can be divided for the norm. Where both were asked for, a size that
+    /// cannot be is left for the library to refuse.
+    pub fn fits(self, norm: &Norm, shape: Shape, shape_given: bool) -> bool {
+        let both_given = shape_given && matches!(self, Quantising::Each(_));
+        both_given || norm.quantisation.is_none_or(|quantisation| quantisation.validate(shape.hidden).is_ok())
+    }
+}
+
+/// Every norm of these ops and types; of all, where none are given. Quantised are those of 16-bit types.
+pub fn norms(ops: &[GridOp], dtypes: &[DType], quantising: Quantising<'_>) -> Vec<Variant> {
     let mut norms = Vec::new();
     for &op in or_all(ops, &OPS) {
         for &dtype in or_all(dtypes, &DType::ALL) {
-            let all = variants(op, dtype).into_iter().enumerate();
-            norms.extend(all.map(|(index, norm)| Variant { norm, dtype, plain: index == 0 }));
+            let all = variants(op, dtype);
+            let plain = all[0];
+            let all = all.into_iter().enumerate().map(|(index, norm)| Variant { norm, dtype, plain: index == 0 });
+            match quantising {
+                Quantising::Each(_) if dtype == DType::F32 => {}
+                Quantising::Each(quantisation) => norms.extend(
+                    all.map(|variant| Variant { norm: variant.norm.with_quantisation(quantisation), ..variant }),
+                ),
+                Quantising::Also(more) => {
+                    norms.extend(all);
+                    let more = if dtype == DType::F32 { &[] } else { more };
+                    norms.extend(more.iter().map(|&quantisation| {
+                        let norm = plain.with_quantisation(quantisation);
+                        Variant { norm, dtype, plain: false }
+                    }));
+                }
+            }
         }
     }
     norms

@@ -17,6 +17,7 @@ mod options;
 mod parity_cmd;
 mod profile_cmd;
 mod ptxas;
+mod quantise;
 mod report;
 
 use clap::Parser;

@@ -3,7 +3,9 @@
 use crate::cli::{self, NormOptions};
 use crate::error::ToolError;
 use crate::files::NormInput;
+use crate::quantise::words;
 use std::fmt::Write;
+use warpnorm::quantise::Quantisation;
 use warpnorm::{Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 /// eps where none is given.
@@ -32,7 +34,12 @@ impl NormOptions {
     ///
     /// # Errors
     /// An option would change what a missing tensor does to the result, or its value is never valid.
-    pub fn norm(&self, family: Family, input: &NormInput<'_>) -> Result<Norm, ToolError> {
+    pub fn norm(
+        &self,
+        family: Family,
+        quantisation: Option<Quantisation>,
+        input: &NormInput<'_>,
+    ) -> Result<Norm, ToolError> {
         let needs = |option, given: bool, name: &str, there: bool| {
             if given && !there {
                 return Err(ToolError::OptionWithoutTensor { option, tensor: input.tensor_name(name) });
@@ -53,6 +60,7 @@ impl NormOptions {
                 rounding: self.residual_rounding.map_or_else(ResidualRounding::default, Into::into),
             });
         }
+        norm.quantisation = quantisation;
         norm.validate().map_err(warpnorm::CallError::from)?;
         Ok(norm)
     }
@@ -138,6 +146,9 @@ pub fn variant(norm: &Norm) -> String {
     if norm.weight_offset != 0.0 {
         add(&format!("weight + {}", short(norm.weight_offset)));
     }
+    if let Some(quantisation) = norm.quantisation {
+        add(&words(quantisation));
+    }
     text
 }
 
@@ -152,6 +163,9 @@ pub fn describe(norm: &Norm) -> String {
     if let Some(residual) = norm.residual {
         let rounding = residual_rounding_name(residual.rounding);
         let _ = write!(text, ", residual rounding {rounding}, residual scale {}", residual.scale);
+    }
+    if let Some(quantisation) = norm.quantisation {
+        let _ = write!(text, ", quantised to {}", words(quantisation));
     }
     text
 }

@@ -9,6 +9,7 @@ use crate::error::ToolError;
 use crate::files::{Destination, NormInput, TensorFile, Tensors};
 use crate::grid::Point;
 use crate::options::{op_name, variant};
+use crate::quantise::Quantised;
 use crate::report::{self, Fields, Outcome, align_right, percent, progress, table, ulp};
 use warpnorm::host::{Outputs, Placement, Problem};
 use warpnorm::parity::{Verdict, judge};
@@ -25,6 +26,7 @@ struct Cell {
     data: String,
     weight: Option<DType>,
     bias: Option<DType>,
+    tensor_scale: Option<f32>,
     plan: Option<Plan>,
     verdict: Verdict,
 }
@@ -43,7 +45,7 @@ pub fn run(arguments: &ParityArguments) -> Result<Outcome, ToolError> {
             let tensors = file.tensors()?;
             let problems = file_problems(arguments, &tensors)?;
             chosen = Chosen::open(&arguments.device)?;
-            cells = compare_file(&chosen, &problems)?;
+            cells = compare_file(&chosen, &problems, arguments.quantise.quantised_file()?)?;
         }
         None => {
             chosen = Chosen::open(&arguments.device)?;
@@ -67,6 +69,7 @@ fn file_problems<'a>(
         [] => [Op::LayerNorm, Op::RmsNorm].map(GridOp::from).to_vec(),
         given => given.to_vec(),
     };
+    let quantisation = arguments.quantise.quantised_file()?.map(|quantised| quantised.quantisation);
     let mut problems = Vec::new();
     for prefix in tensors.prefixes()? {
         for &op in &ops {
@@ -75,19 +78,25 @@ fn file_problems<'a>(
                 let option = if op == GridOp::AddLayerNorm { "--op add-layer-norm" } else { "--op add-rms-norm" };
                 return Err(ToolError::OptionWithoutTensor { option, tensor: input.tensor_name("residual") });
             }
-            let norm = arguments.norm.norm(op.family(), &input)?;
+            let norm = arguments.norm.norm(op.family(), quantisation, &input)?;
             problems.push((input, norm));
         }
     }
     Ok(problems)
 }
 
-fn compare_file(chosen: &Chosen, problems: &[(NormInput<'_>, Norm)]) -> Result<Vec<Cell>, ToolError> {
+fn compare_file(
+    chosen: &Chosen,
+    problems: &[(NormInput<'_>, Norm)],
+    quantised: Option<Quantised>,
+) -> Result<Vec<Cell>, ToolError> {
+    let y = quantised.is_none_or(|quantised| quantised.with_y);
+    let tensor_scale = quantised.and_then(|quantised| quantised.tensor_scale);
     let progress = progress(problems.len());
     let compare = |(input, norm): &(NormInput<'_>, Norm)| {
         let outputs =
-            Outputs { y: true, residual: norm.residual.is_some(), mean: norm.family == Family::LayerNorm, rstd: true };
-        let cell = cell(chosen, &input.problem(*norm, outputs), input.prefix.clone());
+            Outputs { y, residual: norm.residual.is_some(), mean: norm.family == Family::LayerNorm, rstd: true };
+        let cell = cell(chosen, &input.problem(*norm, tensor_scale, outputs), input.prefix.clone());
         progress.inc(1);
         cell
     };
@@ -95,7 +104,7 @@ fn compare_file(chosen: &Chosen, problems: &[(NormInput<'_>, Norm)]) -> Result<V
 }
 
 fn compare_grid(chosen: &Chosen, arguments: &ParityArguments) -> Result<Vec<Cell>, ToolError> {
-    let points = points::points(arguments);
+    let points = points::points(arguments)?;
     let progress = progress(points.len());
     let compare = |point: &Point| {
         let case = point.case()?;
@@ -117,6 +126,7 @@ fn cell(chosen: &Chosen, problem: &Problem<'_>, data: String) -> Result<Cell, To
         data,
         weight: problem.weight.map(|weight| weight.dtype),
         bias: problem.bias.map(|bias| bias.dtype),
+        tensor_scale: problem.tensor_scale,
         plan,
         verdict: judge(problem, &output)?,
     })
@@ -158,6 +168,7 @@ fn cells_table(cells: &[Cell]) -> String {
         "mean ULP",
         "correctly rounded",
         "relative L2",
+        "code mismatches",
         "verdict",
     ];
     let mut table = table(&headings);
@@ -173,10 +184,11 @@ fn cells_table(cells: &[Cell]) -> String {
             ulp(verdict.mean_ulp),
             percent(verdict.correctly_rounded),
             format!("{:.1e}", verdict.relative_l2),
+            cell.norm.quantisation.map_or_else(|| "-".to_owned(), |_| verdict.code_mismatches.to_string()),
             (if verdict.passed { "passed" } else { "FAILED" }).to_owned(),
         ]);
     }
-    align_right(&mut table, &[3, 5, 6, 7, 8]);
+    align_right(&mut table, &[3, 5, 6, 7, 8, 9]);
     table.to_string()
 }
 

@@ -27,7 +27,7 @@ pub fn run(arguments: &ProfileArguments) -> Result<Outcome, ToolError> {
         baseline.check_gpu(&facts)?;
     }
     let ptxas = Ptxas::find(arguments.ptxas.as_deref())?;
-    let points = points::points(arguments);
+    let points = points::points(arguments)?;
     let assembled = match &ptxas {
         Some(ptxas) => assemble(ptxas, &facts, &points)?,
         None => Functions::new(),
@@ -36,7 +36,7 @@ pub fn run(arguments: &ProfileArguments) -> Result<Outcome, ToolError> {
     if let Some(json) = json {
         json.write(json::render(&facts, ptxas.as_ref(), &cells).as_bytes())?;
     }
-    let whole = arguments.op.is_empty() && arguments.dtype.is_empty() && arguments.shape.is_empty();
+    let whole = points::is_whole(arguments);
     let comparison = baseline.map(|baseline| baseline.compare(&cells, whole, |key| points::selected(arguments, key)));
     report::print(&summary(&facts, ptxas.as_ref(), &cells, comparison.as_ref()))?;
     Ok(if comparison.is_some_and(|comparison| comparison.is_worse()) { Outcome::Failed } else { Outcome::Passed })

@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use warpnorm::host::Problem;
 use warpnorm::parity::Verdict;
 use warpnorm::ptx::{Origin, provenance};
 
@@ -150,16 +151,24 @@ pub fn percent(share: f64) -> String {
     if percent == "100.000" && share < 1.0 { "99.999 %".to_owned() } else { format!("{percent} %") }
 }
 
-/// A verdict on one line.
-pub fn verdict_line(verdict: &Verdict) -> String {
-    format!(
-        "max {} ULP, mean {} ULP, {} correctly rounded, relative L2 {:.1e}: {}",
-        ulp(verdict.max_ulp),
-        ulp(verdict.mean_ulp),
-        percent(verdict.correctly_rounded),
-        verdict.relative_l2,
-        if verdict.passed { "passed".to_owned() } else { format!("FAILED: {}", faults(verdict)) },
-    )
+/// A verdict on one line, of what the problem asks for.
+pub fn verdict_line(verdict: &Verdict, problem: &Problem<'_>) -> String {
+    let mut parts = Vec::new();
+    let quantised = problem.norm.quantisation.is_some();
+    if !quantised || problem.outputs.y {
+        parts.push(format!(
+            "max {} ULP, mean {} ULP, {} correctly rounded, relative L2 {:.1e}",
+            ulp(verdict.max_ulp),
+            ulp(verdict.mean_ulp),
+            percent(verdict.correctly_rounded),
+            verdict.relative_l2,
+        ));
+    }
+    if quantised {
+        parts.push(format!("{} mismatching bytes of codes and scales", verdict.code_mismatches));
+    }
+    let result = if verdict.passed { "passed".to_owned() } else { format!("FAILED: {}", faults(verdict)) };
+    format!("{}: {result}", parts.join(", "))
 }
 
 /// What is outside the tolerance.
@@ -180,6 +189,9 @@ pub fn faults(verdict: &Verdict) -> String {
     if verdict.residual_mismatches > 0 {
         faults.push(format!("{} elements of the residual stream differ", verdict.residual_mismatches));
     }
+    if verdict.code_mismatches > 0 {
+        faults.push(format!("{} bytes of codes and scales differ", verdict.code_mismatches));
+    }
     for (name, error) in [("mean", verdict.mean_max_ulp), ("rstd", verdict.rstd_max_ulp)] {
         if let Some(error) = error.filter(|&error| error > tolerance.statistic_ulp) {
             faults.push(format!("{name} off by {} ULP (at most {})", ulp(error), tolerance.statistic_ulp));
@@ -198,11 +210,16 @@ mod tests {
     use warpnorm::DType;
     use warpnorm::host::{Device, Placement};
     use warpnorm::parity::{Case, Values, judge};
+    use warpnorm::quantise::{CodeType, Quantisation};
     use warpnorm::{Norm, reference::Cpu};
+
+    fn case() -> Case {
+        Case::new(Norm::layer_norm(1e-5), DType::F32, 2, 64, Values::Unit, 3).unwrap()
+    }
 
     /// The verdicts on a right result and on the same with one sign turned.
     fn verdicts() -> (Verdict, Verdict) {
-        let case = Case::new(Norm::layer_norm(1e-5), DType::F32, 2, 64, Values::Unit, 3).unwrap();
+        let case = case();
         let problem = case.as_problem();
         let mut output = Cpu.run(&problem, Placement::default()).unwrap();
         let right = judge(&problem, &output).unwrap();
@@ -222,9 +239,26 @@ mod tests {
     #[test]
     fn a_failure_says_where() {
         let (right, wrong) = verdicts();
-        assert!(verdict_line(&right).ends_with(": passed"), "{}", verdict_line(&right));
-        let line = verdict_line(&wrong);
+        let case = case();
+        let line = |verdict| verdict_line(verdict, &case.as_problem());
+        assert!(line(&right).ends_with(": passed"), "{}", line(&right));
+        let line = line(&wrong);
         assert!(line.contains("FAILED") && line.contains("worst at row 1, column 6"), "{line}");
+    }
+
+    #[test]
+    fn codes_that_differ_are_counted() {
+        let norm = Norm::rms_norm(1e-6).with_quantisation(Quantisation::per_token(CodeType::E4m3));
+        let mut case = Case::new(norm, DType::F16, 2, 64, Values::Unit, 3).unwrap();
+        case.outputs.y = false;
+        let problem = case.as_problem();
+        let mut output = Cpu.run(&problem, Placement::default()).unwrap();
+        let line = |output: &_| verdict_line(&judge(&problem, output).unwrap(), &problem);
+        assert_eq!(line(&output), "0 mismatching bytes of codes and scales: passed");
+        output.codes.as_mut().unwrap()[70] ^= 1;
+        output.scales.as_mut().unwrap()[5] ^= 0x80;
+        let wanted = "2 mismatching bytes of codes and scales: FAILED: 2 bytes of codes and scales differ";
+        assert_eq!(line(&output), wanted);
     }
 
     #[test]

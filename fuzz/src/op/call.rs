@@ -2,14 +2,14 @@
 //! over other tensors rightly and wrongly.
 
 use super::Description;
-use super::verdict::judged;
+use super::verdict::{judged, judged_without_y};
 use arbitrary::{Arbitrary, Result, Unstructured};
 use ptx_emu::Memory;
 use std::collections::HashMap;
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Problem};
 use warpnorm::plan::{Module, plan};
-use warpnorm::{Call, CallError, Error, RawRows, RawVector, Role};
+use warpnorm::{Call, CallError, Error, RawCodes, RawRows, RawVector, Role};
 
 /// What memory holds where nothing has been put: NaN in every type.
 const POISON: u8 = 0xff;
@@ -25,6 +25,35 @@ pub struct Road {
     residual_out: Over,
     /// Bytes by which one address is off.
     skew: Option<(u8, i8)>,
+    /// Of codes: bytes between the rows, and bytes past an aligned address.
+    codes: Lie,
+    /// What is wrong with one of the tensors that quantisation brings.
+    wrong: Option<(Part, Wrong)>,
+}
+
+/// A tensor that quantisation brings, or takes away.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Part {
+    Codes,
+    Scales,
+    TensorScale,
+    Y,
+}
+
+/// What can be wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wrong {
+    /// Not there where it is wanted, there where it is not.
+    Presence,
+    Null,
+    /// So many bytes off.
+    Off(u8),
+    /// Rows so much too close; codes only.
+    Stride(u8),
+    /// So many bytes into x.
+    OverX(u8),
+    /// Over y, or over the new residual stream where there is no y.
+    OverOutput,
 }
 
 /// One matrix.
@@ -68,6 +97,21 @@ impl<'a> Arbitrary<'a> for Road {
             vectors: [u.int_in_range(0..=9)?, u.int_in_range(0..=9)?],
             y: over(u)?,
             residual_out: over(u)?,
+            codes: lie(u)?,
+            wrong: if u.ratio(1, 8)? {
+                let part = *u.choose(&[Part::Codes, Part::Scales, Part::TensorScale, Part::Y])?;
+                let wrong = match u.int_in_range(0..=5)? {
+                    0 => Wrong::Presence,
+                    1 => Wrong::Null,
+                    2 => Wrong::Off(u.int_in_range(1..=8)?),
+                    3 => Wrong::Stride(u.int_in_range(1..=8)?),
+                    4 => Wrong::OverX(u.int_in_range(0..=64)?),
+                    _ => Wrong::OverOutput,
+                };
+                Some((part, wrong))
+            } else {
+                None
+            },
             skew: if u.ratio(1, 32)? { Some((u.int_in_range(0..=3)?, u.arbitrary()?)) } else { None },
         })
     }
@@ -135,6 +179,23 @@ impl Layout<'_> {
         bytes
     }
 
+    /// Poisoned room for rows of bytes.
+    fn bytes(&mut self, name: &str, lie: Lie, rows: usize, row: usize) -> Matrix {
+        let stride = row + lie.padding;
+        let bytes = lie.offset + rows * stride + 64;
+        let allocation = self.memory.allocate(name, bytes);
+        self.memory.write(allocation, &vec![POISON; bytes]).expect("just allocated");
+        Matrix { rows: RawRows { address: allocation + lie.offset as u64, stride }, allocation, bytes }
+    }
+
+    fn gather_bytes(&self, address: u64, stride: usize, rows: usize, row: usize) -> Vec<u8> {
+        let mut bytes = vec![0; rows * row];
+        for (index, part) in bytes.chunks_exact_mut(row.max(1)).enumerate() {
+            self.memory.read(address + (index * stride) as u64, part).expect("written by the host");
+        }
+        bytes
+    }
+
     fn floats(&self, address: u64) -> Vec<f32> {
         let mut bytes = vec![0; self.problem.rows * 4];
         self.memory.read(address, &mut bytes).expect("written by the host");
@@ -180,17 +241,31 @@ impl Road {
             }
         }
         let output = Output {
-            y: layout.gather(call.y),
+            y: call.y.map_or_else(Vec::new, |y| layout.gather(y)),
+            codes: call.codes.zip(problem.norm.quantisation).map(|(codes, quantisation)| {
+                let row = quantisation.row_bytes(problem.hidden);
+                layout.gather_bytes(codes.address, codes.stride, problem.rows, row)
+            }),
+            scales: call.scales.map(|scales| layout.gather_bytes(scales, 0, 1, scale_bytes(problem))),
             residual: call.residual_out.map(|rows| layout.gather(rows)),
             mean: call.mean.map(|address| layout.floats(address)),
             rstd: call.rstd.map(|address| layout.floats(address)),
         };
-        judged(problem, &output, description.fill);
+        // A y that is not asked for may be there by mistake, and the other way round: the call is what counts.
+        let mut asked = *problem;
+        asked.outputs.y = call.y.is_some();
+        if call.y.is_some() {
+            judged(&asked, &output, description.fill);
+        } else {
+            judged_without_y(&asked, &output, &device, description.fill);
+        }
     }
 
     /// Whether an output was laid over something at all.
     fn may_overlap(&self, call: &Call) -> bool {
-        self.y != Over::Nothing || call.residual_out.is_some() && self.residual_out != Over::Nothing
+        matches!(self.wrong, Some((_, Wrong::OverX(_) | Wrong::OverOutput | Wrong::Off(_) | Wrong::Stride(_))))
+            || call.y.is_some() && self.y != Over::Nothing
+            || call.residual_out.is_some() && self.residual_out != Over::Nothing
     }
 
     fn lay_out(&self, layout: &mut Layout<'_>) -> (Call, Vec<Matrix>) {
@@ -225,10 +300,11 @@ impl Road {
                 }
             }
         };
-        let y = output(layout, self.y, "y", y_lie);
+        let y = (problem.norm.quantisation.is_none() || problem.outputs.y).then(|| output(layout, self.y, "y", y_lie));
         let residual_out =
             problem.outputs.residual.then(|| output(layout, self.residual_out, "residual_out", residual_out_lie));
-        let mut call = Call::new(problem.norm, problem.dtype, problem.rows, hidden, x.rows, y);
+        let mut call = Call::new(problem.norm, problem.dtype, problem.rows, hidden, x.rows, x.rows);
+        call.y = y;
         call.residual = residual.map(|residual| residual.rows);
         call.residual_out = residual_out;
         let [weight_offset, bias_offset] = self.vectors;
@@ -242,6 +318,21 @@ impl Road {
         });
         call.mean = problem.outputs.mean.then(|| layout.statistic("mean"));
         call.rstd = problem.outputs.rstd.then(|| layout.statistic("rstd"));
+        if let Some(quantisation) = problem.norm.quantisation {
+            let codes = layout.bytes("codes", self.codes, problem.rows, quantisation.row_bytes(hidden));
+            let RawRows { address, stride } = codes.rows;
+            call.codes = Some(RawCodes { address, stride });
+            matrices.push(codes);
+            if quantisation.scaling.scale_type().is_some() {
+                let scales = layout.bytes("scales", Lie { padding: 0, offset: 0 }, 1, scale_bytes(problem));
+                call.scales = Some(scales.rows.address);
+                matrices.push(scales);
+            }
+        }
+        call.tensor_scale = problem.tensor_scale.map(|scale| layout.vector("tensor_scale", 0, 4, &scale.to_ne_bytes()));
+        if let Some((part, wrong)) = self.wrong {
+            spoil(&mut call, part, wrong);
+        }
         if let Some((which, by)) = self.skew {
             // Off by less than an element, or by whole ones into what is not the tensor's: only the
             // first is anyone's to refuse, so whole ones are left out.
@@ -250,11 +341,59 @@ impl Road {
             match which {
                 0 => skew(&mut call.x),
                 1 => call.residual.iter_mut().for_each(skew),
-                2 => skew(&mut call.y),
+                2 => call.y.iter_mut().for_each(skew),
                 _ => call.residual_out.iter_mut().for_each(skew),
             }
         }
         (call, matrices)
+    }
+}
+
+/// Bytes of the scales; of those that cannot be counted, or are more than anyone has, none.
+fn scale_bytes(problem: &Problem<'_>) -> usize {
+    let count = problem.norm.quantisation.and_then(|quantisation| {
+        let size = quantisation.scaling.scale_type()?.size();
+        quantisation.scale_count(problem.rows, problem.hidden)?.checked_mul(size)
+    });
+    count.filter(|&bytes| bytes < 1 << 26).unwrap_or(0)
+}
+
+fn spoil(call: &mut Call, part: Part, wrong: Wrong) {
+    let output = call.y.or(call.residual_out).unwrap_or(call.x).address;
+    let x = call.x.address;
+    let moved = |address: u64| match wrong {
+        Wrong::Null => 0,
+        Wrong::Off(by) => address + u64::from(by),
+        Wrong::OverX(by) => x + u64::from(by),
+        Wrong::OverOutput => output,
+        Wrong::Presence | Wrong::Stride(_) => address,
+    };
+    let vector = |there: Option<u64>| match wrong {
+        Wrong::Presence => {
+            if there.is_some() {
+                None
+            } else {
+                Some(1 << 40)
+            }
+        }
+        _ => there.map(moved),
+    };
+    match (part, wrong) {
+        (Part::Y, Wrong::Presence) => call.y = None,
+        (Part::Y, _) => call.y.iter_mut().for_each(|y| y.address = moved(y.address)),
+        (Part::Scales, _) => call.scales = vector(call.scales),
+        // What is read there would be another scale.
+        (Part::TensorScale, Wrong::Off(by)) if by % 4 == 0 => {}
+        (Part::TensorScale, Wrong::OverX(_) | Wrong::OverOutput) => {}
+        (Part::TensorScale, _) => call.tensor_scale = vector(call.tensor_scale),
+        (Part::Codes, Wrong::Presence) => {
+            call.codes =
+                if call.codes.is_some() { None } else { Some(RawCodes { address: 1 << 40, stride: call.hidden }) };
+        }
+        (Part::Codes, Wrong::Stride(by)) => {
+            call.codes.iter_mut().for_each(|codes| codes.stride = codes.stride.saturating_sub(by.into()));
+        }
+        (Part::Codes, _) => call.codes.iter_mut().for_each(|codes| codes.address = moved(codes.address)),
     }
 }
 
@@ -274,7 +413,7 @@ fn owners(call: &Call) -> HashMap<u64, Role> {
             start..start + call.hidden as u64 * size
         })
     };
-    let outputs = [(Role::Y, Some(call.y)), (Role::ResidualOut, call.residual_out)];
+    let outputs = [(Role::Y, call.y), (Role::ResidualOut, call.residual_out)];
     let inputs = [(Role::X, Some(call.x)), (Role::Residual, call.residual)];
     let mut owners = HashMap::new();
     for (role, rows) in outputs.into_iter().filter_map(|(role, rows)| Some((role, rows?))) {
@@ -289,5 +428,35 @@ fn owners(call: &Call) -> HashMap<u64, Role> {
             }
         }
     }
+    for (role, byte) in bytes_of_codes(call) {
+        let other = owners.insert(byte, role);
+        assert_eq!(other, None, "two outputs share {byte:#x}: {call:?}");
+    }
+    for (input, rows) in inputs.into_iter().filter_map(|(role, rows)| Some((role, rows?))) {
+        let shared = bytes_of(rows).find(|byte| matches!(owners.get(byte), Some(Role::Codes | Role::Scales)));
+        assert_eq!(shared, None, "codes or scales share it with {input}: {call:?}");
+    }
     owners
+}
+
+/// The bytes of codes and of scales.
+fn bytes_of_codes(call: &Call) -> Vec<(Role, u64)> {
+    let Some(quantisation) = call.norm.quantisation else { return Vec::new() };
+    let mut bytes = Vec::new();
+    if let Some(RawCodes { address, stride }) = call.codes {
+        for row in 0..call.rows as u64 {
+            let start = address + row * stride as u64;
+            bytes.extend((start..start + quantisation.row_bytes(call.hidden) as u64).map(|byte| (Role::Codes, byte)));
+        }
+    }
+    let size = quantisation.scaling.scale_type().map_or(0, |scale_type| scale_type.size()) as u64;
+    if let Some(address) = call.scales {
+        for (row, group) in
+            (0..call.rows).flat_map(|row| (0..quantisation.groups(call.hidden)).map(move |group| (row, group)))
+        {
+            let start = address + quantisation.scale_index(call.rows, call.hidden, row, group) as u64 * size;
+            bytes.extend((start..start + size).map(|byte| (Role::Scales, byte)));
+        }
+    }
+    bytes
 }

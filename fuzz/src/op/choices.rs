@@ -3,6 +3,7 @@
 use super::{Fill, MAX_ELEMENTS};
 use arbitrary::{Result, Unstructured};
 use warpnorm::parity::Values;
+use warpnorm::quantise::{BlockRounding, CodeType, Quantisation, ScaleLayout, Scaling};
 use warpnorm::{DeviceFacts, MAX_HIDDEN};
 
 /// One of the usual values, or now and then any value at all.
@@ -21,6 +22,33 @@ pub fn hidden(u: &mut Unstructured<'_>) -> Result<usize> {
         // Every order of magnitude alike: small ones run more often.
         bits => u.int_in_range(1..=MAX_ELEMENTS >> (bits % 8))?,
     })
+}
+
+/// A quantisation: mostly one that there is, now and then any that can be written down.
+pub fn quantisation(u: &mut Unstructured<'_>) -> Result<Quantisation> {
+    let any = u.ratio(1, 16)?;
+    let column_major =
+        ScaleLayout::ColumnMajor { alignment: if any { *u.choose(&[0, 3, usize::MAX])? } else { *u.choose(&[1, 4])? } };
+    let mut layout = |there: [ScaleLayout; 2]| -> Result<ScaleLayout> {
+        let all = [ScaleLayout::RowMajor, column_major, ScaleLayout::Tiled];
+        if any { Ok(*u.choose(&all)?) } else { Ok(*u.choose(&there)?) }
+    };
+    let blocks = layout([ScaleLayout::RowMajor, ScaleLayout::Tiled])?;
+    let groups = layout([ScaleLayout::RowMajor, column_major])?;
+    let scaling = match u.int_in_range(0..=4)? {
+        0 => Scaling::PerTensor,
+        1 => Scaling::PerToken { upper_bound: if u.ratio(1, 4)? { Some(real(u, &[1.5, 448.0, 1e-3])?) } else { None } },
+        2 => Scaling::PerGroup {
+            size: if any { *u.choose(&[0, 1, 32, 64, 128, 256])? } else { *u.choose(&[64, 128])? },
+            layout: groups,
+            power_of_two: u.arbitrary()?,
+            floor: real(u, &[1e-10, 1.0 / 512.0, Scaling::LEAST_FLOOR])?,
+        },
+        3 => Scaling::Mxfp8 { rounding: *u.choose(&[BlockRounding::Up, BlockRounding::Floor])?, layout: blocks },
+        _ => Scaling::Nvfp4 { layout: blocks },
+    };
+    let codes: Vec<CodeType> = CodeType::ALL.into_iter().filter(|&code| any || scaling.takes(code)).collect();
+    Ok(Quantisation { code: *u.choose(&codes)?, scaling })
 }
 
 /// Values of a kind, or any bits.

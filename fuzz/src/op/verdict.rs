@@ -2,7 +2,7 @@
 
 use super::Fill;
 use warpnorm::DType;
-use warpnorm::host::{Output, Problem, Vector};
+use warpnorm::host::{Device, Output, Placement, Problem, Vector};
 use warpnorm::parity::{Values, Verdict, judge};
 use warpnorm::reference::{Row, Rows, decode};
 
@@ -22,6 +22,10 @@ enum Promise {
 /// Holds an output against the reference.
 pub fn judged(problem: &Problem<'_>, output: &Output, fill: Fill) {
     let verdict = judge(problem, output).expect("the problem is valid");
+    // Codes of a y that is there follow from it to the bit, whatever it is.
+    if problem.outputs.y {
+        assert_eq!(verdict.code_mismatches, 0, "codes or scales are not those of y: {:?}", problem.norm);
+    }
     if verdict.passed {
         return;
     }
@@ -30,6 +34,18 @@ pub fn judged(problem: &Problem<'_>, output: &Output, fill: Fill) {
         let worst = verdict.worst.map_or(String::new(), |worst| inputs_of(problem, worst.row, worst.column));
         panic!("{asked:?} asked: {verdict:#?}\n{worst}");
     }
+}
+
+/// Holds an output without y against the run that has it, and that against the reference: which of two values
+/// y is near a tie is not for the codes to say.
+pub fn judged_without_y(problem: &Problem<'_>, output: &Output, device: &impl Device, fill: Fill) {
+    let mut with_y = *problem;
+    with_y.outputs.y = true;
+    let beside = device.run(&with_y, Placement::default()).expect("what runs without y runs with it");
+    assert_eq!((&output.codes, &output.scales), (&beside.codes, &beside.scales), "with y, and without");
+    assert_eq!(output.y.len(), 0);
+    let whole = Output { y: beside.y, ..output.clone() };
+    judged(&with_y, &whole, fill);
 }
 
 /// How much of the tolerance a verdict that did not pass has kept.

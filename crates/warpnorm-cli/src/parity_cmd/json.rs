@@ -4,11 +4,13 @@ use super::{Cell, points};
 use crate::cli::ParityArguments;
 use crate::device::Chosen;
 use crate::options::{op_name, residual_rounding_name, weight_rounding_name};
+use crate::quantise::{block_rounding_name, layout_name};
 use crate::report::{Outcome, PtxJson};
 use serde::{Serialize, Serializer};
 use warpnorm::parity::{Tolerance, Verdict, Worst};
 use warpnorm::plan::Plan;
 use warpnorm::ptx;
+use warpnorm::quantise::{Quantisation, ScaleLayout, ScaleType, Scaling};
 
 /// A number that may be NaN or infinite, which JSON has no numbers for: then the string `NaN`, `inf`
 /// or `-inf`.
@@ -52,6 +54,7 @@ struct CellJson {
     weight_rounding: &'static str,
     residual_scale: Option<f32>,
     residual_rounding: Option<&'static str>,
+    quantisation: Option<QuantisationJson>,
     dtype: &'static str,
     weight_dtype: Option<&'static str>,
     bias_dtype: Option<&'static str>,
@@ -60,6 +63,23 @@ struct CellJson {
     data: String,
     plan: Option<PlanJson>,
     verdict: VerdictJson,
+}
+
+#[derive(Serialize)]
+struct QuantisationJson {
+    scaling: &'static str,
+    code: &'static str,
+    /// Elements that share a scale, where not all of a row do.
+    group: Option<usize>,
+    /// The type of the scales that are made.
+    scale_type: Option<&'static str>,
+    scale_layout: &'static str,
+    scale_alignment: Option<usize>,
+    power_of_two: Option<bool>,
+    upper_bound: Option<f32>,
+    block_rounding: Option<&'static str>,
+    /// The scale that is given.
+    tensor_scale: Option<Number>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +107,7 @@ struct VerdictJson {
     relative_l2: Number,
     nonfinite_mismatches: usize,
     residual_mismatches: usize,
+    code_mismatches: usize,
     mean_max_ulp: Option<Number>,
     rstd_max_ulp: Option<Number>,
     worst: Option<WorstJson>,
@@ -144,6 +165,7 @@ fn cell_json(chosen: &Chosen, cell: &Cell) -> CellJson {
         weight_rounding: weight_rounding_name(norm.weight_rounding),
         residual_scale: norm.residual.map(|add| add.scale),
         residual_rounding: norm.residual.map(|add| residual_rounding_name(add.rounding)),
+        quantisation: norm.quantisation.map(|quantisation| quantisation_json(quantisation, cell.tensor_scale)),
         dtype: cell.dtype.name(),
         weight_dtype: cell.weight.map(|dtype| dtype.name()),
         bias_dtype: cell.bias.map(|dtype| dtype.name()),
@@ -153,6 +175,31 @@ fn cell_json(chosen: &Chosen, cell: &Cell) -> CellJson {
         plan: cell.plan.as_ref().map(|plan| plan_json(chosen, plan)),
         verdict: verdict_json(&cell.verdict),
     }
+}
+
+fn quantisation_json(Quantisation { code, scaling }: Quantisation, tensor_scale: Option<f32>) -> QuantisationJson {
+    let mut json = QuantisationJson {
+        scaling: scaling.name(),
+        code: code.name(),
+        group: scaling.group(),
+        scale_type: scaling.scale_type().map(ScaleType::name),
+        scale_layout: layout_name(scaling.layout()),
+        scale_alignment: None,
+        power_of_two: None,
+        upper_bound: None,
+        block_rounding: None,
+        tensor_scale: tensor_scale.map(|scale| Number(scale.into())),
+    };
+    if let ScaleLayout::ColumnMajor { alignment } = scaling.layout() {
+        json.scale_alignment = Some(alignment);
+    }
+    match scaling {
+        Scaling::PerToken { upper_bound } => json.upper_bound = upper_bound,
+        Scaling::PerGroup { power_of_two, .. } => json.power_of_two = Some(power_of_two),
+        Scaling::Mxfp8 { rounding, .. } => json.block_rounding = Some(block_rounding_name(rounding)),
+        Scaling::PerTensor | Scaling::Nvfp4 { .. } => {}
+    }
+    json
 }
 
 fn plan_json(chosen: &Chosen, plan: &Plan) -> PlanJson {
@@ -192,6 +239,7 @@ fn verdict_json(verdict: &Verdict) -> VerdictJson {
         relative_l2: Number(verdict.relative_l2),
         nonfinite_mismatches: verdict.nonfinite_mismatches,
         residual_mismatches: verdict.residual_mismatches,
+        code_mismatches: verdict.code_mismatches,
         mean_max_ulp: verdict.mean_max_ulp.map(Number),
         rstd_max_ulp: verdict.rstd_max_ulp.map(Number),
         worst: verdict.worst.map(worst),

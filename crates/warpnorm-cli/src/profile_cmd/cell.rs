@@ -128,17 +128,21 @@ impl Cell {
     /// # Errors
     /// The shape is not possible, or the executor found a fault.
     pub fn measure(device: &Emulated, point: &Point, assembled: &Functions) -> Result<Option<Cell>, ToolError> {
-        let outputs = Outputs { residual: point.norm.residual.is_some(), ..Outputs::default() };
+        let outputs = Outputs { y: point.y, residual: point.norm.residual.is_some(), ..Outputs::default() };
         let case = point.case()?.with_outputs(outputs);
         let problem = case.as_problem();
         let Some((plan, report)) = device.run_counted(&problem, Placement::default())?.1 else { return Ok(None) };
         let floor = problem.byte_floor();
+        let mut options = variant(&problem.norm);
+        if problem.norm.quantisation.is_some() && problem.outputs.y {
+            options.push_str(", with y");
+        }
         let kernel = plan.kernel.name();
         let classes = InstructionClass::ALL.map(|class| (class.name(), report.instructions[class].thread));
         Ok(Some(Cell {
             key: Key {
                 op: op_name(&problem.norm).to_owned(),
-                options: variant(&problem.norm),
+                options,
                 dtype: problem.dtype.name().to_owned(),
                 weight: problem.weight.map(|weight| weight.dtype.name().to_owned()),
                 bias: problem.bias.map(|bias| bias.dtype.name().to_owned()),
