@@ -7,5 +7,6 @@ mod files;
 mod model;
 mod parity;
 mod profile;
+mod quantise;
 mod tool;
 mod usage;

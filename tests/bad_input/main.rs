@@ -1,5 +1,7 @@
 //! Every refusal of a call, by its type: what was given and what is wanted.
 
+mod quantised;
+
 use warpnorm::{Call, CallError, DType, Family, MAX_HIDDEN, Norm, NormError, RawRows, RawVector, ResidualAdd, Role};
 
 const X: u64 = 0x10_0000;
