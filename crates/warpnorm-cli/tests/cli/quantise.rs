@@ -22,12 +22,15 @@ fn apply(input: &Path, output: &Path, more: &[&str]) -> Run {
     warpnorm(op.into_iter().chain(files).chain(more.iter().map(OsStr::new)))
 }
 
+/// Options, the type and the bytes of a row of codes, the type and the shape of the scales.
+type Expected = (&'static [&'static str], Dtype, usize, Option<(Dtype, Vec<usize>)>);
+
 /// Types and shapes of codes and scales, as files for servers have them.
 #[test]
 fn codes_and_scales_have_the_types_and_shapes_of_the_format() {
     let (_folder, input, output) = folder_with(Dtype::F16, &[2, 3, 256]);
     let rows = |last| vec![2usize, 3, last];
-    let all: [(&[&str], Dtype, usize, Option<(Dtype, Vec<usize>)>); 9] = [
+    let all: [Expected; 9] = [
         (&["per-tensor", "--tensor-scale", "0.01"], Dtype::F8_E4M3, 256, None),
         (&["per-token"], Dtype::F8_E4M3, 256, Some((Dtype::F32, rows(1)))),
         (&["per-token", "--code", "int8"], Dtype::I8, 256, Some((Dtype::F32, rows(1)))),
