@@ -33,11 +33,11 @@ __device__ __forceinline__ void store_moments(const Moments& moments, const Team
 /// while the row is reduced. With f32 activations or weights they would spill, and where all the rest is at
 /// its most, too; a little earlier with the instructions that older GPUs have.
 template <class Statistic, class Source, class Sink>
-constexpr unsigned int TAKEN = Statistic::State::SUMS * Source::INPUTS + (Sink::COLLECTIVE ? 1 : 0);
+constexpr unsigned int TAKEN = 2 * Statistic::State::SUMS + Source::INPUTS + (Sink::COLLECTIVE ? 1 : 0);
 #if __CUDA_ARCH__ >= 900
-constexpr unsigned int MOST_TAKEN = 4;
+constexpr unsigned int MOST_TAKEN = 6;
 #else
-constexpr unsigned int MOST_TAKEN = 3;
+constexpr unsigned int MOST_TAKEN = 5;
 #endif
 template <class Statistic, class Source, class Sink>
 constexpr bool WEIGHTS_FIRST = !Source::Element::IS_F32 && TAKEN<Statistic, Source, Sink> <= MOST_TAKEN;
