@@ -204,20 +204,7 @@ mod tests {
         let x = vec![0; 3 * 64 * 4];
         let outputs = Outputs::default();
         let (norm, dtype) = (Norm::rms_norm(1e-6), DType::F32);
-        let problem = Problem {
-            norm,
-            dtype,
-            rows: 3,
-            hidden: 64,
-            x: &x,
-            residual: None,
-            weight: None,
-            bias: None,
-            gate: None,
-            linear_bias: None,
-            tensor_scale: None,
-            outputs,
-        };
+        let problem = Problem { outputs, ..Problem::new(norm, dtype, 3, 64, &x) };
         let placement = Placement { padding: 4, ..Placement::default() };
         match run_on(&mut Lying { arena, lie }, &problem, placement) {
             Ok(_) => None,

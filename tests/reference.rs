@@ -10,20 +10,7 @@ use warpnorm::{CallError, DType, Error, Norm, NormError, ResidualAdd, ResidualRo
 
 fn problem<'a>(norm: Norm, dtype: DType, hidden: usize, x: &'a [u8]) -> Problem<'a> {
     let rows = x.len() / (hidden * dtype.size());
-    Problem {
-        norm,
-        dtype,
-        rows,
-        hidden,
-        x,
-        residual: None,
-        weight: None,
-        bias: None,
-        gate: None,
-        linear_bias: None,
-        tensor_scale: None,
-        outputs: Outputs::default(),
-    }
+    Problem::new(norm, dtype, rows, hidden, x)
 }
 
 fn one_row(problem: &Problem<'_>) -> Row {

@@ -134,6 +134,8 @@ pub struct NormCall<'a, E> {
     pub(super) norm: Norm,
     pub(super) weight: Option<Parameter<'a>>,
     pub(super) bias: Option<Parameter<'a>>,
+    pub(super) linear_bias: Option<Parameter<'a>>,
+    pub(super) gate: Option<Rows<'a, E>>,
     pub(super) residual: Residual<'a, E>,
     pub(super) mean: Option<CudaViewMut<'a, f32>>,
     pub(super) rstd: Option<CudaViewMut<'a, f32>>,
@@ -180,6 +182,8 @@ impl<'a, E: Element> NormCall<'a, E> {
             norm,
             weight: None,
             bias: None,
+            linear_bias: None,
+            gate: None,
             residual: Residual::None,
             mean: None,
             rstd: None,
@@ -199,6 +203,34 @@ impl<'a, E: Element> NormCall<'a, E> {
     /// one.
     pub fn bias<W: ParameterOf<E>>(mut self, bias: impl IntoView<'a, Element = W>) -> Self {
         self.bias = Some(Parameter::new(bias.into_view()));
+        self
+    }
+
+    /// With the bias of the Linear that x comes from, `hidden` elements, which is added with the residual; where
+    /// the Linear has not added it itself.
+    pub fn linear_bias(mut self, bias: impl IntoView<'a, Element = E>) -> Self {
+        self.linear_bias = Some(Parameter::new(bias.into_view()));
+        self
+    }
+
+    /// With the gate z, shaped as x: the result is multiplied by its activation. The norm has to say which by
+    /// [`Norm::with_gate`]. On packed `[gate | up]` rows, gate and x are two strided views of one buffer:
+    ///
+    /// ```no_run
+    /// # use cudarc::driver::{CudaSlice, CudaStream};
+    /// # use half::bf16;
+    /// # use warpnorm::{Activation, Norm, cuda::{Kernels, Rows, RowsMut}};
+    /// # fn f(kernels: &Kernels, stream: &CudaStream, packed: CudaSlice<bf16>, mut out: CudaSlice<bf16>, rows: usize) -> Result<(), warpnorm::Error> {
+    /// let hidden = 14336;
+    /// let gate = Rows::strided(&packed, rows, hidden, 2 * hidden)?;
+    /// let up = packed.slice(hidden..);
+    /// let up = Rows::strided(&up, rows, hidden, 2 * hidden)?;
+    /// let mut y = RowsMut::contiguous(&mut out, hidden)?;
+    /// kernels.norm(&Norm::activation(Activation::SILU)).gate(&gate).run(stream, &up, &mut y)
+    /// # }
+    /// ```
+    pub fn gate(mut self, gate: &Rows<'a, E>) -> Self {
+        self.gate = Some(gate.clone());
         self
     }
 

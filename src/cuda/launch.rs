@@ -87,6 +87,11 @@ impl<E: Element> NormCall<'_, E> {
 
         let (weight, _weight) = self.weight.as_ref().map(|vector| vector.bytes.device_ptr(stream)).unzip();
         let (bias, _bias) = self.bias.as_ref().map(|vector| vector.bytes.device_ptr(stream)).unzip();
+        let (linear_bias, _linear_bias) =
+            self.linear_bias.as_ref().map(|vector| vector.bytes.device_ptr(stream)).unzip();
+        call.linear_bias = self.linear_bias.as_ref().zip(linear_bias).map(|(vector, address)| vector.raw(address));
+        let (gate, _gate) = self.gate.as_ref().map(|rows| rows.raw(stream)).unzip();
+        call.gate = gate;
         call.weight = self.weight.as_ref().zip(weight).map(|(vector, address)| vector.raw(address));
         call.bias = self.bias.as_ref().zip(bias).map(|(vector, address)| vector.raw(address));
 
@@ -143,7 +148,12 @@ impl<E: Element> NormCall<'_, E> {
             }
             Residual::InPlace(rows) => check_rows(Role::Residual, rows.shape, rows.stream())?,
         }
-        for (role, vector) in [(Role::Weight, &self.weight), (Role::Bias, &self.bias)] {
+        if let Some(gate) = &self.gate {
+            check_rows(Role::Gate, gate.shape, gate.stream())?;
+        }
+        for (role, vector) in
+            [(Role::Weight, &self.weight), (Role::Bias, &self.bias), (Role::LinearBias, &self.linear_bias)]
+        {
             if let Some(vector) = vector {
                 check_vector(role, vector.length, of_x.hidden, vector.bytes.stream())?;
             }

@@ -128,6 +128,26 @@ pub trait Device {
     fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error>;
 }
 
+impl<'a> Problem<'a> {
+    /// A problem with x and nothing beside it; set the other fields as needed.
+    pub fn new(norm: Norm, dtype: DType, rows: usize, hidden: usize, x: &'a [u8]) -> Self {
+        Self {
+            norm,
+            dtype,
+            rows,
+            hidden,
+            x,
+            residual: None,
+            gate: None,
+            linear_bias: None,
+            weight: None,
+            bias: None,
+            tensor_scale: None,
+            outputs: Outputs::default(),
+        }
+    }
+}
+
 impl Problem<'_> {
     /// Checks the problem as [`Call::validate`] does, and the sizes of its byte slices.
     ///

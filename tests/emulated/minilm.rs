@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use safetensors::SafeTensors;
 use warpnorm::emulated::Emulated;
-use warpnorm::host::{Device, Outputs, Placement, Problem, Vector};
+use warpnorm::host::{Device, Placement, Problem, Vector};
 use warpnorm::parity::judge;
 use warpnorm::{DType, DeviceFacts, Norm, ResidualAdd, ResidualRounding};
 
@@ -35,18 +35,10 @@ fn every_layer_norm_of_the_model() {
         let (x, residual, weight, bias) = (tensor("x"), tensor("residual"), tensor("weight"), tensor("bias"));
         let vector = |bytes| Some(Vector { dtype: DType::F32, bytes });
         let problem = Problem {
-            norm: norm(),
-            dtype: DType::F32,
-            rows: x.shape()[0],
-            hidden: x.shape()[1],
-            x: x.data(),
             residual: Some(residual.data()),
             weight: vector(weight.data()),
             bias: vector(bias.data()),
-            gate: None,
-            linear_bias: None,
-            tensor_scale: None,
-            outputs: Outputs::default(),
+            ..Problem::new(norm(), DType::F32, x.shape()[0], x.shape()[1], x.data())
         };
         let output = device.run(&problem, Placement::default()).expect("runs");
         let verdict = judge(&problem, &output).expect("sizes fit");

@@ -147,18 +147,8 @@ fn a_saturated_overflow_fails() {
     let x = encode(DType::F16, [60000.0, 60000.0]);
     let weight = encode(DType::F32, [1e5, 1.0]);
     let problem = Problem {
-        norm: Norm::rms_norm(0.0),
-        dtype: DType::F16,
-        rows: 1,
-        hidden: 2,
-        x: &x,
-        residual: None,
         weight: Some(Vector { dtype: DType::F32, bytes: &weight }),
-        bias: None,
-        gate: None,
-        linear_bias: None,
-        tensor_scale: None,
-        outputs: Outputs::default(),
+        ..Problem::new(Norm::rms_norm(0.0), DType::F16, 1, 2, &x)
     };
     let judged = |first| judge(&problem, &Output { y: encode(DType::F16, [first, 1.0]), ..Output::default() }).unwrap();
     assert!(judged(f64::INFINITY).passed);
@@ -237,18 +227,8 @@ fn judge_cancelled(dtype: DType, first: f64) -> Verdict {
     let x = encode(dtype, [1.0, -1.0]);
     let bias = encode(DType::F32, [-1.0 + 2f64.powi(-20), 0.0]);
     let problem = Problem {
-        norm: Norm::layer_norm(0.0),
-        dtype,
-        rows: 1,
-        hidden: 2,
-        x: &x,
-        residual: None,
-        weight: None,
         bias: Some(Vector { dtype: DType::F32, bytes: &bias }),
-        gate: None,
-        linear_bias: None,
-        tensor_scale: None,
-        outputs: Outputs::default(),
+        ..Problem::new(Norm::layer_norm(0.0), dtype, 1, 2, &x)
     };
     judge(&problem, &Output { y: encode(dtype, [first, -1.0]), ..Output::default() }).unwrap()
 }
@@ -277,18 +257,8 @@ fn a_near_tie_on_the_wrong_side_is_not_correctly_rounded() {
     let x = encode(DType::BF16, [h; 100]);
     let bias = encode(DType::BF16, [0.5f64.powi(8); 100]);
     let problem = Problem {
-        norm: Norm::rms_norm(eps),
-        dtype: DType::BF16,
-        rows: 1,
-        hidden: 100,
-        x: &x,
-        residual: None,
-        weight: None,
         bias: Some(Vector { dtype: DType::BF16, bytes: &bias }),
-        gate: None,
-        linear_bias: None,
-        tensor_scale: None,
-        outputs: Outputs::default(),
+        ..Problem::new(Norm::rms_norm(eps), DType::BF16, 1, 100, &x)
     };
     let judged = |y| judge(&problem, &Output { y: encode(DType::BF16, [y; 100]), ..Output::default() }).unwrap();
     assert_eq!((judged(1.0).correctly_rounded, judged(1.0).passed), (1.0, true));
