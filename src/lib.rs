@@ -17,6 +17,7 @@ pub mod host;
 mod norm;
 pub mod parity;
 pub mod plan;
+pub mod presets;
 pub mod ptx;
 pub mod quantise;
 pub mod reference;

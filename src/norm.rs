@@ -167,6 +167,13 @@ impl Norm {
         Self::new(Family::L2Norm, 0.0)
     }
 
+    /// With this eps.
+    #[must_use]
+    pub const fn with_eps(mut self, eps: f32) -> Self {
+        self.eps = eps;
+        self
+    }
+
     /// With a constant added to every weight.
     #[must_use]
     pub const fn with_weight_offset(mut self, offset: f32) -> Self {

@@ -2,7 +2,10 @@
 
 mod quantised;
 
-use warpnorm::{Call, CallError, DType, Family, MAX_HIDDEN, Norm, NormError, RawRows, RawVector, ResidualAdd, Role};
+use warpnorm::{
+    Activation, ActivationError, Call, CallError, DType, Family, MAX_HIDDEN, Norm, NormError, RawRows, RawVector,
+    ResidualAdd, Role,
+};
 
 const X: u64 = 0x10_0000;
 const RESIDUAL: u64 = 0x20_0000;
@@ -177,4 +180,79 @@ fn messages_say_what_was_given_and_what_is_wanted() {
     assert_eq!(stride.to_string(), "x has a row stride of 7 elements, wanted at least the hidden size, 8");
     let residual = CallError::Residual { wanted: true };
     assert_eq!(residual.to_string(), "the norm adds a residual, but none is given");
+}
+
+#[test]
+fn gates() {
+    let absent = refusal(|call| call.norm.gate = Some(Activation::SILU));
+    assert_eq!(absent, CallError::Absent { role: Role::Gate });
+    let rows = Some(RawRows { address: 0x90_0000, stride: HIDDEN });
+    assert_eq!(refusal(|call| call.gate = rows), CallError::Unused { role: Role::Gate });
+    let with_gate = |change: &dyn Fn(&mut Call)| {
+        let mut call = full(DType::F16);
+        call.norm.gate = Some(Activation::SILU);
+        call.gate = rows;
+        call.bias = None;
+        change(&mut call);
+        call.validate()
+    };
+    assert_eq!(with_gate(&|_| {}), Ok(()));
+    assert_eq!(
+        with_gate(&|call| call.bias = Some(RawVector { address: BIAS, dtype: DType::F16 })),
+        Err(CallError::Unused { role: Role::Bias })
+    );
+    let slope = Activation::LeakyRelu { slope: f32::NAN };
+    assert!(matches!(
+        with_gate(&|call| call.norm.gate = Some(slope)),
+        Err(CallError::Norm(NormError::Activation(ActivationError::Slope { .. })))
+    ));
+    let short = Some(RawRows { address: 0x90_0000, stride: HIDDEN - 1 });
+    assert_eq!(
+        with_gate(&|call| call.gate = short),
+        Err(CallError::Stride { role: Role::Gate, given: HIDDEN - 1, hidden: HIDDEN })
+    );
+    // y may lie exactly over the gate, and no other way.
+    assert_eq!(with_gate(&|call| call.y = rows), Ok(()));
+    let off = Some(RawRows { address: 0x90_0000 + 2, stride: HIDDEN });
+    assert_eq!(with_gate(&|call| call.y = off), Err(CallError::Overlap { output: Role::Y, other: Role::Gate }));
+}
+
+#[test]
+fn linear_biases() {
+    let bias = |dtype| Some(RawVector { address: 0x90_0000, dtype });
+    let mut call = full(DType::F16);
+    call.linear_bias = bias(DType::F16);
+    assert_eq!(call.validate(), Ok(()));
+    assert_eq!(
+        refusal(|call| call.linear_bias = bias(DType::F32)),
+        CallError::LinearBiasType { given: DType::F32, activation: DType::F16 }
+    );
+    let mut alone = Call::new(Norm::rms_norm(1e-6), DType::F16, ROWS, HIDDEN, call.x, *y(&mut call));
+    alone.linear_bias = bias(DType::F16);
+    assert_eq!(alone.validate(), Err(CallError::Unused { role: Role::LinearBias }));
+}
+
+/// What has no statistic stores none.
+#[test]
+fn identities() {
+    let mut call = full(DType::F16);
+    let mut affine = Call::new(Norm::affine(), DType::F16, ROWS, HIDDEN, call.x, *y(&mut call));
+    assert_eq!(affine.validate(), Ok(()));
+    affine.rstd = Some(RSTD);
+    assert_eq!(affine.validate(), Err(CallError::Unused { role: Role::Rstd }));
+    affine.rstd = None;
+    affine.mean = Some(MEAN);
+    assert_eq!(affine.validate(), Err(CallError::Mean { family: Family::Identity }));
+}
+
+/// A combination that no kernel computes is refused by the plan, by name.
+#[test]
+fn there_is_no_module_for_everything() {
+    let mut call = full(DType::F16);
+    call.norm.gate = Some(Activation::SILU);
+    call.gate = Some(RawRows { address: 0x90_0000, stride: HIDDEN });
+    call.bias = None;
+    let refusal = warpnorm::plan::plan(&call, &warpnorm::DeviceFacts::h200()).expect_err("no such kernel");
+    assert!(matches!(refusal, warpnorm::Error::Plan(warpnorm::PlanError::NoModule { .. })), "{refusal}");
+    assert!(refusal.to_string().contains("LayerNorm ResidualAdd GatedStore f16"), "{refusal}");
 }

@@ -1,0 +1,113 @@
+//! Norms by the name of the framework that they are to agree with.
+//!
+//! Each is the description with that framework's rounding, offset and default eps. Checkpoints may state
+//! another eps: [`Norm::with_eps`]. Those with a residual add in front compute
+//! R(r + x), or what the framework makes of it, in the same pass; where it is not wanted, set
+//! [`Norm::residual`] to None.
+//!
+//! | preset | y | residual | eps by default |
+//! |---|---|---|---|
+//! | [`llama`], [`mistral`], [`qwen3`] | R(w·R(x·s)) | stored | 1e-6 |
+//! | [`t5`] | R(w·R(x·s)) | stored | 1e-6 |
+//! | [`gemma`] | R((x·s)·(1 + w)) | stored | 1e-6 |
+//! | [`olmo2`] | R(w·(x·s)) | none: the norm comes after the block | 1e-5 |
+//! | [`gpt2`], [`bert`] | LayerNorm, one rounding | stored | 1e-5, 1e-12 |
+//! | [`deep_norm`] | LayerNorm of α·r + x | stored | 1e-5 |
+//! | [`n_gpt`] | L2 norm | none | none |
+//! | [`vllm`] | R(w·R(x·s)), as its quantising kernels | stored | 1e-6 |
+//! | [`flash_infer`], [`flash_infer_gemma`] | R(x·s·(c + w)) | wide | 1e-6 |
+//!
+//! s = 1/√(mean square + eps), and R rounds to the activation type. The sources are the modelling files of
+//! Hugging Face Transformers, and the kernels of vLLM and FlashInfer.
+
+use crate::{Norm, ResidualAdd, ResidualRounding, WeightRounding};
+
+const STORED: ResidualAdd = ResidualAdd { scale: 1.0, rounding: ResidualRounding::Stored };
+const WIDE: ResidualAdd = ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide };
+
+const fn before_weight(eps: f32) -> Norm {
+    Norm::rms_norm(eps).with_weight_rounding(WeightRounding::BeforeWeight).with_residual_add(STORED)
+}
+
+/// Hugging Face `LlamaRMSNorm`, with the residual add before it. Llama 2 and 3 checkpoints state eps 1e-5.
+pub const fn llama() -> Norm {
+    before_weight(1e-6)
+}
+
+/// Hugging Face `MistralRMSNorm`, with the residual add before it. Checkpoints state eps 1e-5.
+pub const fn mistral() -> Norm {
+    before_weight(1e-6)
+}
+
+/// Hugging Face `Qwen3RMSNorm`, with the residual add before it.
+pub const fn qwen3() -> Norm {
+    before_weight(1e-6)
+}
+
+/// Hugging Face `T5LayerNorm`, which is an RMSNorm, with the residual add before it.
+pub const fn t5() -> Norm {
+    before_weight(1e-6)
+}
+
+/// Hugging Face `Gemma2RMSNorm` and `Gemma3RMSNorm`: weights are stored minus one, and the sum is taken in
+/// f32. With the residual add before it.
+pub const fn gemma() -> Norm {
+    Norm::rms_norm(1e-6).with_weight_offset(1.0).with_residual_add(STORED)
+}
+
+/// Hugging Face `Olmo2RMSNorm`, without a residual: OLMo 2 normalises what a block puts out, before the add.
+pub const fn olmo2() -> Norm {
+    Norm::rms_norm(1e-5)
+}
+
+/// `ln_1` and `ln_2` of Hugging Face GPT-2, with the residual add before them. The variance is the biased one.
+pub const fn gpt2() -> Norm {
+    Norm::layer_norm(1e-5).with_residual_add(STORED)
+}
+
+/// `LayerNorm` of Hugging Face BERT, after the residual add.
+pub const fn bert() -> Norm {
+    Norm::layer_norm(1e-12).with_residual_add(STORED)
+}
+
+/// DeepNorm of an encoder or a decoder of so many layers that stands alone (Wang et al., *DeepNet*, 2022):
+/// LayerNorm(α·r + x), α = (2·layers)^¼.
+pub fn deep_norm(layers: u32) -> Norm {
+    scaled((2.0 * f64::from(layers)).powf(0.25))
+}
+
+/// DeepNorm in the encoder of an encoder-decoder: α = 0.81·(encoder⁴·decoder)^(1/16).
+pub fn deep_norm_encoder(encoder_layers: u32, decoder_layers: u32) -> Norm {
+    scaled(0.81 * (f64::from(encoder_layers).powi(4) * f64::from(decoder_layers)).powf(1.0 / 16.0))
+}
+
+/// DeepNorm in the decoder of an encoder-decoder: α = (3·decoder)^¼.
+pub fn deep_norm_decoder(decoder_layers: u32) -> Norm {
+    scaled((3.0 * f64::from(decoder_layers)).powf(0.25))
+}
+
+fn scaled(alpha: f64) -> Norm {
+    Norm::layer_norm(1e-5).with_residual_add(ResidualAdd { scale: alpha as f32, ..STORED })
+}
+
+/// The norm of nGPT (Loshchilov et al., 2024): Euclidean length along the embedding. A zero row stays zero,
+/// where its repository has NaN.
+pub const fn n_gpt() -> Norm {
+    Norm::l2_norm()
+}
+
+/// vLLM's RMSNorm with fused add, as its quantising kernels compute it. Its other kernels have had either
+/// rounding of the weight product, by version.
+pub const fn vllm() -> Norm {
+    before_weight(1e-6)
+}
+
+/// FlashInfer's `fused_add_rmsnorm`; `rmsnorm` without the residual.
+pub const fn flash_infer() -> Norm {
+    Norm::rms_norm(1e-6).with_residual_add(WIDE)
+}
+
+/// FlashInfer's `gemma_fused_add_rmsnorm`; `gemma_rmsnorm` without the residual.
+pub const fn flash_infer_gemma() -> Norm {
+    Norm::rms_norm(1e-6).with_weight_offset(1.0).with_residual_add(WIDE)
+}

@@ -1,0 +1,162 @@
+//! Presets against the frameworks' formulas, step by step as their modelling files have them, in f64 with
+//! every rounding written out.
+
+use half::bf16;
+use warpnorm::host::{Device, Outputs, Placement, Problem, Vector};
+use warpnorm::reference::Cpu;
+use warpnorm::{DType, Norm, presets};
+
+const HIDDEN: usize = 96;
+
+fn round(value: f64) -> f64 {
+    bf16::from_f64(value).to_f64()
+}
+
+/// bf16 values that fill the binades around 1, without an order that a sum could profit from.
+fn values(seed: u64, scale: f64) -> Vec<f64> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / (1u64 << 31) as f64 - 0.5
+    };
+    (0..HIDDEN).map(|_| round(scale * next())).collect()
+}
+
+fn bytes(values: &[f64]) -> Vec<u8> {
+    values.iter().flat_map(|&value| bf16::from_f64(value).to_bits().to_ne_bytes()).collect()
+}
+
+fn decode(bytes: &[u8]) -> Vec<f64> {
+    bytes.chunks(2).map(|pair| bf16::from_bits(u16::from_ne_bytes([pair[0], pair[1]])).to_f64()).collect()
+}
+
+struct Inputs {
+    x: Vec<f64>,
+    residual: Vec<f64>,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+/// Runs a preset with a weight, a bias for LayerNorm, and holds y and the residual against these formulas of
+/// h, the sum before any rounding, and of the inputs.
+fn hold(name: &str, norm: Norm, bias: bool, y: impl Fn(&Inputs, &[f64], usize) -> f64) {
+    let mut differing = 0;
+    for seed in 0..20 {
+        let inputs = Inputs {
+            x: values(seed, 4.0),
+            residual: values(seed + 100, 30.0),
+            weight: values(seed + 200, 2.0),
+            bias: values(seed + 300, 1.0),
+        };
+        let (x, residual) = (bytes(&inputs.x), bytes(&inputs.residual));
+        let (weight, bias_bytes) = (bytes(&inputs.weight), bytes(&inputs.bias));
+        let vector = |bytes| Some(Vector { dtype: DType::BF16, bytes });
+        let adds = norm.residual.is_some();
+        let mut problem = Problem::new(norm, DType::BF16, 1, HIDDEN, &x);
+        problem.residual = adds.then_some(&residual);
+        problem.weight = vector(&weight);
+        problem.bias = if bias { vector(&bias_bytes) } else { None };
+        problem.outputs = Outputs { residual: adds, ..Outputs::default() };
+        let output = Cpu.run(&problem, Placement::default()).expect("a valid problem");
+
+        let scale = norm.residual.map_or(0.0, |add| f64::from(add.scale));
+        let h: Vec<f64> = inputs.x.iter().zip(&inputs.residual).map(|(x, r)| scale * r + x).collect();
+        if adds {
+            let stored: Vec<f64> = h.iter().map(|&h| round(f64::from(h as f32))).collect();
+            assert_eq!(decode(&output.residual.expect("asked for")), stored, "{name}");
+        }
+        let wanted: Vec<f64> = (0..HIDDEN).map(|column| y(&inputs, &h, column)).collect();
+        differing += decode(&output.y).iter().zip(&wanted).filter(|(got, wanted)| got != wanted).count();
+    }
+    // h is rounded to f32 in between where it is wide, which may turn a tie.
+    assert!(differing <= 2, "{name}: {differing} of {} differ", 20 * HIDDEN);
+}
+
+fn mean_square(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>() / HIDDEN as f64
+}
+
+fn stored(h: &[f64]) -> Vec<f64> {
+    h.iter().map(|&h| round(h)).collect()
+}
+
+/// `self.weight * hidden_states.to(input_dtype)`: both factors and the product are bf16.
+#[test]
+fn llama_mistral_qwen_t5_and_vllm_round_before_the_weight() {
+    for (name, norm) in [
+        ("llama", presets::llama()),
+        ("mistral", presets::mistral()),
+        ("qwen3", presets::qwen3()),
+        ("t5", presets::t5()),
+        ("vllm", presets::vllm()),
+    ] {
+        hold(name, norm, false, |inputs, h, column| {
+            let h = stored(h);
+            let normed = round(h[column] / (mean_square(&h) + f64::from(1e-6f32)).sqrt());
+            round(inputs.weight[column] * normed)
+        });
+    }
+}
+
+/// `output * (1.0 + self.weight.float())`, then `type_as(x)`.
+#[test]
+fn gemma_adds_one_to_the_weight_in_f32() {
+    hold("gemma", presets::gemma(), false, |inputs, h, column| {
+        let h = stored(h);
+        let normed = h[column] / (mean_square(&h) + f64::from(1e-6f32)).sqrt();
+        round(normed * (1.0 + inputs.weight[column]))
+    });
+}
+
+/// `(self.weight * hidden_states).to(input_dtype)`, of x alone.
+#[test]
+fn olmo2_rounds_once() {
+    hold("olmo2", presets::olmo2(), false, |inputs, _, column| {
+        let normed = inputs.x[column] / (mean_square(&inputs.x) + f64::from(1e-5f32)).sqrt();
+        round(inputs.weight[column] * normed)
+    });
+}
+
+fn layer_norm(inputs: &Inputs, h: &[f64], column: usize, eps: f32) -> f64 {
+    let h = stored(h);
+    let mean = h.iter().sum::<f64>() / HIDDEN as f64;
+    let variance = h.iter().map(|h| (h - mean) * (h - mean)).sum::<f64>() / HIDDEN as f64;
+    let normed = (h[column] - mean) / (variance + f64::from(eps)).sqrt();
+    round(normed * inputs.weight[column] + inputs.bias[column])
+}
+
+#[test]
+fn layer_norms_differ_in_eps_and_scale() {
+    hold("gpt2", presets::gpt2(), true, |inputs, h, column| layer_norm(inputs, h, column, 1e-5));
+    hold("bert", presets::bert(), true, |inputs, h, column| layer_norm(inputs, h, column, 1e-12));
+    let deep = presets::deep_norm(12);
+    hold("deep_norm", deep, true, |inputs, h, column| layer_norm(inputs, h, column, 1e-5));
+}
+
+/// The table of DeepNet's figure 2, worked out by hand: 24^¼, 0.81·(18⁴·6)^(1/16), 18^¼.
+#[test]
+fn deep_norm_scales_are_the_papers() {
+    let scale = |norm: Norm| f64::from(norm.residual.expect("it adds").scale);
+    assert!((scale(presets::deep_norm(12)) - 2.213_363_839_4).abs() < 1e-6);
+    assert!((scale(presets::deep_norm_encoder(18, 6)) - 1.866_111_538_9).abs() < 1e-6);
+    assert!((scale(presets::deep_norm_decoder(6)) - 2.059_767_144_1).abs() < 1e-6);
+}
+
+#[test]
+fn n_gpt_divides_by_the_length() {
+    hold("n_gpt", presets::n_gpt(), false, |inputs, _, column| {
+        let length = inputs.x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        round(inputs.x[column] / length * inputs.weight[column])
+    });
+}
+
+/// x·rsqrt(ms + eps)·(c + w) with all of it, h too, in f32.
+#[test]
+fn flash_infer_rounds_once_and_not_the_sum() {
+    for (norm, offset) in [(presets::flash_infer(), 0.0), (presets::flash_infer_gemma(), 1.0)] {
+        hold("flash_infer", norm, false, |inputs, h, column| {
+            let normed = h[column] / (mean_square(h) + f64::from(1e-6f32)).sqrt();
+            round(normed * (offset + inputs.weight[column]))
+        });
+    }
+}
