@@ -213,8 +213,13 @@ private:
                 bias.widen(addend, seconds, step);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
-                    outer[e] = __fmaf_ru(outer[e], factor[e], addend[e]);
-                    inner[e] = __fmaf_rd(inner[e], factor[e], addend[e]);
+                    // The bound of the product that is above the other is rounded up, the one below down: beside
+                    // a large β one rounding is more than the bounds are apart.
+                    const bool negative = (outer[e] < 0.0f) != (factor[e] < 0.0f);
+                    const float above = negative ? inner[e] : outer[e];
+                    const float below = negative ? outer[e] : inner[e];
+                    outer[e] = __fmaf_ru(above, factor[e], addend[e]);
+                    inner[e] = __fmaf_rd(below, factor[e], addend[e]);
                 }
             } else {
 #pragma unroll

@@ -36,6 +36,9 @@ const F32_ULP: f64 = f32::EPSILON as f64;
 /// Sums are carried in two floats, each addition exact to 2^-47.
 const MEAN_ERROR: f64 = F32_ULP * F32_ULP;
 
+/// The square root and the reciprocal of a sum that is exact to 2^-47, refined once.
+const RSTD_ERROR: f64 = F32_ULP * F32_ULP;
+
 impl Tolerance {
     /// Elements that may miss correct rounding however small the problem, since a share of few
     /// elements is no whole number of them.
@@ -65,10 +68,14 @@ impl Tolerance {
     }
 
     /// The error of rstd that counts as none, relative to it, for a row whose variance (or mean square) and
-    /// eps are given: a square loses half the smallest f32 at most, and so does each step from their sum to
-    /// the variance. It shows only where variance and eps are both below some 1e-37.
+    /// eps are given.
+    ///
+    /// Two floats are good to 2^-46 of it. That shows where v is all but a power of two, as the L2 norm has it
+    /// for constant rows: products with weights then lie next to ties, or to what the bias cancels. Beside
+    /// that, a square loses half the smallest f32 at most, and so does each step from their sum to the variance,
+    /// which shows only where variance and eps are both below some 1e-30.
     pub fn error_of_rstd(variance: f64, eps: f64) -> f64 {
-        2.0 * f64::from(f32::from_bits(1)) / (variance + eps)
+        RSTD_ERROR + 2.0 * f64::from(f32::from_bits(1)) / (variance + eps)
     }
 
     /// The tolerance of an op. f32 results of a gated one may be 6 units off: the activation is computed in f32,
