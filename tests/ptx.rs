@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use warpnorm::plan::{EXCHANGE_BYTES, Module, Sink, Source};
 use warpnorm::ptx::{self, Origin, driver_isa, select};
-use warpnorm::{DType, DeviceFacts, Family, Norm, PlanError, ResidualAdd};
+use warpnorm::quantise::{CodeType, Quantisation};
+use warpnorm::{Activation, DType, DeviceFacts, Family, Norm, PlanError, ResidualAdd};
 
 fn layer_norm(dtype: DType) -> Module {
     Module::of(&Norm::layer_norm(1e-5), dtype)
@@ -108,7 +109,7 @@ fn kernels_declare_no_more_shared_memory_than_plans_leave_them() {
 /// The build has no kernel missing: what can be described can be run.
 #[test]
 fn every_norm_has_a_module() {
-    for family in Family::NORMS {
+    for family in [Family::LayerNorm, Family::RmsNorm] {
         for dtype in DType::ALL {
             let plain = Norm::new(family, 1e-5);
             let add = plain.with_residual_add(ResidualAdd::default());
@@ -122,6 +123,26 @@ fn every_norm_has_a_module() {
             }
         }
     }
+}
+
+/// The L2 norm runs on the module of RMSNorm, and what has no statistic on modules of its own.
+#[test]
+fn other_ops_have_modules() {
+    let name = |norm: Norm, dtype| Module::of(&norm, dtype).name();
+    let silu = Activation::SILU;
+    let fp8 = Quantisation::per_token(CodeType::E4m3);
+    for dtype in DType::ALL {
+        assert_eq!(name(Norm::l2_norm(), dtype), Ok("rms_norm"));
+        assert_eq!(name(Norm::l2_norm().with_residual_add(ResidualAdd::default()), dtype), Ok("add_rms_norm"));
+        assert_eq!(name(Norm::affine(), dtype), Ok("affine"));
+        assert_eq!(name(Norm::activation(silu), dtype), Ok("gated"));
+        assert_eq!(name(Norm::rms_norm(1e-6).with_gate(silu), dtype), Ok("gated_rms_norm"));
+        if dtype != DType::F32 {
+            assert_eq!(name(Norm::activation(silu).with_quantisation(fp8), dtype), Ok("gated_quantise"));
+            assert_eq!(name(Norm::layer_norm(1e-5).with_quantisation(fp8), dtype), Ok("layer_norm_quantise"));
+        }
+    }
+    assert!(name(Norm::layer_norm(1e-5).with_gate(silu), DType::F16).is_err());
 }
 
 #[test]

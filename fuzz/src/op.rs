@@ -7,7 +7,7 @@ mod verdict;
 
 use crate::random::Random;
 use arbitrary::{Arbitrary, Result, Unstructured};
-use choices::{device, hidden, quantisation, real, values};
+use choices::{activation, device, hidden, quantisation, real, values};
 use warpnorm::host::{Outputs, Problem, Vector};
 use warpnorm::parity::{Case, Values};
 use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
@@ -41,6 +41,8 @@ pub struct Description {
     fill: Fill,
     seed: u64,
     has_residual: bool,
+    has_gate: bool,
+    has_linear_bias: bool,
     weight: Option<DType>,
     bias: Option<DType>,
     tensor_scale: Option<f32>,
@@ -104,6 +106,20 @@ impl<'a> Arbitrary<'a> for Description {
         } else {
             Road::Call(call::Road::arbitrary(u)?)
         };
+        // What the other road does not lay out.
+        let (mut has_gate, mut has_linear_bias, mut bias) = (false, false, bias);
+        if matches!(road, Road::Problem(_)) {
+            if u.ratio(1, 3)? {
+                norm.gate = Some(activation(u)?);
+                has_gate = !unlikely(u)?;
+                bias = if unlikely(u)? { bias } else { None };
+            }
+            if u.ratio(1, 6)? {
+                norm.family = Family::Identity;
+                has_gate = has_gate && u.ratio(2, 3)?;
+            }
+            has_linear_bias = norm.residual.is_some() && u.ratio(1, 4)? || unlikely(u)?;
+        }
         let fill = values(u)?;
         let seed = u.arbitrary()?;
         Ok(Description {
@@ -114,6 +130,8 @@ impl<'a> Arbitrary<'a> for Description {
             fill,
             seed,
             has_residual,
+            has_gate,
+            has_linear_bias,
             weight,
             bias,
             tensor_scale,
@@ -156,11 +174,16 @@ impl Description {
                 if let Some(dtype) = self.bias {
                     case = case.with_bias(dtype);
                 }
+                if self.has_linear_bias {
+                    case = case.with_linear_bias(self.dtype);
+                }
                 return Tensors {
                     x: case.x,
                     residual: case.residual,
                     weight: case.weight.map(|(_, bytes)| bytes),
                     bias: case.bias.map(|(_, bytes)| bytes),
+                    gate: case.gate.filter(|_| self.has_gate),
+                    linear_bias: case.linear_bias.map(|(_, bytes)| bytes),
                 };
             }
             Fill::Kind(_) => Fill::Bits,
@@ -177,6 +200,8 @@ impl Description {
             residual: self.has_residual.then(|| bytes(self.dtype, rows * hidden)),
             weight: self.weight.map(|dtype| bytes(dtype, hidden)),
             bias: self.bias.map(|dtype| bytes(dtype, hidden)),
+            gate: self.has_gate.then(|| bytes(self.dtype, rows * hidden)),
+            linear_bias: self.has_linear_bias.then(|| bytes(self.dtype, hidden)),
         }
     }
 
@@ -193,8 +218,8 @@ impl Description {
             residual: tensors.residual.as_deref(),
             weight: vector(self.weight, &tensors.weight),
             bias: vector(self.bias, &tensors.bias),
-            gate: None,
-            linear_bias: None,
+            gate: tensors.gate.as_deref(),
+            linear_bias: vector(Some(self.dtype), &tensors.linear_bias),
             tensor_scale: self.tensor_scale,
             outputs: self.outputs,
         }
@@ -206,6 +231,8 @@ struct Tensors {
     residual: Option<Vec<u8>>,
     weight: Option<Vec<u8>>,
     bias: Option<Vec<u8>>,
+    gate: Option<Vec<u8>>,
+    linear_bias: Option<Vec<u8>>,
 }
 
 /// An element's bits, in the low bytes.

@@ -145,7 +145,7 @@ mod tests {
     fn every_rounding_is_in_the_grid_of_16_bit_types() {
         let all: Vec<Norm> = OPS.into_iter().flat_map(|op| variants(op, DType::BF16)).collect();
         for rounding in [ResidualRounding::Stored, ResidualRounding::Wide, ResidualRounding::Split] {
-            for family in Family::NORMS {
+            for family in [Family::LayerNorm, Family::RmsNorm] {
                 let covered =
                     |norm: &&Norm| norm.family == family && norm.residual.is_some_and(|add| add.rounding == rounding);
                 assert!(all.iter().any(|norm| covered(&norm)), "{family} {rounding:?}");

@@ -4,7 +4,7 @@ use super::{Fill, MAX_ELEMENTS};
 use arbitrary::{Result, Unstructured};
 use warpnorm::parity::Values;
 use warpnorm::quantise::{BlockRounding, CodeType, Quantisation, ScaleLayout, Scaling};
-use warpnorm::{DeviceFacts, MAX_HIDDEN};
+use warpnorm::{Activation, DeviceFacts, MAX_HIDDEN};
 
 /// One of the usual values, or now and then any value at all.
 pub fn real(u: &mut Unstructured<'_>, usual: &[f32]) -> Result<f32> {
@@ -49,6 +49,19 @@ pub fn quantisation(u: &mut Unstructured<'_>) -> Result<Quantisation> {
     };
     let codes: Vec<CodeType> = CodeType::ALL.into_iter().filter(|&code| any || scaling.takes(code)).collect();
     Ok(Quantisation { code: *u.choose(&codes)?, scaling })
+}
+
+/// An activation, with usual parameters or any.
+pub fn activation(u: &mut Unstructured<'_>) -> Result<Activation> {
+    Ok(match u.int_in_range(0..=6)? {
+        0 => Activation::Identity,
+        1 => Activation::Relu,
+        2 => Activation::LeakyRelu { slope: real(u, &[0.01, 0.0, -1.0])? },
+        3 => Activation::Sigmoid,
+        4 => Activation::Swish { beta: real(u, &[1.0, 1.702, 0.0, -1.0])? },
+        5 => Activation::GeluTanh,
+        _ => Activation::GeluExact,
+    })
 }
 
 /// Values of a kind, or any bits.

@@ -121,6 +121,7 @@ impl Road {
         let mut single = *problem;
         single.rows = 1;
         single.x = &problem.x[row.clone()];
+        single.gate = problem.gate.map(|gate| &gate[row.clone()]);
         single.residual = problem.residual.map(|residual| &residual[row.clone()]);
         let device = Emulated::new(DeviceFacts::h200());
         let alone = device.run(&single, Placement::default()).expect("what runs in a batch runs alone");

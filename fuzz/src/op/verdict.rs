@@ -73,6 +73,8 @@ fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
         // Where squares vanish and eps is 0, all but the mean itself is infinite. Of an element that lies within a
         // denormal of the mean, the mean's last rounding decides the sign, and there is no finer number to hold it.
         Fill::Kind(Values::Denormals) if rows.iter().any(|row| row.rstd.is_infinite()) => Promise::Nothing,
+        // Whether v overflows before an activation of nearly 0 brings it back, f32's range decides.
+        Fill::Bits | Fill::Band { .. } if problem.norm.gate.is_some() => Promise::Nothing,
         // Where a mean square or a product is among f32's denormals, how many bits of it are left is for
         // nobody to say.
         Fill::Bits | Fill::Band { .. } if rows.iter().any(|row| row.rstd > 2f64.powi(62)) => Promise::Nothing,
