@@ -124,8 +124,12 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         if constexpr (Sink::COLLECTIVE) {
             if (stores) sink.agree(team, args, row, true);
         }
+        // With a statistic, no register is left for the number of slabs: the end is computed anew.
+        const auto more = [&](unsigned int slab) {
+            return Statistic::REDUCES ? slab * GROUP_ELEMENTS * args.team_threads < args.hidden : slab < slabs;
+        };
 #pragma unroll 1
-        for (unsigned int slab = 0; slab < slabs; ++slab) {
+        for (unsigned int slab = 0; more(slab); ++slab) {
             const Group<Element> group(team, slab, args.hidden);
             Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), group, args);
             if (stores) source.store_residual(h, group, args, row);
