@@ -39,7 +39,7 @@ pub struct RawVector {
 pub struct Call {
     /// What is to be computed.
     pub norm: Norm,
-    /// The type of x, residual, y and residual_out.
+    /// The type of x, residual, gate, y and residual_out.
     pub dtype: DType,
     /// Number of rows; 0 is a call that does nothing.
     pub rows: usize,
@@ -58,11 +58,10 @@ pub struct Call {
     pub weight: Option<RawVector>,
     /// β, `hidden` elements, of the weight's type.
     pub bias: Option<RawVector>,
-    /// The output, `rows × hidden`. May lie exactly over x or residual. Where the norm quantises, y may be
+    /// The output, `rows × hidden`. May lie exactly over x, residual or gate. Where the norm quantises, y may be
     /// absent.
     pub y: Option<RawRows>,
-    /// The residual stream that goes out, R(α·r + x), `rows × hidden`. May lie exactly over x or
-    /// residual.
+    /// The residual stream that goes out, R(h), `rows × hidden`. May lie exactly over x or residual.
     pub residual_out: Option<RawRows>,
     /// The f32 mean of every row, `rows` elements; LayerNorm only.
     pub mean: Option<u64>,
@@ -183,9 +182,7 @@ impl Call {
     }
 
     fn validate_parameters(&self) -> Result<(), CallError> {
-        for (role, vector) in
-            [(Role::Weight, self.weight), (Role::Bias, self.bias), (Role::LinearBias, self.linear_bias)]
-        {
+        for (role, vector) in [(Role::Weight, self.weight), (Role::Bias, self.bias)] {
             if let Some(RawVector { dtype, .. }) = vector
                 && dtype != self.dtype
                 && dtype != DType::F32

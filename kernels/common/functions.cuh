@@ -1,4 +1,4 @@
-// Elementary functions: exp, tanh and the tail of the normal distribution, each in two forms.
+// Elementary functions: exp and the tail of the normal distribution, each in two forms.
 //
 // The f32 forms take some twenty instructions and are off by a few units of 2^-24. The forms in two floats
 // are for results that f32 leaves in doubt: rare, so that their polynomials are loops over tables, and their
@@ -100,39 +100,11 @@ __device__ __forceinline__ Exponential<TwoFloat> exponential_in_two(const TwoFlo
     return {normalised(multiply(r, polynomial(EXPONENTIAL_TERMS, r))), reduced.exponent};
 }
 
-/// tanh x, off by at most TANH_ERROR of itself; ±1 for infinities.
-///
-/// With e = exp(−2|x|) it is (1 − e)/(1 + e), where 1 − e cancels nothing that the fraction of e does not hold.
-constexpr float TANH_ERROR = 4.0f / 16777216.0f;
-constexpr float TANH_LIMIT = 32.0f;
-
-__device__ __forceinline__ float tanh_in_f32(float x) {
-    const float magnitude = fabsf(x) > TANH_LIMIT ? TANH_LIMIT : fabsf(x);
-    const Exponential<float> e = exponential({-2.0f * magnitude, 0.0f});
-    const float scale = power_of_two(e.exponent);
-    const float numerator = __fmaf_rn(-e.fraction, scale, 1.0f - scale);
-    const float denominator = __fmaf_rn(e.fraction, scale, 1.0f + scale);
-    return copysignf(__fdiv_rn(numerator, denominator), x);
-}
-
-/// tanh x in two floats, off by at most 2^-40 of itself.
-__device__ __forceinline__ TwoFloat tanh_in_two(float x) {
-    const float magnitude = fabsf(x) > TANH_LIMIT ? TANH_LIMIT : fabsf(x);
-    const Exponential<TwoFloat> e = exponential_in_two({-2.0f * magnitude, 0.0f});
-    const float scale = power_of_two(e.exponent);
-    const TwoFloat fraction = scaled(e.fraction, scale);
-    const TwoFloat numerator = normalised(add(two_sum(1.0f, -scale), {-fraction.hi, -fraction.lo}));
-    const TwoFloat denominator = normalised(add(two_sum(1.0f, scale), fraction));
-    const TwoFloat tanh = divide(numerator, denominator);
-    return scaled(tanh, copysignf(1.0f, x));
-}
-
-/// The scaled tail of the normal distribution, exp(a²/2)·Φ(−a) = erfcx(a/√2)/2, for a from 0 to 18.5, off by at
-/// most SCALED_TAIL_ERROR of itself.
+/// The scaled tail of the normal distribution, exp(a²/2)·Φ(−a) = erfcx(a/√2)/2, for a from 0 to 18.5, off by a
+/// few units of 2^-24 of itself.
 ///
 /// It is a polynomial in q = (a − 4)/(a + 4), as Schonfelder has it (Chebyshev expansions for the error and
 /// related functions, 1978).
-constexpr float SCALED_TAIL_ERROR = 6.0f / 16777216.0f;
 constexpr float SCALED_TAIL_LIMIT = 18.5f;
 
 __device__ __forceinline__ float scaled_tail(float a) {

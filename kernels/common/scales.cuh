@@ -69,10 +69,6 @@ struct Divisor {
         return refined(y, fminf(fmaxf(y * reciprocal, -SATURATES), SATURATES));
     }
 
-    /// The same for values that are none of them infinite beside a finite scale, nor larger than 2^17 scales:
-    /// those that the scale was made for, with no upper bound.
-    __device__ __forceinline__ float divide_bounded(float y) const { return refined(y, y * reciprocal); }
-
 private:
     static constexpr float LEAST = 8.27180612553027674871e-25f;  // 2^-80
     static constexpr float MOST = 1.32922799578491587290e36f;    // 2^120

@@ -45,8 +45,7 @@ struct Output {
         return ahead;
     }
 
-    /// Computes y chunk by chunk and hands each to `take`. `ahead` is null where
-    /// nothing was loaded ahead.
+    /// Computes y chunk by chunk and hands each to `take`. `ahead` is null where nothing was loaded ahead.
     template <class Take>
     static __device__ __forceinline__ void each(const Values& values, const Moments& moments, const Ahead* ahead,
                                                 const G& group, const RowArgs& args, unsigned long long row,
@@ -118,6 +117,12 @@ private:
             const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
             weight.load_chunk_of(raw, group.first[c], group.valid[c]);
         }
+    }
+
+    /// v, rounded first where the op says so.
+    static __device__ __forceinline__ TwoFloat before_weight(const TwoFloat& v, const RowArgs& args) {
+        if (!(args.flags & ROUND_BEFORE_WEIGHT)) return v;
+        return {Element::widen(static_cast<typename Element::Bits>(narrow_two<Element>(v))), 0.0f};
     }
 
     /// The output of STEP elements of a chunk, from place `step` of it on.
@@ -260,14 +265,8 @@ private:
 #pragma unroll 1
             for (; pending != 0; pending &= pending - 1) {
                 const unsigned int element = __ffs(pending) - 1;
-                TwoFloat y = Statistic::normalise(pick(element, h), moments);
-                if (args.flags & ROUND_BEFORE_WEIGHT) {
-                    y = {Element::widen(static_cast<typename Element::Bits>(narrow_two<Element>(y))), 0.0f};
-                }
-                const float gain = pick(element, factor);
-                TwoFloat product = two_product(y.hi, gain);
-                product.lo = __fmaf_rn(y.lo, gain, product.lo);
-                y = fast_two_sum(product.hi, product.lo);
+                TwoFloat y = before_weight(Statistic::normalise(pick(element, h), moments), args);
+                y = normalised(multiply(y, pick(element, factor)));
                 if (bias.exist()) {
                     const TwoFloat sum = two_sum(y.hi, pick(element, addend));
                     y = normalised({sum.hi, sum.lo + y.lo});
@@ -305,13 +304,8 @@ private:
             if (args.gate != nullptr) {
                 result = Statistic::normalise(Element::widen(load_16(column<Element>(x, at))), moments);
             }
-            if (args.flags & ROUND_BEFORE_WEIGHT) {
-                result = {Element::widen(static_cast<typename Element::Bits>(narrow_two<Element>(result))), 0.0f};
-            }
             const float gain = weight.exist() ? weight.at(at) + args.weight_offset : 1.0f;
-            TwoFloat product = two_product(result.hi, gain);
-            product.lo = __fmaf_rn(result.lo, gain, product.lo);
-            result = fast_two_sum(product.hi, product.lo);
+            result = normalised(multiply(before_weight(result, args), gain));
             const float z = Element::widen(load_16(column<Element>(gate, at)));
             result = multiply(activate_in_two(args.activation, args.activation_parameter, z), result);
             const unsigned int shift = 16 * (place % 2);

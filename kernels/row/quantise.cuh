@@ -52,6 +52,8 @@ struct QuantiseOf {
     using Output = Output_;
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
+    // Of f32 activations y is not correctly rounded, and codes could not be exact.
+    static_assert(!Element::IS_F32 && G::CHUNKS == 2, "16-bit activations are quantised, in two lines of chunks");
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = true;
@@ -129,7 +131,7 @@ private:
     }
 
     /// Lanes that hold a chunk each of one line of a scale's group; groups of more chunks than the team has
-    /// threads take several lines.
+    /// threads take both lines.
     static __device__ __forceinline__ unsigned int group_lanes(const Team& team, const RowArgs& args) {
         return min(args.scale_group / LENGTH, team.threads);
     }
@@ -142,16 +144,7 @@ private:
                                                       const G& group, const RowArgs& args) {
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) largest[c] = amax_of(y.of[c], group.valid[c]);
-        const unsigned int lines = group_lines(team, args);
-#pragma unroll
-        for (unsigned int step = 1; step < G::CHUNKS; step *= 2) {
-            if (lines <= step) continue;
-            float other[G::CHUNKS];
-#pragma unroll
-            for (unsigned int c = 0; c < G::CHUNKS; ++c) other[c] = largest[c ^ step];
-#pragma unroll
-            for (unsigned int c = 0; c < G::CHUNKS; ++c) largest[c] = fmaxf(largest[c], other[c]);
-        }
+        if (group_lines(team, args) == 2) largest[0] = largest[1] = fmaxf(largest[0], largest[1]);
         // Lane i has merged with lane i ^ distance after each step; after the last all have the same.
 #pragma unroll 1
         for (unsigned int distance = group_lanes(team, args) / 2; distance > 0; distance /= 2) {
@@ -238,31 +231,28 @@ private:
     template <class Code>
     static __device__ __forceinline__ void narrow(Codes& codes, const float (&values)[LENGTH]) {
 #pragma unroll
-        for (unsigned int e = 0; e < LENGTH; e += 2) {
-            const unsigned int bit = e * Code::BITS;
-            codes.words[bit / 32] |= Code::narrow_pair(values[e], values[e + 1]) << bit % 32;
+        for (unsigned int w = 0; w < LENGTH / CODES_PER_WORD<Code>; ++w) {
+            codes.words[w] = narrow_word<Code>(&values[w * CODES_PER_WORD<Code>]);
         }
     }
 
     static __device__ __forceinline__ void store_codes(const Codes (&codes)[G::CHUNKS], const Team& team,
                                                        const G& group, const RowArgs& args, unsigned long long row) {
         const Address to = address_of(args.codes) + row * args.codes_stride;
-        if constexpr (G::CHUNKS == 2) {
-            if (args.flags & PAIRED_CODES) {
-                // The lanes of a pair hold neighbouring chunks of both lines. The even one gets the line 0 of
-                // both, the odd one the line 1, so that each stores sixteen codes at once.
-                const bool odd = team.rank & 1;
-                RawChunk both;
+        if (args.flags & PAIRED_CODES) {
+            // The lanes of a pair hold neighbouring chunks of both lines. The even one gets the line 0 of both,
+            // the odd one the line 1, so that each stores sixteen codes at once.
+            const bool odd = team.rank & 1;
+            RawChunk both;
 #pragma unroll
-                for (unsigned int w = 0; w < WORDS; ++w) {
-                    const unsigned int other = shuffle_xor(odd ? codes[0].words[w] : codes[1].words[w], 1);
-                    both.words[w] = odd ? other : codes[0].words[w];
-                    both.words[WORDS + w] = odd ? codes[1].words[w] : other;
-                }
-                const unsigned int first = odd ? group.first[1] - LENGTH : group.first[0];
-                if ((odd ? group.valid[1] : group.valid[0]) > 0) store_wide(to + first, both);
-                return;
+            for (unsigned int w = 0; w < WORDS; ++w) {
+                const unsigned int other = shuffle_xor(odd ? codes[0].words[w] : codes[1].words[w], 1);
+                both.words[w] = odd ? other : codes[0].words[w];
+                both.words[WORDS + w] = odd ? codes[1].words[w] : other;
             }
+            const unsigned int first = odd ? group.first[1] - LENGTH : group.first[0];
+            if ((odd ? group.valid[1] : group.valid[0]) > 0) store_wide(to + first, both);
+            return;
         }
         const bool halves = args.code == CodeType::E2M1;
 #pragma unroll

@@ -29,9 +29,8 @@ __device__ __forceinline__ void store_moments(const Moments& moments, const Team
     if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd.hi);
 }
 
-/// Whether a row that stays in registers has registers left for its weights, so that they are on their way
-/// while the row is reduced. With f32 activations or weights they would spill, and where all the rest is at
-/// its most, too; a little earlier with the instructions that older GPUs have.
+/// How much of a thread's registers an instance takes beside the row, and how much leaves room for more, by what
+/// ptxas spills; a little less with the instructions that older GPUs have.
 template <class Statistic, class Source, class Sink>
 constexpr unsigned int TAKEN = 2 * Statistic::State::SUMS + Source::INPUTS + (Sink::COLLECTIVE ? 1 : 0);
 #if __CUDA_ARCH__ >= 900
@@ -39,8 +38,11 @@ constexpr unsigned int MOST_TAKEN = 6;
 #else
 constexpr unsigned int MOST_TAKEN = 5;
 #endif
+
+/// Whether a row that stays in registers has registers left for what its output needs, weights or a gate, so
+/// that these are on their way while the row is reduced. Beside f32 activations they would spill.
 template <class Statistic, class Source, class Sink>
-constexpr bool WEIGHTS_FIRST = !Source::Element::IS_F32 && TAKEN<Statistic, Source, Sink> <= MOST_TAKEN;
+constexpr bool LOADS_AHEAD = !Source::Element::IS_F32 && TAKEN<Statistic, Source, Sink> <= MOST_TAKEN;
 
 /// The registers regime. Grid: one CTA for every rows_per_cta rows.
 template <class Statistic, class Source, class Sink>
@@ -56,8 +58,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     const Source source(args, row);
     const typename Source::Raw raw = source.load(group);
     typename Sink::Output::Ahead ahead;
-    constexpr bool FIRST = WEIGHTS_FIRST<Statistic, Source, Sink>;
-    if constexpr (FIRST) ahead = Sink::Output::load_ahead(group, args, row);
+    constexpr bool AHEAD = LOADS_AHEAD<Statistic, Source, Sink>;
+    if constexpr (AHEAD) ahead = Sink::Output::load_ahead(group, args, row);
 
     Values h = source.h(raw, group, args);
     Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
@@ -75,7 +77,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     source.store_residual(h, group, args, row);
     source.output(h, args);
     Sink sink;
-    Sink::Output::each(h, moments, FIRST ? &ahead : nullptr, group, args, row,
+    Sink::Output::each(h, moments, AHEAD ? &ahead : nullptr, group, args, row,
                        [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, row); });
     if constexpr (Sink::COLLECTIVE) {
         if (sink.observes(args)) sink.observe(group);

@@ -199,9 +199,7 @@ struct LayerNorm {
     static __device__ __forceinline__ TwoFloat normalise(float h, const Moments& moments) {
         TwoFloat deviation = two_sum(h, -moments.mean.hi);
         deviation = two_sum(deviation.hi, deviation.lo - moments.mean.lo);
-        TwoFloat v = two_product(deviation.hi, moments.rstd.hi);
-        v.lo = __fmaf_rn(deviation.hi, moments.rstd.lo, __fmaf_rn(deviation.lo, moments.rstd.hi, v.lo));
-        return fast_two_sum(v.hi, v.lo);
+        return normalised(multiply(deviation, moments.rstd));
     }
 };
 
@@ -253,9 +251,7 @@ struct RmsNorm {
     }
 
     static __device__ __forceinline__ TwoFloat normalise(float h, const Moments& moments) {
-        TwoFloat v = two_product(h, moments.rstd.hi);
-        v.lo = __fmaf_rn(h, moments.rstd.lo, v.lo);
-        return fast_two_sum(v.hi, v.lo);
+        return normalised(multiply(moments.rstd, h));
     }
 };
 

@@ -1,17 +1,13 @@
 //! Quantised outputs: codes and scales equal the reference's to the bit, however rows lie.
 
 use crate::judge;
-use crate::support::quantisations::quantisations;
+use crate::support::quantisations::{quantisations, sources};
 use crate::support::{Failures, case, emulated_devices};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Outputs, Placement};
 use warpnorm::parity::Values;
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
-
-fn sources() -> [Option<ResidualAdd>; 2] {
-    [None, Some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide })]
-}
+use warpnorm::{DType, DeviceFacts, Family, Norm, WeightRounding};
 
 /// Runs all quantisations that `hidden` can be divided for, with all families, types and sources; on the
 /// devices by turns.

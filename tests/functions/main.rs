@@ -20,9 +20,8 @@ const ACTIVATIONS: [Activation; 10] = [
     Activation::GeluExact,
 ];
 
-/// `ACTIVATION_ERROR` and `TANH_ERROR` of the kernels, in units of 2⁻²⁴.
+/// `ACTIVATION_ERROR` of the kernels, in units of 2⁻²⁴.
 const ACTIVATION_ERROR: f64 = 6.0;
-const TANH_ERROR: f64 = 4.0;
 
 /// The error of the forms in two floats.
 const ERROR_IN_TWO: f64 = 1.0 / (1u64 << 38) as f64;
@@ -138,21 +137,4 @@ fn products_bring_values_back_into_range() {
             largest.check(1.0);
         }
     }
-}
-
-#[test]
-fn tanh_in_both_forms() {
-    let x = arguments();
-    let mut one = Largest::new("tanh in f32");
-    for (&x, output) in x.iter().zip(run("tanh_f32", Activation::Identity, 0.0, &x)) {
-        let wanted = libm::tanh(f64::from(x));
-        one.add(x, f64::from(output.hi), wanted, (wanted.abs() / (1u64 << 24) as f64).max(SMALLEST));
-    }
-    one.check(TANH_ERROR);
-    let mut two = Largest::new("tanh in two floats");
-    for (&x, output) in x.iter().zip(run("tanh_two", Activation::Identity, 0.0, &x)) {
-        let wanted = libm::tanh(f64::from(x));
-        two.add(x, output.value(), wanted, (wanted.abs() * ERROR_IN_TWO).max(SMALLEST));
-    }
-    two.check(1.0);
 }

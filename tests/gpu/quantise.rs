@@ -1,6 +1,6 @@
 //! Quantised outputs on the GPU: codes and scales equal the reference's to the bit, by either face.
 
-use crate::support::quantisations::quantisations;
+use crate::support::quantisations::{quantisations, sources};
 use crate::support::{Failures, case};
 use crate::{elements, gpu, judge, quick};
 use cudarc::driver::CudaSlice;
@@ -10,15 +10,11 @@ use warpnorm::host::{Device, Placement};
 use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{CodeType, Quantisation, ScaleType};
 use warpnorm::reference::Cpu;
-use warpnorm::{DType, Family, Norm, ResidualAdd, ResidualRounding};
+use warpnorm::{DType, Family, Norm};
 
 /// Rows that fill a part of a warp, a warp, a CTA in part and in whole, and loop, staged and read again.
 const SIZES: [(usize, usize); 8] =
     [(301, 16), (77, 64), (133, 128), (9, 256), (5, 640), (4, 4096), (2, 18_432), (1, 131_072)];
-
-fn sources() -> [Option<ResidualAdd>; 2] {
-    [None, Some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide })]
-}
 
 fn hold(failures: &mut Failures, cuda: &Cuda, (rows, hidden): (usize, usize), values: Values, placement: Placement) {
     for quantisation in quantisations().into_iter().filter(|quantisation| quantisation.validate(hidden).is_ok()) {

@@ -1,6 +1,7 @@
 //! The quantisations that emulated and real GPUs are tested with.
 
 use warpnorm::quantise::{BlockRounding, CodeType, Quantisation, ScaleLayout, Scaling};
+use warpnorm::{ResidualAdd, ResidualRounding};
 
 /// Every scaling with every code type that it takes, in every layout and with every option.
 pub fn quantisations() -> Vec<Quantisation> {
@@ -34,4 +35,9 @@ pub fn quantisations() -> Vec<Quantisation> {
         }
     }
     quantisations
+}
+
+/// Without and with a residual add.
+pub fn sources() -> [Option<ResidualAdd>; 2] {
+    [None, Some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide })]
 }

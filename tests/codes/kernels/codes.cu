@@ -51,15 +51,14 @@ extern "C" __global__ void widen_e4m3(const word* codes, float* values, unsigned
     values[i] = E4M3::widen(codes[i]);
 }
 
-/// y / scale by `div.rn`, by `divide` and by `divide_bounded`. `pairs` holds y and scale in turn.
+/// y / scale by `div.rn` and by `divide`. `pairs` holds y and scale in turn.
 extern "C" __global__ void quotients(const float* pairs, float* results, unsigned int count) {
     THREAD_OR_RETURN(count);
     const float y = pairs[2 * i];
     const float scale = pairs[2 * i + 1];
     const Divisor divisor(scale);
-    results[3 * i] = __fdiv_rn(y, scale);
-    results[3 * i + 1] = divisor.divide(y);
-    results[3 * i + 2] = divisor.divide_bounded(y);
+    results[2 * i] = __fdiv_rn(y, scale);
+    results[2 * i + 1] = divisor.divide(y);
 }
 
 extern "C" __global__ void covers(const float* scales, word* results, unsigned int count) {
@@ -134,11 +133,7 @@ __device__ void dynamic_fp8(const Groups& groups) {
     if (groups.power_of_two) scale = next_power_of_two(scale);
     groups.scales[i] = __float_as_uint(scale);
     const Divisor divisor(scale);
-    if (isinf(groups.upper)) {
-        group.store([=](float y) { return divisor.divide_bounded(y); });
-    } else {
-        group.store([=](float y) { return divisor.divide(y); });
-    }
+    group.store([=](float y) { return divisor.divide(y); });
 }
 
 template <class Code>

@@ -40,14 +40,3 @@ KERNEL activate_times(const Arguments a) {
     a.hi[I] = product.hi;
     a.lo[I] = product.lo;
 }
-
-KERNEL tanh_f32(const Arguments a) {
-    if (I < a.count) a.hi[I] = tanh_in_f32(a.x[I]);
-}
-
-KERNEL tanh_two(const Arguments a) {
-    if (I >= a.count) return;
-    const TwoFloat value = tanh_in_two(a.x[I]);
-    a.hi[I] = value.hi;
-    a.lo[I] = value.lo;
-}
