@@ -305,7 +305,9 @@ private:
                 result = Statistic::normalise(Element::widen(load_16(column<Element>(x, at))), moments);
             }
             const float gain = weight.exist() ? weight.at(at) + args.weight_offset : 1.0f;
-            result = normalised(multiply(before_weight(result, args), gain));
+            result = multiply(before_weight(result, args), gain);
+            // Past f32's range the low part is no number. One of the bounds got no further than its end.
+            result = isinf(result.hi) ? TwoFloat{result.hi, 0.0f} : normalised(result);
             const float z = Element::widen(load_16(column<Element>(gate, at)));
             result = multiply(activate_in_two(args.activation, args.activation_parameter, z), result);
             const unsigned int shift = 16 * (place % 2);

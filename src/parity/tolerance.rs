@@ -13,7 +13,7 @@ use crate::{DType, Norm};
 /// - for f32, one ULP at |v·(weight + offset)|, the term that the bias may cancel;
 /// - what the [error of the mean](Self::error_of_mean) amounts to in y, which twice f32's digits leave of
 ///   a value next to its row's mean, and what the [error of rstd](Self::error_of_rstd) does, and that
-///   [of an activation](Self::error_of_activation).
+///   [of a gate's factors](Self::error_of_gate).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// The largest error of an element, in units. For 16-bit types it is the distance to the correctly
@@ -88,10 +88,12 @@ impl Tolerance {
         }
     }
 
-    /// The error of an activation that counts as none in f32 results: what is left of it among f32's denormals.
+    /// The error of a gated result, product·act(z), that counts as none: what each of the two factors, whose
+    /// magnitudes are given, loses among f32's denormals before the other brings it back. Of the activation,
     /// 16-bit results show none of it.
-    pub fn error_of_activation(dtype: DType) -> f64 {
-        if dtype == DType::F32 { 4.0 * f64::from(f32::from_bits(1)) } else { 0.0 }
+    pub fn error_of_gate(dtype: DType, product: f64, activation: f64) -> f64 {
+        let of_activation = if dtype == DType::F32 { product } else { 0.0 };
+        4.0 * f64::from(f32::from_bits(1)) * (activation + of_activation)
     }
 
     /// How many of `elements` may miss correct rounding.

@@ -14,9 +14,8 @@
 //! L2 norm     rstd = 1/√(Σh² + eps)            0 where Σh² is 0
 //!             v    = h·rstd
 //! y = R(v·gain + bias)                         R(v) in place of v with WeightRounding::BeforeWeight
-//! ```
-//!
 //! y = R((v·gain)·act(z))                       where there is a gate; v is 1 and z is h where z is not given
+//! ```
 //!
 //! R rounds to the activation type, to nearest, ties to even. Which of h and R(h) the statistic and v
 //! see is [`ResidualRounding`](crate::ResidualRounding).
@@ -26,6 +25,7 @@
 //! semantics, although its precision is not:
 //! - a sum of squares (LayerNorm: of squared deviations) past the largest f32 is infinite, so rstd is 0
 //!   and v is 0 where h is finite; a deviation past the largest f32 is infinite, and its v NaN;
+//! - in front of a gate, v·gain past the largest f32 is infinite;
 //! - a square below half the smallest f32 is 0 and vanishes beside eps; with eps 0 and nothing but such
 //!   squares rstd is infinite, v infinite, and NaN where h (LayerNorm: the deviation) is 0.
 //!

@@ -16,8 +16,8 @@ pub struct Value {
     pub scale: f64,
     /// How far y may move because the statistic is not exact: |weight + weight_offset| times what v moves by
     /// the errors that the tolerance allows, [of the mean](Tolerance::error_of_mean), 0 for RMSNorm, and
-    /// [of rstd](Tolerance::error_of_rstd); and that [of the activation](Tolerance::error_of_activation), where
-    /// there is one.
+    /// [of rstd](Tolerance::error_of_rstd); and that [of a gate's factors](Tolerance::error_of_gate), where there
+    /// is a gate.
     pub statistic_error: f64,
 }
 
@@ -171,9 +171,9 @@ fn normalise(h: f64, statistic: &Statistic) -> f64 {
 /// The element times the activation of its gate.
 fn gated(value: Value, act: f64, dtype: DType) -> Value {
     Value {
-        exact: value.exact * act,
+        exact: in_f32_range(value.exact) * act,
         scale: value.scale * act.abs(),
-        statistic_error: value.statistic_error * act.abs() + Tolerance::error_of_activation(dtype) * value.scale,
+        statistic_error: value.statistic_error * act.abs() + Tolerance::error_of_gate(dtype, value.scale, act.abs()),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::support::{Failures, case, emulated_devices};
 use warpnorm::host::Placement;
 use warpnorm::parity::Values;
 use warpnorm::reference::encode;
-use warpnorm::{DType, Norm, ResidualAdd, ResidualRounding};
+use warpnorm::{Activation, DType, Norm, ResidualAdd, ResidualRounding};
 
 /// A sum of squares a little below the end of f32's range, which its anchor is past.
 #[test]
@@ -69,6 +69,24 @@ fn squares_at_the_start_of_the_range() {
                 for device in &emulated_devices() {
                     judge(&mut failures, device, &case, Placement::default());
                 }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// Products that leave f32's range, or all but leave it, before the activation of a large gate, or of a small
+/// one, brings them back.
+#[test]
+fn products_at_the_ends_of_the_range_before_a_gate() {
+    let mut failures = Failures::default();
+    for dtype in [DType::F32, DType::BF16] {
+        for (x, z) in [(1e-45, 3e38), (3e-41, 1e38), (-2e-40, 1e30), (3e38, 1e-30), (-3e38, -20.0)] {
+            let mut case = case((Norm::activation(Activation::SILU), Some(dtype), None), dtype, 1, 40, Values::Unit, 3);
+            case.x = encode(dtype, (0..40).map(|column| x * (1.0 + f64::from(column % 7) / 32.0)));
+            case.gate = Some(encode(dtype, (0..40).map(|column| z * (1.0 + f64::from(column % 5) / 64.0))));
+            for device in &emulated_devices() {
+                judge(&mut failures, device, &case, Placement::default());
             }
         }
     }

@@ -251,9 +251,14 @@ impl Road {
             mean: call.mean.map(|address| layout.floats(address)),
             rstd: call.rstd.map(|address| layout.floats(address)),
         };
-        // A y that is not asked for may be there by mistake, and the other way round: the call is what counts.
+        // A y or a scale that is not asked for may be there by mistake, and the other way round: the call is what
+        // counts. Nobody knows the value of a scale that only the call has.
         let mut asked = *problem;
         asked.outputs.y = call.y.is_some();
+        asked.tensor_scale = problem.tensor_scale.filter(|_| call.tensor_scale.is_some());
+        if call.tensor_scale.is_some() != asked.tensor_scale.is_some() {
+            return;
+        }
         if call.y.is_some() {
             judged(&asked, &output, description.fill);
         } else {
