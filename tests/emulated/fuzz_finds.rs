@@ -14,7 +14,8 @@ fn squares_at_the_end_of_the_range() {
         for magnitude in (0..40).map(|step| 1e18f32 * (1.0 + step as f32 / 16.0)) {
             for dtype in [DType::F32, DType::BF16] {
                 let mut case = case((norm, None, None), dtype, 1, hidden, Values::Unit, 0);
-                let values = (0..hidden).map(|column| f64::from(if column % 2 == 0 { magnitude } else { -magnitude }));
+                let values =
+                    (0..hidden).map(|column| f64::from(if column.is_multiple_of(2) { magnitude } else { -magnitude }));
                 case.x = encode(dtype, values);
                 let mut failures = Failures::default();
                 for device in &emulated_devices() {
@@ -68,6 +69,32 @@ fn squares_at_the_start_of_the_range() {
                 case.x = encode(dtype, (0..10).map(|column| magnitude * (1.0 + f64::from(column * column % 7))));
                 for device in &emulated_devices() {
                     judge(&mut failures, device, &case, Placement::default());
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// Squares about a first value that lies far off add up to many times those about the mean; up to the variance
+/// that the reference's docs name, they stay in range all the same.
+#[test]
+fn variances_near_the_end_of_the_range() {
+    let mut failures = Failures::default();
+    for hidden in [16, 64, 4096] {
+        let count = hidden as f64;
+        let largest = (f64::from(f32::MAX) / (count * (1.0 + 18.0 * count))).sqrt();
+        for outlier in [1.0, 4.0, count.sqrt() / 2.0] {
+            for mean in [0.0, 3.0, 1000.0] {
+                for dtype in [DType::F32, DType::BF16] {
+                    let deviation = largest / (2.0 * (1.0 + outlier * outlier / count).sqrt());
+                    let sign = |column: usize| if column.is_multiple_of(2) { 1.0 } else { -1.0 };
+                    let value = |column| if column < 2 { outlier } else { sign(column) };
+                    let mut case = case((Norm::layer_norm(1e-5), None, None), dtype, 1, hidden, Values::Unit, 0);
+                    case.x = encode(dtype, (0..hidden).map(|column| deviation * (mean + value(column))));
+                    for device in &emulated_devices() {
+                        judge(&mut failures, device, &case, Placement::default());
+                    }
                 }
             }
         }

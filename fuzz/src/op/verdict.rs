@@ -1,10 +1,10 @@
 //! What is asked of a result.
 
 use super::Fill;
-use warpnorm::DType;
 use warpnorm::host::{Device, Output, Placement, Problem, Vector};
 use warpnorm::parity::{Values, Verdict, judge};
 use warpnorm::reference::{Row, Rows, decode};
+use warpnorm::{DType, Family};
 
 /// How much of the tolerance is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +61,12 @@ fn kept(verdict: &Verdict) -> Promise {
     }
 }
 
+/// Whether LayerNorm's variance is so large that its rstd may be 0, by the reference's docs.
+fn near_the_end(row: &Row, hidden: usize) -> bool {
+    let hidden = hidden as f64;
+    row.rstd.powi(-2) * hidden * (1.0 + 18.0 * hidden) >= f64::from(f32::MAX)
+}
+
 fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
     let rows: Vec<Row> = Rows::new(problem).expect("the problem is valid").iter().collect();
     // Whether v is zero or all but zero, a rounding decides, and an infinite weight makes NaN of the one and
@@ -73,6 +79,10 @@ fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
         // Where squares vanish and eps is 0, all but the mean itself is infinite. Of an element that lies within a
         // denormal of the mean, the mean's last rounding decides the sign, and there is no finer number to hold it.
         Fill::Kind(Values::Denormals) if rows.iter().any(|row| row.rstd.is_infinite()) => Promise::Nothing,
+        // The squares that the kernel adds up may pass f32's range where those about the mean do not.
+        _ if problem.norm.family == Family::LayerNorm && rows.iter().any(|row| near_the_end(row, problem.hidden)) => {
+            Promise::Nothing
+        }
         // Whether v overflows before an activation of nearly 0 brings it back, f32's range decides.
         Fill::Bits | Fill::Band { .. } if problem.norm.gate.is_some() => Promise::Nothing,
         // Where a mean square or a product is among f32's denormals, how many bits of it are left is for
