@@ -69,7 +69,7 @@ impl Tensors {
                 Output::Quantised { codes: stream.alloc_zeros(rows * row_bytes)?, row_bytes, scales }
             }
         };
-        let residual = norm.residual.map(|_| stream.clone_htod(values)).transpose()?;
+        let residual = norm.residual_add().map(|_| stream.clone_htod(values)).transpose()?;
         Ok(Self { x: stream.clone_htod(values)?, residual, output })
     }
 
@@ -102,7 +102,7 @@ fn bytes(norm: &Norm, rows: usize, hidden: usize) -> (usize, usize) {
     let output = norm.quantisation.map_or(matrix, |quantisation| {
         rows * (quantisation.row_bytes(hidden) + quantisation.groups(hidden) * size_of::<f32>())
     });
-    let residual = if norm.residual.is_some() { matrix } else { 0 };
+    let residual = if norm.residual_add().is_some() { matrix } else { 0 };
     (matrix + output + residual, matrix + output + 2 * residual)
 }
 

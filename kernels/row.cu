@@ -28,7 +28,7 @@
 #define WARPNORM_NAME(module, element, regime) WARPNORM_JOIN(module, element, regime)
 
 #define WARPNORM_KERNEL(regime)                                                                \
-    extern "C" __global__ void __launch_bounds__(MAX_CTA_THREADS)                              \
+    extern "C" __global__ void __launch_bounds__(WARPNORM_SOURCE<Element>::MAX_THREADS, 1)         \
         WARPNORM_NAME(WARPNORM_MODULE, WARPNORM_ELEMENT_NAME,                                  \
                       regime)(const __grid_constant__ RowArgs args) {                          \
         regime##_row<Statistic, WARPNORM_SOURCE<Element>, WARPNORM_SINK<Statistic, Element>>(args); \

@@ -3,7 +3,7 @@
 use crate::ActivationError;
 use crate::plan::Module;
 use crate::quantise::QuantiseError;
-use crate::{DType, Family, MAX_HIDDEN};
+use crate::{DType, Family, MAX_HIDDEN, MAX_ROTATED_HEAD, Scope};
 use thiserror::Error;
 
 /// A value of an op description that is never valid.
@@ -29,6 +29,32 @@ pub enum NormError {
     ResidualScale {
         /// The value given.
         given: f32,
+    },
+    /// See [`PostAdd::scale`](crate::PostAdd::scale).
+    #[error("the scale of the residual add after the norm is {given}, wanted a finite value above 0")]
+    PostScale {
+        /// The value given.
+        given: f32,
+    },
+    /// See [`Interpolation::rate_scale`](crate::Interpolation::rate_scale).
+    #[error("rate scale is {given}, wanted a finite value")]
+    RateScale {
+        /// The value given.
+        given: f32,
+    },
+    /// See [`Rope::dim`](crate::Rope::dim).
+    #[error("{given} elements of a head are to be rotated, wanted an even number from 2 to {MAX_ROTATED_HEAD}")]
+    RopeDim {
+        /// The number given.
+        given: usize,
+    },
+    /// Two things are asked for that are not computed in one pass.
+    #[error("{asked} {supported}")]
+    Combination {
+        /// What is asked for.
+        asked: &'static str,
+        /// What it is supported with.
+        supported: &'static str,
     },
 }
 
@@ -59,8 +85,26 @@ pub enum Role {
     TensorScale,
     /// The bias of the Linear that x comes from.
     LinearBias,
-    /// z, whose activation the result is multiplied by.
+    /// z, whose activation the result is multiplied by, or x before the norm.
     Gate,
+    /// The weight of the first of two norms.
+    InnerWeight,
+    /// The rates at which one normalised row moves towards another.
+    Rate,
+    /// The heads that are normalised beside those of x, with parameters of their own.
+    SecondX,
+    /// The result of those.
+    SecondY,
+    /// Their γ.
+    SecondWeight,
+    /// Their β.
+    SecondBias,
+    /// The cosines of the rotary embedding.
+    Cos,
+    /// The sines.
+    Sin,
+    /// The position of every row.
+    Positions,
 }
 
 impl Role {
@@ -80,6 +124,15 @@ impl Role {
             Role::TensorScale => "tensor_scale",
             Role::LinearBias => "linear_bias",
             Role::Gate => "gate",
+            Role::InnerWeight => "inner_weight",
+            Role::Rate => "rate",
+            Role::SecondX => "second_x",
+            Role::SecondY => "second_y",
+            Role::SecondWeight => "second_weight",
+            Role::SecondBias => "second_bias",
+            Role::Cos => "cos",
+            Role::Sin => "sin",
+            Role::Positions => "positions",
         }
     }
 }
@@ -210,13 +263,13 @@ pub enum CallError {
         stride: usize,
     },
     /// The op has a residual add and the call no residual, or the other way round.
-    #[error("{}", if *.wanted { "the norm adds a residual, but none is given" } else { "a residual is given, but the norm adds none" })]
+    #[error("{}", if *.wanted { "the norm takes a residual, but none is given" } else { "a residual is given, but the norm takes none" })]
     Residual {
         /// Whether the op adds one.
         wanted: bool,
     },
     /// The residual stream is to be stored, but none comes in.
-    #[error("residual_out is given, but the norm adds no residual")]
+    #[error("residual_out is given, but the norm adds no residual before its statistic")]
     ResidualOut,
     /// Weights of this type do not go with these activations.
     #[error("{role} is {given} beside {activation} activations, wanted {activation}{}", if *.activation == DType::F32 { "" } else { " or f32" })]
@@ -249,6 +302,52 @@ pub enum CallError {
     OffsetWithoutWeight {
         /// The offset.
         offset: f32,
+    },
+    /// The parameters of a second norm, or of other heads, differ in type from those of the first.
+    #[error("{role} is {given}, wanted {wanted} as the weight or bias beside it")]
+    SecondType {
+        /// The vector.
+        role: Role,
+        /// Its type.
+        given: DType,
+        /// The type of the other.
+        wanted: DType,
+    },
+    /// Rows that are normalised whole have one part; others have at least one.
+    #[error("a row is divided into {given} parts, wanted {}", match .scope { Scope::Row => "1: the norm is of whole rows", Scope::Head => "at least 1 head", Scope::Group => "at least 1 group" })]
+    Parts {
+        /// The number of parts.
+        given: usize,
+        /// What the norm is of.
+        scope: Scope,
+    },
+    /// Heads or groups of a row overlap.
+    #[error("{role} has a stride of {given} elements from head to head or group to group, wanted at least {hidden}")]
+    PartStride {
+        /// The tensor.
+        role: Role,
+        /// Its stride.
+        given: usize,
+        /// Elements of a head or group.
+        hidden: usize,
+    },
+    /// A head is too small for the rotation, or too large for the kernels that rotate.
+    #[error(
+        "{dim} elements of heads of {hidden} are to be rotated, wanted at most all, of heads of at most {MAX_ROTATED_HEAD}"
+    )]
+    RotatedHead {
+        /// Elements to rotate.
+        dim: usize,
+        /// Elements of a head.
+        hidden: usize,
+    },
+    /// The tables of the rotary embedding lack positions.
+    #[error("cos and sin have {given} positions, wanted at least {wanted}")]
+    RopeEntries {
+        /// Positions of the tables.
+        given: usize,
+        /// The number of rows where positions are theirs, else 1.
+        wanted: usize,
     },
     /// RMSNorm computes no mean.
     #[error("mean is asked for, but {family} computes none")]

@@ -14,6 +14,7 @@ mod element;
 pub mod emulated;
 mod error;
 pub mod host;
+mod input;
 mod norm;
 pub mod parity;
 pub mod plan;
@@ -21,13 +22,16 @@ pub mod presets;
 pub mod ptx;
 pub mod quantise;
 pub mod reference;
+mod rope;
 
 pub use activation::{Activation, ActivationError};
-pub use call::{Call, RawCodes, RawRows, RawVector};
+pub use call::{Call, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector};
 pub use device::DeviceFacts;
 pub use element::{DType, Element, ParameterOf};
 pub use error::{CallError, Error, NormError, PlanError, Role};
-pub use norm::{Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+pub use input::{Input, Interpolation, PostAdd, PostRounding, ResidualAdd, ResidualRounding};
+pub use norm::{Family, Norm, Scope, WeightRounding};
+pub use rope::{MAX_ROTATED_HEAD, Rope, RopePairs, RopeRounding};
 
 /// The largest hidden size, in elements: 2²⁴, up to which the kernels' f32 counts are exact.
 pub const MAX_HIDDEN: usize = 1 << 24;

@@ -1,8 +1,8 @@
 //! Op descriptions: what is to be computed, as plain values.
 
-use crate::Activation;
 use crate::error::NormError;
 use crate::quantise::Quantisation;
+use crate::{Activation, Input, PostAdd, ResidualAdd, Rope};
 use std::fmt;
 
 /// The statistic that a row is normalised by.
@@ -61,42 +61,29 @@ pub enum WeightRounding {
     BeforeWeight,
 }
 
-/// What of the sum h = α·r + x is rounded before it is used.
+/// What of a row is normalised by one statistic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ResidualRounding {
-    /// Statistic and output from R(h), the stored value. Hugging Face, vLLM's fused add, Liger.
+pub enum Scope {
+    /// All of it.
     #[default]
-    Stored,
-    /// Statistic and output from h in f32. FlashInfer, quack, FlashAttention.
-    Wide,
-    /// Statistic from h in f32, output from R(h). SGLang's fused add.
-    Split,
-}
-
-/// The residual add in front of a norm: h = α·r + x, computed in f32 with one rounding.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ResidualAdd {
-    /// α: 1 for most networks; DeepNorm scales the residual up (Wang et al., *DeepNet*, 2022).
-    pub scale: f32,
-    /// What of h is rounded before use.
-    pub rounding: ResidualRounding,
-}
-
-impl Default for ResidualAdd {
-    fn default() -> Self {
-        Self { scale: 1.0, rounding: ResidualRounding::default() }
-    }
+    Row,
+    /// Each of its heads, of `hidden` elements: QK-norm. The heads share weight and bias.
+    Head,
+    /// Each of its groups, of `hidden` elements: Mamba-2's grouped RMSNorm. Weight and bias are as long as the row.
+    Group,
 }
 
 /// A normalisation over the last dimension, with all that surrounds it in the same pass:
 ///
 /// ```text
-/// h = α·r + x                     where a residual add is asked for, else h = x
+/// h = x                           or what the input says: α·r + x, say
 /// v = (h − mean)·rstd             layer norm, rstd = 1/√(variance + eps)
 /// v = h·rstd                      RMS norm,   rstd = 1/√(mean square + eps)
 /// v = h·rstd                      L2 norm,    rstd = 1/√(sum of squares + eps), 0 for a zero row
 /// y = R(v·(weight + weight_offset) + bias)
 /// y = R(v·(weight + weight_offset)·act(z))     where there is a gate
+/// y = R((r + v·(weight + weight_offset))·s)    where a residual is added after the norm
+/// y = rotated(y)                  where heads are given their positions
 /// codes, scales = quantise(y)     where a quantisation is asked for
 /// ```
 ///
@@ -129,11 +116,17 @@ pub struct Norm {
     pub weight_offset: f32,
     /// Where the product with the weight is rounded.
     pub weight_rounding: WeightRounding,
-    /// The residual add in front, if any.
-    pub residual: Option<ResidualAdd>,
+    /// What h is made of: x alone, or x and the residual add in front, say.
+    pub input: Input,
     /// The activation of the gate, if there is one: y = R(v·(weight + weight_offset)·act(z)). z is a tensor of its
     /// own; where [`Family::Identity`] is given none, z is h, and y = R((weight + weight_offset)·act(h)).
     pub gate: Option<Activation>,
+    /// The residual add after the norm, if there is one: y is then the new residual stream.
+    pub post_add: Option<PostAdd>,
+    /// What of a row is normalised by one statistic.
+    pub scope: Scope,
+    /// The rotation of the heads that are normalised, if there is one.
+    pub rope: Option<Rope>,
     /// What y is quantised to, if it is; f16 and bf16 only.
     pub quantisation: Option<Quantisation>,
 }
@@ -146,8 +139,11 @@ impl Norm {
             eps,
             weight_offset: 0.0,
             weight_rounding: WeightRounding::Single,
-            residual: None,
+            input: Input::Plain,
             gate: None,
+            post_add: None,
+            scope: Scope::Row,
+            rope: None,
             quantisation: None,
         }
     }
@@ -191,7 +187,54 @@ impl Norm {
     /// With a residual add in front.
     #[must_use]
     pub const fn with_residual_add(mut self, add: ResidualAdd) -> Self {
-        self.residual = Some(add);
+        self.input = Input::ResidualAdd(add);
+        self
+    }
+
+    /// With this input.
+    #[must_use]
+    pub const fn with_input(mut self, input: Input) -> Self {
+        self.input = input;
+        self
+    }
+
+    /// The residual add in front, if there is one.
+    pub const fn residual_add(&self) -> Option<ResidualAdd> {
+        match self.input {
+            Input::ResidualAdd(add) => Some(add),
+            _ => None,
+        }
+    }
+
+    /// Whether a residual stream comes in, before the norm or after it.
+    pub const fn takes_residual(&self) -> bool {
+        self.input.takes_residual() || self.post_add.is_some()
+    }
+
+    /// Whether a gate z comes in; one that [`Family::Identity`] may go without included.
+    pub const fn takes_gate(&self) -> bool {
+        self.gate.is_some() || matches!(self.input, Input::Gated(_))
+    }
+
+    /// With the residual added to the result: Gemma 2, OLMo 2.
+    #[must_use]
+    pub const fn with_post_add(mut self, add: PostAdd) -> Self {
+        self.post_add = Some(add);
+        self
+    }
+
+    /// Of each head alone, or of each group.
+    #[must_use]
+    pub const fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Of each head alone, which is then rotated by its position.
+    #[must_use]
+    pub const fn with_rope(mut self, rope: Rope) -> Self {
+        self.scope = Scope::Head;
+        self.rope = Some(rope);
         self
     }
 
@@ -223,7 +266,7 @@ impl Norm {
     /// Checks the values that no shape can make valid.
     ///
     /// # Errors
-    /// eps is negative or not finite, or the weight offset or residual scale is not finite.
+    /// A value is out of its range, or two things are asked for that do not go together.
     pub fn validate(&self) -> Result<(), NormError> {
         if !(self.eps >= 0.0 && self.eps.is_finite()) {
             return Err(NormError::Eps { given: self.eps });
@@ -234,11 +277,58 @@ impl Norm {
         if let Some(gate) = self.gate {
             gate.validate()?;
         }
-        if let Some(add) = self.residual
-            && !add.scale.is_finite()
-        {
-            return Err(NormError::ResidualScale { given: add.scale });
+        self.input.validate()?;
+        if let Some(add) = self.post_add {
+            add.validate()?;
+        }
+        if let Some(rope) = self.rope {
+            rope.validate()?;
+        }
+        self.validate_combination()
+    }
+
+    /// Refuses what no kernel computes in one pass. Which statistic goes with which input, the modules of the build
+    /// say.
+    fn validate_combination(&self) -> Result<(), NormError> {
+        let whole = self.scope == Scope::Row;
+        let plain = self.input == Input::Plain;
+        for (asked, refused, supported) in [
+            (
+                "a gate after the norm",
+                self.gate.is_some() && !matches!(self.input, Input::Plain | Input::ResidualAdd(_)),
+                "goes with x alone or a residual add in front",
+            ),
+            (
+                "a residual add after the norm",
+                self.post_add.is_some() && !(plain && whole && self.gate.is_none()),
+                "goes with whole rows of x alone, without a gate",
+            ),
+            (
+                "a norm of heads or groups",
+                !whole && !matches!(self.input, Input::Plain | Input::Gated(_)),
+                "goes with x alone or a gate before the norm",
+            ),
+            ("a norm of heads or groups", !whole && self.quantisation.is_some(), "is not quantised"),
+            (
+                "a norm of heads",
+                self.scope == Scope::Head && self.takes_gate(),
+                "has no gate; the norm of groups may have one",
+            ),
+            ("rotary embedding", self.rope.is_some() && self.scope != Scope::Head, "goes with the norm of heads"),
+            (
+                "a first norm, whose result the second one takes,",
+                matches!(self.input, Input::PostNorm(_) | Input::Interpolation(_)) && !self.norm_without_mean(),
+                "is an RMS norm or an L2 norm, as the second is",
+            ),
+        ] {
+            if refused {
+                return Err(NormError::Combination { asked, supported });
+            }
         }
         Ok(())
+    }
+
+    const fn norm_without_mean(&self) -> bool {
+        matches!(self.family, Family::RmsNorm | Family::L2Norm)
     }
 }

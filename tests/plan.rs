@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use std::collections::HashSet;
-use warpnorm::plan::{EXCHANGE_BYTES, GROUP_ELEMENTS, Plan, Regime, Team, flags, plan};
+use warpnorm::plan::{EXCHANGE_BYTES, GROUP_ELEMENTS, Plan, Regime, Source, Team, flags, plan};
 use warpnorm::{Call, DType, DeviceFacts, Error, Family, Norm, PlanError, RawRows, RawVector, ResidualAdd};
 
 const BASE: u64 = 1 << 45;
@@ -47,7 +47,7 @@ fn hidden_sizes() -> impl Strategy<Value = usize> {
 proptest! {
     #[test]
     fn every_element_has_one_owner(hidden in hidden_sizes(), dtype in dtypes()) {
-        let team = Team::of_row(dtype, hidden);
+        let team = Team::of_row(Source::Plain, dtype, hidden);
         let slabs = team.slabs(hidden);
         let mut taken = HashSet::with_capacity(hidden);
         for column in 0..hidden {
@@ -61,7 +61,7 @@ proptest! {
 
     #[test]
     fn neighbouring_threads_own_neighbouring_chunks(hidden in hidden_sizes(), dtype in dtypes()) {
-        let team = Team::of_row(dtype, hidden);
+        let team = Team::of_row(Source::Plain, dtype, hidden);
         let chunk = 16 / dtype.size();
         for start in (0..hidden.saturating_sub(chunk)).step_by(chunk) {
             let (here, next) = (team.place(start), team.place(start + chunk));

@@ -1,7 +1,7 @@
 //! Plans of norms that quantise: what the sink takes for granted of where elements are, and of alignment.
 
 use proptest::prelude::*;
-use warpnorm::plan::{Place, Team, flags, plan};
+use warpnorm::plan::{Place, Source, Team, flags, plan};
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{Call, DType, DeviceFacts, Norm, RawCodes, RawRows};
 
@@ -27,7 +27,7 @@ proptest! {
     /// Two neighbours of a warp exchange codes: each has both chunks of its own, or none.
     #[test]
     fn pairs_of_chunks_are_in_neighbouring_lanes(dtype in halves(), hidden in multiples_of(16)) {
-        let team = Team::of_row(dtype, hidden);
+        let team = Team::of_row(Source::Plain, dtype, hidden);
         prop_assert!(team.threads.is_multiple_of(2));
         for column in (0..hidden).step_by(2 * CHUNK) {
             let (even, odd) = (team.place(column), team.place(column + CHUNK));
@@ -40,7 +40,7 @@ proptest! {
     /// bits alone: that many of them, and all lines of the slab where those lanes do not suffice.
     #[test]
     fn groups_are_in_lanes_that_can_reduce_them((group, hidden) in groups_and_sizes(), dtype in halves()) {
-        let team = Team::of_row(dtype, hidden);
+        let team = Team::of_row(Source::Plain, dtype, hidden);
         let lanes = (group / CHUNK).min(team.threads as usize);
         prop_assert!(lanes.is_power_of_two() && lanes <= WARP);
         let lines = group / CHUNK / lanes;

@@ -51,7 +51,7 @@ fn hold(name: &str, norm: Norm, bias: bool, y: impl Fn(&Inputs, &[f64], usize) -
         let (x, residual) = (bytes(&inputs.x), bytes(&inputs.residual));
         let (weight, bias_bytes) = (bytes(&inputs.weight), bytes(&inputs.bias));
         let vector = |bytes| Some(Vector { dtype: DType::BF16, bytes });
-        let adds = norm.residual.is_some();
+        let adds = norm.residual_add().is_some();
         let mut problem = Problem::new(norm, DType::BF16, 1, HIDDEN, &x);
         problem.residual = adds.then_some(&residual);
         problem.weight = vector(&weight);
@@ -59,7 +59,7 @@ fn hold(name: &str, norm: Norm, bias: bool, y: impl Fn(&Inputs, &[f64], usize) -
         problem.outputs = Outputs { residual: adds, ..Outputs::default() };
         let output = Cpu.run(&problem, Placement::default()).expect("a valid problem");
 
-        let scale = norm.residual.map_or(0.0, |add| f64::from(add.scale));
+        let scale = norm.residual_add().map_or(0.0, |add| f64::from(add.scale));
         let h: Vec<f64> = inputs.x.iter().zip(&inputs.residual).map(|(x, r)| scale * r + x).collect();
         if adds {
             let stored: Vec<f64> = h.iter().map(|&h| round(f64::from(h as f32))).collect();
@@ -136,7 +136,7 @@ fn layer_norms_differ_in_eps_and_scale() {
 /// The table of DeepNet's figure 2, worked out by hand: 24^¼, 0.81·(18⁴·6)^(1/16), 18^¼.
 #[test]
 fn deep_norm_scales_are_the_papers() {
-    let scale = |norm: Norm| f64::from(norm.residual.expect("it adds").scale);
+    let scale = |norm: Norm| f64::from(norm.residual_add().expect("it adds").scale);
     assert!((scale(presets::deep_norm(12)) - 2.213_363_839_4).abs() < 1e-6);
     assert!((scale(presets::deep_norm_encoder(18, 6)) - 1.866_111_538_9).abs() < 1e-6);
     assert!((scale(presets::deep_norm_decoder(6)) - 2.059_767_144_1).abs() < 1e-6);

@@ -6,7 +6,7 @@ use safetensors::SafeTensors;
 use warpnorm::host::{Device, Output, Outputs, Placement, Problem, Vector};
 use warpnorm::parity::judge;
 use warpnorm::reference::{self, Cpu, Row, decode, encode};
-use warpnorm::{CallError, DType, Error, Norm, NormError, ResidualAdd, ResidualRounding, WeightRounding};
+use warpnorm::{CallError, DType, Error, Input, Norm, NormError, ResidualAdd, ResidualRounding, WeightRounding};
 
 fn problem<'a>(norm: Norm, dtype: DType, hidden: usize, x: &'a [u8]) -> Problem<'a> {
     let rows = x.len() / (hidden * dtype.size());
@@ -258,7 +258,7 @@ fn the_device_rounds_and_honours_the_outputs() {
     assert_eq!(statistics.rstd, Some(vec![0.894_427_2, 1.154_700_5]));
     assert_eq!(Cpu.name(), "cpu reference (f64)");
 
-    problem.norm.residual = Some(ResidualAdd { scale: 2.0, ..ResidualAdd::default() });
+    problem.norm.input = Input::ResidualAdd(ResidualAdd { scale: 2.0, ..ResidualAdd::default() });
     problem.residual = Some(&x);
     problem.outputs = Outputs { residual: true, ..Outputs::default() };
     let added = run(&problem);
@@ -287,7 +287,10 @@ fn what_calls_refuse_is_refused() {
     };
     assert_eq!(refusal(&|p| p.norm.eps = -1.0), CallError::Norm(NormError::Eps { given: -1.0 }));
     assert_eq!(refusal(&|p| p.norm.weight_offset = 1.0), CallError::OffsetWithoutWeight { offset: 1.0 });
-    assert_eq!(refusal(&|p| p.norm.residual = Some(ResidualAdd::default())), CallError::Residual { wanted: true });
+    assert_eq!(
+        refusal(&|p| p.norm.input = Input::ResidualAdd(ResidualAdd::default())),
+        CallError::Residual { wanted: true }
+    );
     assert_eq!(refusal(&|p| p.outputs.residual = true), CallError::ResidualOut);
     assert!(matches!(refusal(&|p| p.outputs.mean = true), CallError::Mean { .. }));
     let bf16 = Vector { dtype: DType::BF16, bytes: &[0; 4] };

@@ -10,7 +10,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use choices::{activation, device, hidden, quantisation, real, values};
 use warpnorm::host::{Outputs, Problem, Vector};
 use warpnorm::parity::{Case, Values};
-use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+use warpnorm::{Input, DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 /// Elements of a matrix at most: a run then takes milliseconds.
 const MAX_ELEMENTS: usize = 20_480;
@@ -65,7 +65,7 @@ impl<'a> Arbitrary<'a> for Description {
         if u.ratio(1, 2)? {
             let roundings = [ResidualRounding::Stored, ResidualRounding::Wide, ResidualRounding::Split];
             let scale = real(u, &[1.0, 2.632_148, -1.0, 0.0])?;
-            norm.residual = Some(ResidualAdd { scale, rounding: *u.choose(&roundings)? });
+            norm.input = Input::ResidualAdd(ResidualAdd { scale, rounding: *u.choose(&roundings)? });
         }
         if u.ratio(1, 2)? {
             norm.quantisation = Some(quantisation(u)?);
@@ -90,10 +90,10 @@ impl<'a> Arbitrary<'a> for Description {
         let rows = u.int_in_range(0..=MAX_ROWS.min(MAX_ELEMENTS / hidden.clamp(1, MAX_ELEMENTS)).max(1))?;
         // What the op does not have is asked for now and then.
         let unlikely = |u: &mut Unstructured<'a>| u.ratio(1, 32);
-        let has_residual = norm.residual.is_some() != unlikely(u)?;
+        let has_residual = norm.residual_add().is_some() != unlikely(u)?;
         let outputs = Outputs {
             y: !quantised || u.ratio(1, 2)?,
-            residual: u.ratio(1, 2)? && (norm.residual.is_some() || unlikely(u)?),
+            residual: u.ratio(1, 2)? && (norm.residual_add().is_some() || unlikely(u)?),
             mean: u.ratio(1, 2)? && (norm.family == Family::LayerNorm || unlikely(u)?),
             rstd: u.ratio(1, 2)?,
         };
@@ -118,7 +118,7 @@ impl<'a> Arbitrary<'a> for Description {
                 norm.family = Family::Identity;
                 has_gate = has_gate && u.ratio(2, 3)?;
             }
-            has_linear_bias = norm.residual.is_some() && u.ratio(1, 4)? || unlikely(u)?;
+            has_linear_bias = norm.residual_add().is_some() && u.ratio(1, 4)? || unlikely(u)?;
         }
         let fill = values(u)?;
         let seed = u.arbitrary()?;
@@ -166,7 +166,7 @@ impl Description {
         let typical = match self.fill {
             Fill::Kind(values) if hidden > 0 => {
                 let mut norm = self.norm;
-                norm.residual = self.has_residual.then(ResidualAdd::default);
+                norm.input = Input::from(self.has_residual.then(ResidualAdd::default));
                 let mut case = Case::new(norm, self.dtype, rows, hidden, values, self.seed).expect("a possible size");
                 if let Some(dtype) = self.weight {
                     case = case.with_weight(dtype);

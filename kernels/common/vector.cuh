@@ -74,6 +74,18 @@ __device__ __forceinline__ float load_f32(Address from) {
     return value;
 }
 
+__device__ __forceinline__ unsigned int load_32(Address from) {
+    unsigned int bits;
+    asm volatile("ld.global.b32 %0, [%1];" : "=r"(bits) : "l"(from) : "memory");
+    return bits;
+}
+
+__device__ __forceinline__ unsigned long long load_64(Address from) {
+    unsigned long long bits;
+    asm volatile("ld.global.b64 %0, [%1];" : "=l"(bits) : "l"(from) : "memory");
+    return bits;
+}
+
 __device__ __forceinline__ unsigned short load_16(Address from) {
     unsigned short bits;
     asm volatile("ld.global.b16 %0, [%1];" : "=h"(bits) : "l"(from) : "memory");

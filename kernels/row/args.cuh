@@ -13,7 +13,7 @@ enum Flag : unsigned int {
     WIDE_BIAS = 1u << 3,
     WIDE_Y = 1u << 4,
     WIDE_RESIDUAL_OUT = 1u << 5,
-    // weight and bias are f32 whatever the activations are.
+    // weight and bias are f32 whatever the activations are, those of other heads and of an inner norm included.
     PARAMETERS_F32 = 1u << 6,
     // y = R(w·R(v)) rather than R(w·v).
     ROUND_BEFORE_WEIGHT = 1u << 7,
@@ -37,6 +37,18 @@ enum Flag : unsigned int {
     ZERO_STAYS_ZERO = 1u << 16,
     WIDE_LINEAR_BIAS = 1u << 17,
     WIDE_GATE = 1u << 18,
+    // Of the residual add after the norm, norm, sum and product are each rounded to the activation type.
+    ROUND_EACH = 1u << 19,
+    WIDE_INNER_WEIGHT = 1u << 20,
+    WIDE_RATE = 1u << 21,
+    RATE_F32 = 1u << 22,
+    // cos and sin are f32 whatever the activations are.
+    TABLES_F32 = 1u << 23,
+    // Neighbours are rotated together rather than elements of the two halves.
+    INTERLEAVED = 1u << 24,
+    // Every operation of a rotation is rounded to the activation type.
+    ROUND_ROTATION = 1u << 25,
+    POSITIONS_64 = 1u << 26,
 };
 
 enum class CodeType : unsigned int {
@@ -52,6 +64,37 @@ enum class Scaling : unsigned int {
     PER_GROUP = 2,
     MXFP8 = 3,
     NVFP4 = 4,
+};
+
+/// The heads or groups of a row, and the heads beside them, of a tensor and with parameters of their own.
+struct PartArgs {
+    unsigned int count;   // of x
+    unsigned int second;  // of x_second
+    // From one to the next, in elements.
+    unsigned long long x_stride;
+    unsigned long long gate_stride;
+    unsigned long long y_stride;
+    unsigned long long parameter_stride;  // 0: all share weight and bias
+    const void* second_x;
+    void* second_y;
+    const void* second_weight;
+    const void* second_bias;
+    unsigned long long second_x_row_stride;
+    unsigned long long second_y_row_stride;
+    unsigned long long second_x_stride;
+    unsigned long long second_y_stride;
+};
+
+/// The rotation of heads.
+struct RopeArgs {
+    const void* cos;
+    const void* sin;
+    const void* positions;  // null: rows are their own positions
+    unsigned long long cos_stride;
+    unsigned long long sin_stride;
+    unsigned long long entries;
+    unsigned int half;  // elements that are rotated with another half; 0: none
+    unsigned int padding;
 };
 
 struct RowArgs {
@@ -102,8 +145,14 @@ struct RowArgs {
     Activation activation;
     float activation_parameter;
     const void* linear_bias;   // null: the Linear before has none, or has added it
+    float post_scale;          // what the sum with a residual after the norm is multiplied by
+    float rate_scale;
+    const void* inner_weight;
+    const void* rate;
+    PartArgs parts;
+    RopeArgs rope;
 };
 
-static_assert(sizeof(RowArgs) == 256, "the Rust side mirrors this layout");
+static_assert(sizeof(RowArgs) == 440, "the Rust side mirrors this layout");
 
 }  // namespace warpnorm

@@ -6,12 +6,29 @@
 #include "args.cuh"
 #include "group.cuh"
 #include "parameters.cuh"
+#include "place.cuh"
 #include "source.cuh"
 #include "statistic.cuh"
 
 namespace warpnorm {
 
-/// y = R(v·(γ + γ₀) + β), in the activation type.
+/// What is added to v·(γ + γ₀): β; or the residual r, and the sum is multiplied by `scale`.
+template <class Element>
+struct Addend {
+    Parameters<Element> from;
+    float scale = 1.0f;
+    bool each = false;  // norm, sum and product are each rounded to the activation type
+
+    template <class Place>
+    static __device__ __forceinline__ Addend bias(const RowArgs& args, const Place& place) {
+        return {place.template bias<Element>(args)};
+    }
+    static __device__ __forceinline__ Addend residual(const RowArgs& args, const WholeRow& place) {
+        return {place.residual<Element>(args), args.post_scale, (args.flags & ROUND_EACH) != 0};
+    }
+};
+
+/// y = R(v·(γ + γ₀) + β), in the activation type; R((r + v·(γ + γ₀))·scale) where a residual comes in β's place.
 ///
 /// 16-bit results are the correctly rounded ones. Two values are computed in f32, with a factor a little
 /// larger and a little smaller than rstd, so that the exact y lies between them. Where both round to the
@@ -38,20 +55,21 @@ struct Output {
         RawChunk of[G::CHUNKS];
     };
 
-    static __device__ __forceinline__ Ahead load_ahead(const G& group, const RowArgs& args, unsigned long long row) {
+    template <class Place>
+    static __device__ __forceinline__ Ahead load_ahead(const G& group, const RowArgs& args, const Place& place) {
         Ahead ahead;
 #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) load_ahead(ahead.of[c], c, group, args, row);
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) load_ahead(ahead.of[c], c, group, args, place);
         return ahead;
     }
 
     /// Computes y chunk by chunk and hands each to `take`. `ahead` is null where nothing was loaded ahead.
-    template <class Take>
+    template <class Place, class Take>
     static __device__ __forceinline__ void each(const Values& values, const Moments& moments, const Ahead* ahead,
-                                                const G& group, const RowArgs& args, unsigned long long row,
+                                                const Parameters<Element>& weight, const Addend<Element>& addend,
+                                                const G& group, const RowArgs& args, const Place& place,
                                                 const Take& take) {
-        const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
-        const Parameters<Element> bias(args.bias, WIDE_BIAS, args);
+        const Parameters<Element>& bias = addend.from;
         const Scale larger = scale_of(moments, MARGIN);
         const Scale smaller = scale_of(moments, -MARGIN);
         // Of a gated output: what is put out last, and the elements in doubt, by their places.
@@ -68,7 +86,7 @@ struct Output {
             if (ahead != nullptr) {
                 first = ahead->of[c];
             } else if constexpr (GATED) {
-                load_ahead(first, c, group, args, row);
+                load_ahead(first, c, group, args, place);
             } else {
                 weight.load_chunk_of(first, column, valid);
             }
@@ -83,7 +101,7 @@ struct Output {
                 const unsigned int left = valid > step ? valid - step : 0;
                 weight.load_step_of(gains, column + step, left);
                 if constexpr (!GATED) bias.load_step_of(seconds, column + step, left);
-                const Step of = {weight, bias, larger, smaller, gains, seconds, step};
+                const Step of = {weight, addend, larger, smaller, gains, seconds, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
                     of.in_f32(y, h, moments, args);
@@ -100,21 +118,22 @@ struct Output {
             }
         }
         if constexpr (GATED && !Element::IS_F32) {
-            settle_gated(gated, pending, moments, weight, group, args, row);
+            settle_gated(gated, pending, moments, weight, group, args, place);
 #pragma unroll
             for (unsigned int c = 0; c < G::CHUNKS; ++c) take(c, gated[c]);
         }
     }
 
 private:
+    template <class Place>
     static __device__ __forceinline__ void load_ahead(RawChunk& raw, unsigned int c, const G& group,
-                                                      const RowArgs& args, unsigned long long row) {
+                                                      const RowArgs& args, const Place& place) {
         if constexpr (GATED) {
             if (args.gate == nullptr) return;
-            const Address gate = row_address<Element>(args.gate, row, args.gate_stride);
+            const Address gate = place.template gate<Element>(args);
             raw = load_chunk<Element>(column<Element>(gate, group.first[c]), group.valid[c], args.flags & WIDE_GATE);
         } else {
-            const Parameters<Element> weight(args.weight, WIDE_WEIGHT, args);
+            const Parameters<Element> weight = place.template weight<Element>(args);
             weight.load_chunk_of(raw, group.first[c], group.valid[c]);
         }
     }
@@ -128,11 +147,11 @@ private:
     /// The output of STEP elements of a chunk, from place `step` of it on.
     struct Step {
         const Parameters<Element>& weight;
-        const Parameters<Element>& bias;
+        const Addend<Element>& added;
         const Scale& larger;
         const Scale& smaller;
         const RawChunk& gains;
-        const RawChunk& seconds;  // β or z
+        const RawChunk& seconds;  // β, r or z
         unsigned int step;
 
         /// z: of its own row, or h.
@@ -172,11 +191,15 @@ private:
             float y[STEP];
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) y[e] = normalised_by(larger, h[e], moments, args);
-            if (!GATED && bias.exist()) {
+            if (!GATED && added.from.exist()) {
                 float addend[STEP];
-                bias.widen(addend, seconds, step);
+                added.from.widen(addend, seconds, step);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) y[e] = __fmaf_rn(y[e], factor[e], addend[e]);
+                if (added.scale != 1.0f) {
+#pragma unroll
+                    for (unsigned int e = 0; e < STEP; ++e) y[e] *= added.scale;
+                }
             } else {
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) y[e] *= factor[e];
@@ -214,8 +237,11 @@ private:
             float factor[STEP];
             gain(factor, args);
             float addend[STEP] = {};
-            if (!GATED && bias.exist()) {
-                bias.widen(addend, seconds, step);
+            if (!GATED && added.from.exist() && added.each) {
+                added.from.widen(addend, seconds, step);
+                each_rounded(outer, inner, doubt, factor, addend);
+            } else if (!GATED && added.from.exist()) {
+                added.from.widen(addend, seconds, step);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
                     // The bound of the product that is above the other is rounded up, the one below down: beside
@@ -225,6 +251,13 @@ private:
                     const float below = negative ? outer[e] : inner[e];
                     outer[e] = __fmaf_ru(above, factor[e], addend[e]);
                     inner[e] = __fmaf_rd(below, factor[e], addend[e]);
+                }
+                if (added.scale != 1.0f) {
+#pragma unroll
+                    for (unsigned int e = 0; e < STEP; ++e) {
+                        outer[e] = __fmul_ru(outer[e], added.scale);
+                        inner[e] = __fmul_rd(inner[e], added.scale);
+                    }
                 }
             } else {
 #pragma unroll
@@ -257,6 +290,27 @@ private:
             return pending;
         }
 
+        /// The sum with r, from the product as the activation type holds it: from there on there is no doubt.
+        __device__ __forceinline__ void each_rounded(float (&outer)[STEP], float (&inner)[STEP],
+                                                     unsigned int (&doubt)[STEP / 2], const float (&factor)[STEP],
+                                                     const float (&addend)[STEP]) const {
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; e += 2) {
+                const unsigned int pair = narrow_pair<Element>(__fmul_ru(outer[e], factor[e]),
+                                                               __fmul_ru(outer[e + 1], factor[e + 1]));
+                doubt[e / 2] |= pair ^ narrow_pair<Element>(__fmul_rd(inner[e], factor[e]),
+                                                            __fmul_rd(inner[e + 1], factor[e + 1]));
+                outer[e] = inner[e] = post_sum(static_cast<typename Element::Bits>(pair), addend[e]);
+                outer[e + 1] = inner[e + 1] = post_sum(static_cast<typename Element::Bits>(pair >> 16), addend[e + 1]);
+            }
+        }
+
+        /// The sum of a rounded product and r, or that times the scale, before the last rounding.
+        __device__ __forceinline__ float post_sum(typename Element::Bits product, float addend) const {
+            const float sum = Element::widen(product) + addend;
+            return added.scale == 1.0f ? sum : round_to<Element>(sum) * added.scale;
+        }
+
         /// Computes the elements in doubt again, in two floats.
         __device__ __forceinline__ void settle(unsigned int* words, unsigned int pending, const float* h,
                                                const float (&factor)[STEP],
@@ -267,9 +321,13 @@ private:
                 const unsigned int element = __ffs(pending) - 1;
                 TwoFloat y = before_weight(Statistic::normalise(pick(element, h), moments), args);
                 y = normalised(multiply(y, pick(element, factor)));
-                if (bias.exist()) {
+                if (added.from.exist() && added.each) {
+                    const auto product = static_cast<typename Element::Bits>(narrow_two<Element>(y));
+                    y = {post_sum(product, pick(element, addend)), 0.0f};
+                } else if (added.from.exist()) {
                     const TwoFloat sum = two_sum(y.hi, pick(element, addend));
                     y = normalised({sum.hi, sum.lo + y.lo});
+                    if (added.scale != 1.0f) y = normalised(multiply(y, added.scale));
                 }
                 const unsigned int shift = 16 * (element % 2);
                 const unsigned int others = (element < 2 ? words[0] : words[1]) & ~(0xffffu << shift);
@@ -289,11 +347,12 @@ private:
 
     /// Computes the elements in doubt of a gated output again, in two floats. They are read again, too: while
     /// an activation is computed so, no registers are left to keep them in. Nothing has been written over them.
+    template <class Place>
     static __device__ __forceinline__ void settle_gated(RawChunk (&y)[G::CHUNKS], unsigned int pending,
                                                         const Moments& moments, const Parameters<Element>& weight,
-                                                        const G& group, const RowArgs& args, unsigned long long row) {
-        const Address x = row_address<Element>(args.x, row, args.x_stride);
-        const Address gate = args.gate == nullptr ? x : row_address<Element>(args.gate, row, args.gate_stride);
+                                                        const G& group, const RowArgs& args, const Place& place) {
+        const Address x = place.template x<Element>(args);
+        const Address gate = args.gate == nullptr ? x : place.template gate<Element>(args);
 #pragma unroll 1
         for (; pending != 0; pending &= pending - 1) {
             const unsigned int place = __ffs(pending) - 1;

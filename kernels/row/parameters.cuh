@@ -1,4 +1,4 @@
-// Parameters: vectors of `hidden` elements that all rows share.
+// Parameters: vectors of `hidden` elements that rows share, or that each row has one of.
 #pragma once
 
 #include "args.cuh"
@@ -18,10 +18,11 @@ struct Parameters {
     bool wide;
     bool is_f32;
 
-    __device__ __forceinline__ Parameters(const void* vector, unsigned int wide_flag, const RowArgs& args)
-        : base(vector == nullptr ? 0 : address_of(vector)),
-          wide(args.flags & wide_flag),
-          is_f32(Element::IS_F32 || (args.flags & PARAMETERS_F32)) {}
+    /// `first` elements into a vector, which may be null.
+    __device__ __forceinline__ Parameters(const void* vector, bool wide, bool is_f32, unsigned long long first = 0)
+        : base(vector == nullptr ? 0 : address_of(vector)), wide(wide), is_f32(Element::IS_F32 || is_f32) {
+        if (exist()) base += first * (this->is_f32 ? sizeof(float) : sizeof(typename Element::Bits));
+    }
 
     __device__ __forceinline__ bool exist() const { return base != 0; }
 

@@ -50,6 +50,7 @@ struct Scaler {
 template <class Output_, class Element>
 struct QuantiseOf {
     using Output = Output_;
+    using Looped = QuantiseOf;
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
     // Of f32 activations y is not correctly rounded, and codes could not be exact.
@@ -71,7 +72,7 @@ struct QuantiseOf {
 
     /// Takes a chunk of y.
     __device__ __forceinline__ void take(unsigned int c, const RawChunk& chunk, const G&, const RowArgs&,
-                                         unsigned long long) {
+                                         const WholeRow&) {
         y.of[c] = chunk;
     }
 
@@ -82,30 +83,30 @@ struct QuantiseOf {
 
     /// Called by every thread of the CTA, once all of y has been observed: all threads of a team get the
     /// row's scale.
-    __device__ __forceinline__ void agree(const Team& team, const RowArgs& args, unsigned long long row, bool exists) {
+    __device__ __forceinline__ void agree(const Team& team, const RowArgs& args, const WholeRow& place, bool exists) {
         __shared__ float slots[MAX_TEAM_WARPS];
         if (!observes(args)) return;
         row_scale = dynamic_scale(team.largest(row_scale, slots), args.amax_floor, args.amax_upper, args.code_largest);
-        if (exists && team.rank == 0) store_f32(address_of(args.scales) + row * sizeof(float), row_scale);
+        if (exists && team.rank == 0) store_f32(address_of(args.scales) + place.row * sizeof(float), row_scale);
     }
 
     /// Stores the codes of a group, the scales that are its own and, where it is asked for, y. Called by every
     /// thread of the team's warps.
     __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
-                                          unsigned long long row) const {
+                                          const WholeRow& place) const {
         float largest[G::CHUNKS];
         const bool grouped = args.scale_group != 0;
         if (grouped) group_amax(largest, y, team, group, args);
         Codes codes[G::CHUNKS];
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            codes[c] = codes_of(y.of[c], grouped ? by_group(largest[c], c, team, group, args, row) : by_row(args), args);
+            codes[c] = codes_of(y.of[c], grouped ? by_group(largest[c], c, team, group, args, place.row) : by_row(args), args);
             if (args.y != nullptr) {
-                const Address to = row_address<Element>(args.y, row, args.y_stride);
-                store_raw<Element>(column<Element>(to, group.first[c]), y.of[c], group.valid[c], args.flags & WIDE_Y);
+                const Address to = column<Element>(place.y<Element>(args), group.first[c]);
+                store_raw<Element>(to, y.of[c], group.valid[c], args.flags & WIDE_Y);
             }
         }
-        store_codes(codes, team, group, args, row);
+        store_codes(codes, team, group, args, place.row);
     }
 
 private:

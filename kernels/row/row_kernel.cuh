@@ -5,28 +5,41 @@
 // Two regimes share every piece of it. In the registers regime a row is one slab and stays in the
 // team's registers between the statistic and the sink. In the looped regime the team walks the row in
 // slabs twice; in between, the row waits in shared memory or is read again. A sink that must see all of y
-// before it can store any has the team walk the row a third time. A thread reads, stages and writes the same
+// before it can store any has the team walk the row once more, and so does a source that normalises its inputs. A thread reads, stages and writes the same
 // elements in all passes and writes in the last alone, so outputs may lie over inputs and the stage needs no
 // barrier.
 #pragma once
 
 #include "args.cuh"
 #include "group.cuh"
+#include "normed.cuh"
 #include "output.cuh"
+#include "place.cuh"
 #include "quantise.cuh"
+#include "rotate.cuh"
 #include "source.cuh"
 #include "statistic.cuh"
 #include "store.cuh"
 
 namespace warpnorm {
 
-constexpr unsigned int MAX_CTA_THREADS = 1024;
-
 __device__ __forceinline__ void store_moments(const Moments& moments, const Team& team, const RowArgs& args,
                                               unsigned long long row) {
     if (team.rank != 0) return;
     if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), moments.mean.hi);
     if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd.hi);
+}
+
+/// What the output adds: the residual, where the source has one for it, or β.
+template <class Source>
+__device__ __forceinline__ Addend<typename Source::Element> addend(const RowArgs& args,
+                                                                   const typename Source::Place& place) {
+    using Element = typename Source::Element;
+    if constexpr (Source::POST_ADDS) {
+        return Addend<Element>::residual(args, place);
+    } else {
+        return Addend<Element>::bias(args, place);
+    }
 }
 
 /// How much of a thread's registers an instance takes beside the row, and how much leaves room for more, by what
@@ -55,12 +68,18 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
     const Group<Element> group(team, 0, exists ? args.hidden : 0);
 
-    const Source source(args, row);
-    const typename Source::Raw raw = source.load(group);
+    const typename Source::Place place(args, row);
+    const Source source(args, place);
+    typename Source::Raw raw = source.load(group);
     typename Sink::Output::Ahead ahead;
     constexpr bool AHEAD = LOADS_AHEAD<Statistic, Source, Sink>;
-    if constexpr (AHEAD) ahead = Sink::Output::load_ahead(group, args, row);
+    if constexpr (AHEAD) ahead = Sink::Output::load_ahead(group, args, place);
 
+    if constexpr (Source::NORMALISES) {
+        __shared__ typename Source::State::Slots slots;
+        const typename Source::State state = team.reduce(Source::of_group(raw, group, args), slots);
+        Source::normalise(raw, Source::inner(state, team.lanes(), args), group, args, place);
+    }
     Values h = source.h(raw, group, args);
     Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
     if constexpr (Statistic::REDUCES) {
@@ -74,29 +93,67 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 
     if (!Sink::COLLECTIVE && !exists) return;
     if (Statistic::REDUCES && exists) store_moments(moments, team, args, row);
-    source.store_residual(h, group, args, row);
+    source.store_residual(h, group, args, place);
     source.output(h, args);
     Sink sink;
-    Sink::Output::each(h, moments, AHEAD ? &ahead : nullptr, group, args, row,
-                       [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, row); });
+    Sink::Output::each(h, moments, AHEAD ? &ahead : nullptr, place.template weight<Element>(args), addend<Source>(args, place), group, args, place,
+                       [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
     if constexpr (Sink::COLLECTIVE) {
         if (sink.observes(args)) sink.observe(group);
-        sink.agree(team, args, row, exists);
-        sink.store(team, group, args, row);
+        sink.agree(team, args, place, exists);
+        sink.store(team, group, args, place);
     }
 }
 
+/// The moments of a source's own norms, where it has any.
+struct NoInner {};
+template <class Source, bool NORMALISES = Source::NORMALISES>
+struct InnerOf {
+    using Type = NoInner;
+};
+template <class Source>
+struct InnerOf<Source, true> {
+    using Type = typename Source::Inner;
+};
+
 /// The looped regime. Grid: one CTA, which is one team, for every row longer than a slab.
-template <class Statistic, class Source, class Sink>
+template <class Statistic, class Source, class Sink_>
 __device__ __forceinline__ void looped_row(const RowArgs& args) {
     using Element = typename Source::Element;
+    using Sink = typename Sink_::Looped;
     extern __shared__ uint4 stage[];
 
     const Team team = Team::of_this_thread(args.team_threads);
     const unsigned long long row = blockIdx.x;
     const bool staged = args.flags & STAGED;
     const unsigned int slabs = (args.hidden - 1) / (GROUP_ELEMENTS * team.threads) + 1;
-    const Source source(args, row);
+    const typename Source::Place place(args, row);
+    const Source source(args, place);
+
+    typename InnerOf<Source>::Type inner;
+    if constexpr (Source::NORMALISES) {
+        __shared__ typename Source::State::Slots slots;
+        typename Source::State state = Source::State::empty();
+#pragma unroll 1
+        for (unsigned int slab = 0; slab < slabs; ++slab) {
+            const Group<Element> group(team, slab, args.hidden);
+            const typename Source::Raw raw = source.load(group);
+            if (staged) Source::stage_raw(stage, raw, group, args);
+            state.merge(Source::of_group(raw, group, args));
+        }
+        inner = Source::inner(team.reduce(state, slots), team.lanes(), args);
+    }
+    // What h is made of, in the first pass after that of the source's own norms, and in every pass where nothing
+    // is staged.
+    const auto inputs = [&](const Group<Element>& group, bool from_stage) {
+        if constexpr (Source::NORMALISES) {
+            typename Source::Raw raw = from_stage ? Source::staged_raw(stage, group, args) : source.load(group);
+            Source::normalise(raw, inner, group, args, place);
+            return raw;
+        } else {
+            return source.load(group);
+        }
+    };
 
     Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
     if constexpr (Statistic::REDUCES) {
@@ -107,7 +164,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
 #pragma unroll 1
         for (unsigned int slab = 0; slab < slabs; ++slab) {
             const Group<Element> group(team, slab, args.hidden);
-            const typename Source::Raw raw = source.load(group);
+            const typename Source::Raw raw = inputs(group, staged);
             Values h = source.h(raw, group, args);
             if (staged) Source::stage(stage, raw, h, group, args);
             if (slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
@@ -124,7 +181,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
 #pragma unroll 1
     for (;; stores = true) {
         if constexpr (Sink::COLLECTIVE) {
-            if (stores) sink.agree(team, args, row, true);
+            if (stores) sink.agree(team, args, place, true);
         }
         // With a statistic, no register is left for the number of slabs: the end is computed anew.
         const auto more = [&](unsigned int slab) {
@@ -133,14 +190,14 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
 #pragma unroll 1
         for (unsigned int slab = 0; more(slab); ++slab) {
             const Group<Element> group(team, slab, args.hidden);
-            Values h = staged ? source.staged(stage, group, args) : source.h(source.load(group), group, args);
-            if (stores) source.store_residual(h, group, args, row);
+            Values h = staged ? source.staged(stage, group, args) : source.h(inputs(group, false), group, args);
+            if (stores) source.store_residual(h, group, args, place);
             source.output(h, args);
-            Sink::Output::each(h, moments, nullptr, group, args, row,
-                               [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, row); });
+            Sink::Output::each(h, moments, nullptr, place.template weight<Element>(args), addend<Source>(args, place), group, args, place,
+                               [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
             if constexpr (Sink::COLLECTIVE) {
                 if (stores) {
-                    sink.store(team, group, args, row);
+                    sink.store(team, group, args, place);
                 } else {
                     sink.observe(group);
                 }

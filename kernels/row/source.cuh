@@ -7,15 +7,9 @@
 #include "args.cuh"
 #include "group.cuh"
 #include "parameters.cuh"
+#include "place.cuh"
 
 namespace warpnorm {
-
-/// Where a row of a strided tensor begins.
-template <class Element>
-__device__ __forceinline__ Address row_address(const void* base, unsigned long long row,
-                                                   unsigned long long stride) {
-    return address_of(base) + row * stride * sizeof(typename Element::Bits);
-}
 
 template <class Element>
 __device__ __forceinline__ void round_values(Values& values) {
@@ -35,19 +29,108 @@ __device__ __forceinline__ void store_group(Address row, const Group<Element>& g
     }
 }
 
+/// A stage of values in f32, which the storage type may not hold: plane p has the values 4p to 4p + 3 of every
+/// chunk, so that a warp's accesses stay contiguous.
+template <class Element>
+__device__ __forceinline__ unsigned int stage_place(unsigned int first, unsigned int plane, const RowArgs& args) {
+    constexpr unsigned int LENGTH = Group<Element>::LENGTH;
+    return plane * ((args.hidden - 1) / LENGTH + 1) + first / LENGTH;
+}
+template <class Element>
+__device__ __forceinline__ void stage_wide(uint4* stage, const Values& h, const Group<Element>& group,
+                                           const RowArgs& args) {
+    using G = Group<Element>;
+#pragma unroll
+    for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+        if (group.valid[c] == 0) continue;
+#pragma unroll
+        for (unsigned int plane = 0; plane < G::LENGTH / CHUNK<F32>; ++plane) {
+            const float* from = &h.at[c * G::LENGTH + plane * CHUNK<F32>];
+            stage[stage_place<Element>(group.first[c], plane, args)] =
+                make_uint4(__float_as_uint(from[0]), __float_as_uint(from[1]), __float_as_uint(from[2]),
+                           __float_as_uint(from[3]));
+        }
+    }
+}
+template <class Element>
+__device__ __forceinline__ Values staged_wide(const uint4* stage, const Group<Element>& group, const RowArgs& args) {
+    using G = Group<Element>;
+    Values h = {};
+#pragma unroll
+    for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+        if (group.valid[c] == 0) continue;
+#pragma unroll
+        for (unsigned int plane = 0; plane < G::LENGTH / CHUNK<F32>; ++plane) {
+            const uint4 words = stage[stage_place<Element>(group.first[c], plane, args)];
+            float* to = &h.at[c * G::LENGTH + plane * CHUNK<F32>];
+            to[0] = __uint_as_float(words.x);
+            to[1] = __uint_as_float(words.y);
+            to[2] = __uint_as_float(words.z);
+            to[3] = __uint_as_float(words.w);
+        }
+    }
+    return h;
+}
+
+/// The values of raw chunks.
+template <class Element>
+__device__ __forceinline__ Values widened(const RawChunk (&chunks)[Group<Element>::CHUNKS]) {
+    constexpr unsigned int LENGTH = Group<Element>::LENGTH;
+    Values values;
+#pragma unroll
+    for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) values.at[e] = element_of<Element>(chunks[e / LENGTH], e % LENGTH);
+    return values;
+}
+
+/// The chunks of a group, from a row that starts here.
+template <class Element>
+__device__ __forceinline__ void load_group(RawChunk (&chunks)[Group<Element>::CHUNKS], Address row,
+                                           const Group<Element>& group, bool wide) {
+#pragma unroll
+    for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
+        chunks[c] = load_chunk<Element>(column<Element>(row, group.first[c]), group.valid[c], wide);
+    }
+}
+
+/// A stage of chunks as they came, chunk j at place j of a plane.
+template <class Element>
+__device__ __forceinline__ void stage_chunks(uint4* stage, const RawChunk (&chunks)[Group<Element>::CHUNKS],
+                                             const Group<Element>& group, unsigned int plane, const RowArgs& args) {
+#pragma unroll
+    for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
+        if (group.valid[c] > 0) stage[stage_place<Element>(group.first[c], plane, args)] = to_words(chunks[c]);
+    }
+}
+template <class Element>
+__device__ __forceinline__ void staged_chunks(RawChunk (&chunks)[Group<Element>::CHUNKS], const uint4* stage,
+                                              const Group<Element>& group, unsigned int plane, const RowArgs& args) {
+#pragma unroll
+    for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
+        chunks[c] = {};
+        if (group.valid[c] > 0) chunks[c] = from_words(stage[stage_place<Element>(group.first[c], plane, args)]);
+    }
+}
+
 /// h = x.
-template <class Element_>
-struct Plain {
+template <class Element_, class Place_>
+struct PlainOf {
     using Element = Element_;
+    using Place = Place_;
     using G = Group<Element>;
 
+    /// The largest team, and with it what registers a thread has. Mirrored by plan::Source::max_threads.
+    static constexpr unsigned int MAX_THREADS = Place::IS_PART ? 512 : 1024;
     static constexpr unsigned int INPUTS = 1;
+    /// Whether a residual is added after the norm.
+    static constexpr bool POST_ADDS = false;
+    /// Whether the inputs are normalised themselves before h is made of them.
+    static constexpr bool NORMALISES = false;
 
     Address x;
     bool wide_x;
 
-    __device__ __forceinline__ Plain(const RowArgs& args, unsigned long long row)
-        : x(row_address<Element>(args.x, row, args.x_stride)), wide_x(args.flags & WIDE_X) {}
+    __device__ __forceinline__ PlainOf(const RowArgs& args, const Place& place)
+        : x(place.template x<Element>(args)), wide_x(args.flags & WIDE_X) {}
 
     struct Raw {
         RawChunk x[G::CHUNKS];
@@ -55,59 +138,66 @@ struct Plain {
 
     __device__ __forceinline__ Raw load(const G& group) const {
         Raw raw;
-#pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            raw.x[c] = load_chunk<Element>(column<Element>(x, group.first[c]), group.valid[c], wide_x);
-        }
+        load_group(raw.x, x, group, wide_x);
         return raw;
     }
 
     __device__ __forceinline__ Values h(const Raw& raw, const G&, const RowArgs&) const {
-        Values values;
-#pragma unroll
-        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            values.at[e] = element_of<Element>(raw.x[e / G::LENGTH], e % G::LENGTH);
-        }
-        return values;
+        return widened<Element>(raw.x);
     }
 
-    /// A stage keeps the row as it came, chunk j at place j.
     static __device__ __forceinline__ void stage(uint4* stage, const Raw& raw, const Values&, const G& group,
-                                                 const RowArgs&) {
-#pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            if (group.valid[c] > 0) stage[group.first[c] / G::LENGTH] = to_words(raw.x[c]);
-        }
+                                                 const RowArgs& args) {
+        stage_chunks(stage, raw.x, group, 0, args);
     }
     __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
-        Raw raw = {};
-#pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            if (group.valid[c] > 0) raw.x[c] = from_words(stage[group.first[c] / G::LENGTH]);
-        }
+        Raw raw;
+        staged_chunks(raw.x, stage, group, 0, args);
         return h(raw, group, args);
     }
 
     __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
-    __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, unsigned long long) const {}
+    __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, const Place&) const {}
 };
+
+template <class Element>
+using Plain = PlainOf<Element, WholeRow>;
+
+/// h = x, and a residual that is added after the norm.
+template <class Element>
+struct PostAdd : PlainOf<Element, WholeRow> {
+    using PlainOf<Element, WholeRow>::PlainOf;
+
+    static constexpr unsigned int MAX_THREADS = 512;
+    // The residual, and the choice of where it is rounded.
+    static constexpr unsigned int INPUTS = 3;
+    static constexpr bool POST_ADDS = true;
+};
+
+/// h = x, of heads or groups.
+template <class Element>
+using Parts = PlainOf<Element, PartOfRow>;
 
 /// h = (α·r + x) + b, where b is the bias of the Linear that x comes from, if there is one, and the new residual stream R(h) where it is asked for.
 template <class Element_>
 struct ResidualAdd {
     using Element = Element_;
+    using Place = WholeRow;
     using G = Group<Element>;
 
+    static constexpr unsigned int MAX_THREADS = 1024;
     static constexpr unsigned int INPUTS = 2;
+    static constexpr bool POST_ADDS = false;
+    static constexpr bool NORMALISES = false;
 
     Address x;
     Address residual;
     bool wide_x;
     bool wide_residual;
 
-    __device__ __forceinline__ ResidualAdd(const RowArgs& args, unsigned long long row)
-        : x(row_address<Element>(args.x, row, args.x_stride)),
-          residual(row_address<Element>(args.residual, row, args.residual_stride)),
+    __device__ __forceinline__ ResidualAdd(const RowArgs& args, const Place& place)
+        : x(place.template x<Element>(args)),
+          residual(row_address<Element>(args.residual, place.row, args.residual_stride)),
           wide_x(args.flags & WIDE_X),
           wide_residual(args.flags & WIDE_RESIDUAL) {}
 
@@ -154,43 +244,12 @@ struct ResidualAdd {
         }
     }
 
-    /// A stage keeps h in f32, since the sum may not fit the storage type: plane p holds the values
-    /// 4p to 4p + 3 of every chunk, so that a warp's accesses stay contiguous.
-    static constexpr unsigned int PLANES = G::LENGTH / CHUNK<F32>;
-
-    static __device__ __forceinline__ unsigned int chunks(const RowArgs& args) {
-        return (args.hidden - 1) / G::LENGTH + 1;
-    }
     static __device__ __forceinline__ void stage(uint4* stage, const Raw&, const Values& h, const G& group,
                                                  const RowArgs& args) {
-#pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            if (group.valid[c] == 0) continue;
-#pragma unroll
-            for (unsigned int plane = 0; plane < PLANES; ++plane) {
-                const float* from = &h.at[c * G::LENGTH + plane * CHUNK<F32>];
-                stage[plane * chunks(args) + group.first[c] / G::LENGTH] =
-                    make_uint4(__float_as_uint(from[0]), __float_as_uint(from[1]), __float_as_uint(from[2]),
-                               __float_as_uint(from[3]));
-            }
-        }
+        stage_wide(stage, h, group, args);
     }
     __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
-        Values h = {};
-#pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            if (group.valid[c] == 0) continue;
-#pragma unroll
-            for (unsigned int plane = 0; plane < PLANES; ++plane) {
-                const uint4 words = stage[plane * chunks(args) + group.first[c] / G::LENGTH];
-                float* to = &h.at[c * G::LENGTH + plane * CHUNK<F32>];
-                to[0] = __uint_as_float(words.x);
-                to[1] = __uint_as_float(words.y);
-                to[2] = __uint_as_float(words.z);
-                to[3] = __uint_as_float(words.w);
-            }
-        }
-        return h;
+        return staged_wide(stage, group, args);
     }
 
     __device__ __forceinline__ void output(Values& values, const RowArgs& args) const {
@@ -198,12 +257,71 @@ struct ResidualAdd {
     }
 
     __device__ __forceinline__ void store_residual(const Values& values, const G& group, const RowArgs& args,
-                                                   unsigned long long row) const {
+                                                   const Place& place) const {
         if (args.residual_out != nullptr) {
-            store_group<Element>(row_address<Element>(args.residual_out, row, args.residual_out_stride), group, values,
+            store_group<Element>(row_address<Element>(args.residual_out, place.row, args.residual_out_stride), group, values,
                                  args.flags & WIDE_RESIDUAL_OUT);
         }
     }
+};
+
+/// h = x·act(z), of whole rows, which are one group, or of groups.
+template <class Element_>
+struct Gated {
+    using Element = Element_;
+    using Place = PartOfRow;
+    using G = Group<Element>;
+
+    static constexpr unsigned int MAX_THREADS = 512;
+    static constexpr unsigned int INPUTS = 2;
+    static constexpr bool POST_ADDS = false;
+    static constexpr bool NORMALISES = false;
+
+    Address x;
+    Address gate;
+    bool wide_x;
+    bool wide_gate;
+
+    __device__ __forceinline__ Gated(const RowArgs& args, const Place& place)
+        : x(place.template x<Element>(args)),
+          gate(place.template gate<Element>(args)),
+          wide_x(args.flags & WIDE_X),
+          wide_gate(args.flags & WIDE_GATE) {}
+
+    struct Raw {
+        RawChunk x[G::CHUNKS];
+        RawChunk gate[G::CHUNKS];
+    };
+
+    __device__ __forceinline__ Raw load(const G& group) const {
+        Raw raw;
+        load_group(raw.x, x, group, wide_x);
+        load_group(raw.gate, gate, group, wide_gate);
+        return raw;
+    }
+
+    __device__ __forceinline__ Values h(const Raw& raw, const G& group, const RowArgs& args) const {
+        Values values = widened<Element>(raw.x);
+#pragma unroll
+        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+            const float z = element_of<Element>(raw.gate[e / G::LENGTH], e % G::LENGTH);
+            // Of places outside the row nothing is known but that they count for nothing.
+            const float product = values.at[e] * activate(args.activation, args.activation_parameter, z);
+            values.at[e] = group.contains(e) ? product : 0.0f;
+        }
+        return values;
+    }
+
+    static __device__ __forceinline__ void stage(uint4* stage, const Raw&, const Values& h, const G& group,
+                                                 const RowArgs& args) {
+        stage_wide(stage, h, group, args);
+    }
+    __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
+        return staged_wide(stage, group, args);
+    }
+
+    __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
+    __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, const Place&) const {}
 };
 
 }  // namespace warpnorm

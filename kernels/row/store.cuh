@@ -8,15 +8,18 @@ namespace warpnorm {
 template <class Output_, class Element>
 struct StoreOf {
     using Output = Output_;
+    /// The sink of rows that are walked in slabs.
+    using Looped = StoreOf;
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = false;
 
     /// Takes a chunk of y.
+    template <class Place>
     __device__ __forceinline__ void take(unsigned int c, const RawChunk& y, const Group<Element>& group,
-                                         const RowArgs& args, unsigned long long row) {
-        const Address to = row_address<Element>(args.y, row, args.y_stride);
-        store_raw<Element>(column<Element>(to, group.first[c]), y, group.valid[c], args.flags & WIDE_Y);
+                                         const RowArgs& args, const Place& place) {
+        const Address to = column<Element>(place.template y<Element>(args), group.first[c]);
+        store_raw<Element>(to, y, group.valid[c], args.flags & WIDE_Y);
     }
 };
 

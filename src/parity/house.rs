@@ -38,7 +38,7 @@ pub fn plain(problem: &Problem<'_>) -> Result<Output, Error> {
     let narrow = |value: f32| round(problem.dtype, f64::from(value)) as f32;
     let x = widen(problem.dtype, problem.x);
     let (mut wide, mut stored) = (x.clone(), x);
-    if let (Some(add), Some(residual)) = (norm.residual, problem.residual) {
+    if let (Some(add), Some(residual)) = (norm.residual_add(), problem.residual) {
         for (h, r) in wide.iter_mut().zip(widen(problem.dtype, residual)) {
             *h = add.scale.mul_add(r, *h);
         }
@@ -47,7 +47,7 @@ pub fn plain(problem: &Problem<'_>) -> Result<Output, Error> {
         }
         stored = wide.iter().copied().map(narrow).collect();
     }
-    let rounding = norm.residual.map_or(ResidualRounding::Wide, |add| add.rounding);
+    let rounding = norm.residual_add().map_or(ResidualRounding::Wide, |add| add.rounding);
     let statistic_input = if rounding == ResidualRounding::Stored { &stored } else { &wide };
     let output_input = if rounding == ResidualRounding::Wide { &wide } else { &stored };
     let weight = problem.weight.map(|weight| widen(weight.dtype, weight.bytes));

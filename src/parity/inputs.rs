@@ -188,7 +188,7 @@ impl Case {
             rows,
             hidden,
             x: matrix(Stream::X),
-            residual: norm.residual.map(|_| matrix(Stream::Residual)),
+            residual: norm.residual_add().map(|_| matrix(Stream::Residual)),
             weight: None,
             bias: None,
             gate: norm.gate.map(|_| matrix(Stream::Gate)),
@@ -196,7 +196,7 @@ impl Case {
             tensor_scale: norm.quantisation.and_then(tensor_scale),
             outputs: Outputs {
                 y: true,
-                residual: norm.residual.is_some(),
+                residual: norm.residual_add().is_some(),
                 mean: norm.family == Family::LayerNorm,
                 rstd: norm.family != Family::Identity,
             },

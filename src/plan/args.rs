@@ -2,7 +2,7 @@
 
 use super::Team;
 use crate::quantise::{CodeType, Quantisation, Scaling};
-use crate::{Activation, Call, Family};
+use crate::{Activation, Call, Family, Input, Parts, RawRows, RawVector, Scope};
 
 /// Bits of [`RowArgs::flags`].
 pub mod flags {
@@ -18,7 +18,7 @@ pub mod flags {
     pub const WIDE_Y: u32 = 1 << 4;
     /// The same of the residual that goes out.
     pub const WIDE_RESIDUAL_OUT: u32 = 1 << 5;
-    /// Weight and bias are f32 whatever the activations are.
+    /// Weight and bias are f32 whatever the activations are, those of other heads and of an inner norm included.
     pub const PARAMETERS_F32: u32 = 1 << 6;
     /// The normalised value is rounded before the weight.
     pub const ROUND_BEFORE_WEIGHT: u32 = 1 << 7;
@@ -44,6 +44,60 @@ pub mod flags {
     pub const WIDE_LINEAR_BIAS: u32 = 1 << 17;
     /// Every row of the gate starts at a multiple of 16 bytes.
     pub const WIDE_GATE: u32 = 1 << 18;
+    /// Of the residual add after the norm, norm, sum and product are each rounded to the activation type.
+    pub const ROUND_EACH: u32 = 1 << 19;
+    /// The inner weight starts at a multiple of 16 bytes.
+    pub const WIDE_INNER_WEIGHT: u32 = 1 << 20;
+    /// The rates start at a multiple of 16 bytes.
+    pub const WIDE_RATE: u32 = 1 << 21;
+    /// The rates are f32 whatever the activations are.
+    pub const RATE_F32: u32 = 1 << 22;
+    /// cos and sin are f32 whatever the activations are.
+    pub const TABLES_F32: u32 = 1 << 23;
+    /// Neighbours are rotated together rather than elements of the two halves.
+    pub const INTERLEAVED: u32 = 1 << 24;
+    /// Every operation of a rotation is rounded to the activation type.
+    pub const ROUND_ROTATION: u32 = 1 << 25;
+    /// Positions are of 64 bits.
+    pub const POSITIONS_64: u32 = 1 << 26;
+}
+
+/// The heads or groups of a row, and the heads beside them. Strides are in elements.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the fields carry the names of the tensors and options they stand for")]
+pub struct PartArgs {
+    pub count: u32,
+    pub second: u32,
+    pub x_stride: u64,
+    pub gate_stride: u64,
+    pub y_stride: u64,
+    /// 0: all share weight and bias.
+    pub parameter_stride: u64,
+    pub second_x: u64,
+    pub second_y: u64,
+    pub second_weight: u64,
+    pub second_bias: u64,
+    pub second_x_row_stride: u64,
+    pub second_y_row_stride: u64,
+    pub second_x_stride: u64,
+    pub second_y_stride: u64,
+}
+
+/// The rotation of heads. Strides are in elements.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the fields carry the names of the tensors and options they stand for")]
+pub struct RopeArgs {
+    pub cos: u64,
+    pub sin: u64,
+    pub positions: u64,
+    pub cos_stride: u64,
+    pub sin_stride: u64,
+    pub entries: u64,
+    /// Elements that are rotated with another half; 0: none.
+    pub half: u32,
+    pub padding: u32,
 }
 
 /// What a launch passes to the row kernel. Addresses are device addresses, 0 for an absent tensor;
@@ -101,20 +155,31 @@ pub struct RowArgs {
     pub activation: u32,
     pub activation_parameter: f32,
     pub linear_bias: u64,
+    pub post_scale: f32,
+    pub rate_scale: f32,
+    pub inner_weight: u64,
+    pub rate: u64,
+    pub parts: PartArgs,
+    pub rope: RopeArgs,
 }
 
 impl RowArgs {
-    pub(super) fn new(call: &Call, hidden: u32, team: Team, rows_per_cta: u32, flags: u32) -> Self {
-        let address = |rows: Option<crate::RawRows>| rows.map_or(0, |rows| rows.address);
-        let stride = |rows: Option<crate::RawRows>| rows.map_or(0, |rows| rows.stride as u64);
+    pub(super) fn new(call: &Call, rows: u64, hidden: u32, team: Team, rows_per_cta: u32, flags: u32) -> Self {
+        let address = |rows: Option<RawRows>| rows.map_or(0, |rows| rows.address);
+        let vector = |vector: Option<RawVector>| vector.map_or(0, |vector| vector.address);
+        let stride = |rows: Option<RawRows>| rows.map_or(0, |rows| rows.stride as u64);
         let count_scale = 0.5 / u64::from(hidden).next_power_of_two().max(128) as f32;
         let square_divisor = if call.norm.family == Family::L2Norm { 1.0 } else { hidden as f32 };
         let scaled_hidden = hidden as f32 * count_scale;
+        let activation = match call.norm.input {
+            Input::Gated(activation) => Some(activation),
+            _ => call.norm.gate,
+        };
         Self {
             x: call.x.address,
             residual: address(call.residual),
-            weight: call.weight.map_or(0, |vector| vector.address),
-            bias: call.bias.map_or(0, |vector| vector.address),
+            weight: vector(call.weight),
+            bias: vector(call.bias),
             y: address(call.y),
             residual_out: address(call.residual_out),
             mean: call.mean.unwrap_or(0),
@@ -123,13 +188,13 @@ impl RowArgs {
             residual_stride: stride(call.residual),
             y_stride: stride(call.y),
             residual_out_stride: stride(call.residual_out),
-            rows: call.rows as u64,
+            rows,
             hidden,
             team_threads: team.threads,
             flags,
             eps: call.norm.eps,
             weight_offset: call.norm.weight_offset,
-            residual_scale: call.norm.residual.map_or(1.0, |add| add.scale),
+            residual_scale: call.norm.residual_add().map_or(1.0, |add| add.scale),
             square_divisor,
             square_divisor_reciprocal: 1.0 / square_divisor,
             count_scale,
@@ -138,15 +203,66 @@ impl RowArgs {
             rows_per_cta,
             gate: address(call.gate),
             gate_stride: stride(call.gate),
-            activation: call.norm.gate.map_or(0, Activation::code),
-            activation_parameter: call.norm.gate.map_or(0.0, Activation::parameter),
-            linear_bias: call.linear_bias.map_or(0, |vector| vector.address),
+            activation: activation.map_or(0, Activation::code),
+            activation_parameter: activation.map_or(0.0, Activation::parameter),
+            linear_bias: vector(call.linear_bias),
+            post_scale: match (call.norm.post_add, call.norm.input) {
+                (Some(add), _) | (None, Input::PostNorm(add)) => add.scale,
+                _ => 1.0,
+            },
+            rate_scale: match call.norm.input {
+                Input::Interpolation(interpolation) => interpolation.rate_scale,
+                _ => 1.0,
+            },
+            inner_weight: vector(call.inner_weight),
+            rate: vector(call.rate),
+            parts: parts(call),
+            rope: rope(call),
             codes: call.codes.map_or(0, |codes| codes.address),
             scales: call.scales.unwrap_or(0),
             tensor_scale: call.tensor_scale.unwrap_or(0),
             codes_stride: call.codes.map_or(0, |codes| codes.stride as u64),
             ..quantisation(call)
         }
+    }
+}
+
+/// How the parts of a row lie; one that is the whole row, where the norm is of rows.
+fn parts(call: &Call) -> PartArgs {
+    let Parts { count, x_stride, gate_stride, y_stride } = call.parts;
+    let vector = |vector: Option<RawVector>| vector.map_or(0, |vector| vector.address);
+    let second = call.second;
+    let rows = second.map_or([(0, 0); 2], |heads| [heads.x, heads.y].map(|rows| (rows.address, rows.stride as u64)));
+    PartArgs {
+        count: count as u32,
+        second: second.map_or(0, |heads| heads.count as u32),
+        x_stride: x_stride as u64,
+        gate_stride: gate_stride as u64,
+        y_stride: y_stride as u64,
+        parameter_stride: if call.norm.scope == Scope::Group { call.hidden as u64 } else { 0 },
+        second_x: rows[0].0,
+        second_y: rows[1].0,
+        second_weight: vector(second.and_then(|heads| heads.weight)),
+        second_bias: vector(second.and_then(|heads| heads.bias)),
+        second_x_row_stride: rows[0].1,
+        second_y_row_stride: rows[1].1,
+        second_x_stride: second.map_or(0, |heads| heads.x_stride as u64),
+        second_y_stride: second.map_or(0, |heads| heads.y_stride as u64),
+    }
+}
+
+/// The rotation; all 0 where there is none.
+fn rope(call: &Call) -> RopeArgs {
+    let (Some(rope), Some(tables)) = (call.norm.rope, call.rope) else { return bytemuck::Zeroable::zeroed() };
+    RopeArgs {
+        cos: tables.cos.address,
+        sin: tables.sin.address,
+        positions: tables.positions.map_or(0, |positions| positions.address),
+        cos_stride: tables.cos.stride as u64,
+        sin_stride: tables.sin.stride as u64,
+        entries: tables.entries as u64,
+        half: (rope.dim / 2) as u32,
+        padding: 0,
     }
 }
 
@@ -181,4 +297,4 @@ fn quantisation(call: &Call) -> RowArgs {
     }
 }
 
-const _: () = assert!(size_of::<RowArgs>() == 256, "kernels/row/args.cuh has the same size");
+const _: () = assert!(size_of::<RowArgs>() == 440, "kernels/row/args.cuh has the same size");

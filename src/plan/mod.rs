@@ -10,7 +10,7 @@ mod module;
 mod occupancy;
 mod team;
 
-pub use args::{RowArgs, flags};
+pub use args::{PartArgs, RopeArgs, RowArgs, flags};
 pub use floor::{ByteFloor, byte_floor};
 pub(crate) use module::Instance;
 pub use module::{Kernel, Module, Sink, Source};
@@ -20,7 +20,10 @@ pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
 use team::WARP;
 
 use crate::quantise::{BlockRounding, Quantisation, ScaleLayout, Scaling};
-use crate::{Call, CallError, DType, DeviceFacts, Error, Family, PlanError, ResidualRounding, WeightRounding};
+use crate::{
+    Call, CallError, DType, DeviceFacts, Error, Family, Input, Parts, PlanError, PositionType, PostRounding, RawHeads,
+    RawRows, RawVector, ResidualRounding, RopePairs, RopeRounding, Scope, WeightRounding,
+};
 
 /// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
 /// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
@@ -88,8 +91,10 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         return Ok(None);
     }
     let hidden = u32::try_from(call.hidden).map_err(|_| CallError::Hidden { given: call.hidden })?;
-    let team = Team::of_row(call.dtype, call.hidden);
-    let rows = call.rows as u64;
+    let module = Module::of(&call.norm, call.dtype);
+    let team = Team::of_row(module.source, call.dtype, call.hidden);
+    // Teams reduce rows, or heads or groups of rows, which are rows of their own to them.
+    let rows = call.teams().ok_or(CallError::TooLarge { rows: call.rows, stride: call.x.stride })?;
     let whole_warps = device.max_threads_per_block / WARP * WARP;
     let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps), rows);
     // Whole warps: shuffles name all lanes of a warp.
@@ -110,7 +115,6 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         device: device.name.clone(),
     })?;
 
-    let module = Module::of(&call.norm, call.dtype);
     let stage_bytes = stage_bytes(call.dtype, module.source, hidden);
     let (regime, shared_bytes) = if team.slabs(call.hidden) == 1 {
         (Regime::Registers, 0)
@@ -133,16 +137,17 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         block,
         cluster: 1,
         shared_bytes,
-        args: RowArgs::new(call, hidden, team, block / team.threads, launch_flags(call, regime)),
+        args: RowArgs::new(call, rows, hidden, team, block / team.threads, launch_flags(call, regime)),
     }))
 }
 
-/// Shared memory that a staged row takes: the row as it is, or its sum with the residual in f32.
+/// Shared memory that a staged row takes: the row as it is, that and the residual, or what they make in f32.
 fn stage_bytes(dtype: DType, source: Source, hidden: u32) -> u64 {
     let elements = (CHUNK_BYTES / dtype.size()) as u64;
     let chunk_bytes = match source {
-        Source::Plain => CHUNK_BYTES as u64,
-        Source::ResidualAdd => 4 * elements,
+        Source::Plain | Source::PostAdd | Source::PostNorm | Source::Parts => CHUNK_BYTES as u64,
+        Source::Interpolation => 2 * CHUNK_BYTES as u64,
+        Source::ResidualAdd | Source::Gated => 4 * elements,
     };
     u64::from(hidden).div_ceil(elements) * chunk_bytes
 }
@@ -152,30 +157,65 @@ fn launch_flags(call: &Call, regime: Regime) -> u32 {
     let mut add = |flag, condition| set |= if condition { flag } else { 0 };
 
     let size = call.dtype.size();
-    let wide_rows = |rows: Option<crate::RawRows>| {
+    let wide_rows = |rows: Option<RawRows>| {
         rows.is_some_and(|rows| {
             rows.address.is_multiple_of(CHUNK_BYTES as u64)
                 && (call.rows == 1 || (rows.stride * size).is_multiple_of(CHUNK_BYTES))
         })
     };
-    let wide_vector = |vector: Option<crate::RawVector>| {
-        vector.is_some_and(|vector| vector.address.is_multiple_of(CHUNK_BYTES as u64))
+    let wide_vector =
+        |vector: Option<RawVector>| vector.is_some_and(|vector| vector.address.is_multiple_of(CHUNK_BYTES as u64));
+    // Where a row is divided, all of its parts start so as well, and those of the second tensor.
+    let Parts { count, x_stride, gate_stride, y_stride } = call.parts;
+    let wide_parts = |count: usize, stride: usize| count == 1 || (stride * size).is_multiple_of(CHUNK_BYTES);
+    let second = call.second;
+    let wide_second = |rows: fn(&RawHeads) -> (RawRows, usize)| {
+        second.is_none_or(|heads| {
+            let (rows, stride) = rows(&heads);
+            wide_rows(Some(rows)) && wide_parts(heads.count, stride)
+        })
     };
-    add(flags::WIDE_X, wide_rows(Some(call.x)));
+    // Those of groups lie one after the other.
+    let wide_parameters = |first: Option<RawVector>, second: Option<RawVector>| {
+        let between = call.norm.scope == Scope::Group && count > 1;
+        let whole = first.is_none_or(|vector| (call.hidden * vector.dtype.size()).is_multiple_of(CHUNK_BYTES));
+        wide_vector(first) && (second.is_none() || wide_vector(second)) && (!between || whole)
+    };
+    add(
+        flags::WIDE_X,
+        wide_rows(Some(call.x)) && wide_parts(count, x_stride) && wide_second(|heads| (heads.x, heads.x_stride)),
+    );
     add(flags::WIDE_RESIDUAL, wide_rows(call.residual));
-    add(flags::WIDE_WEIGHT, wide_vector(call.weight));
-    add(flags::WIDE_BIAS, wide_vector(call.bias));
-    add(flags::WIDE_Y, wide_rows(call.y));
+    add(flags::WIDE_WEIGHT, wide_parameters(call.weight, second.and_then(|heads| heads.weight)));
+    add(flags::WIDE_BIAS, wide_parameters(call.bias, second.and_then(|heads| heads.bias)));
+    add(
+        flags::WIDE_Y,
+        wide_rows(call.y) && wide_parts(count, y_stride) && wide_second(|heads| (heads.y, heads.y_stride)),
+    );
     add(flags::WIDE_RESIDUAL_OUT, wide_rows(call.residual_out));
-    add(flags::WIDE_GATE, wide_rows(call.gate));
+    add(flags::WIDE_GATE, wide_rows(call.gate) && wide_parts(count, gate_stride));
     add(flags::WIDE_LINEAR_BIAS, wide_vector(call.linear_bias));
-    let parameters = call.weight.or(call.bias);
-    add(flags::PARAMETERS_F32, parameters.is_some_and(|vector| vector.dtype == DType::F32));
+    add(flags::WIDE_INNER_WEIGHT, wide_vector(call.inner_weight));
+    add(flags::WIDE_RATE, wide_vector(call.rate));
+    let is_f32 = |vector: Option<RawVector>| vector.is_some_and(|vector| vector.dtype == DType::F32);
+    add(flags::PARAMETERS_F32, is_f32(call.weight.or(call.bias)));
+    add(flags::RATE_F32, is_f32(call.rate));
 
     add(flags::ROUND_BEFORE_WEIGHT, call.norm.weight_rounding == WeightRounding::BeforeWeight);
-    let rounding = call.norm.residual.map(|add| add.rounding);
+    let rounding = call.norm.residual_add().map(|add| add.rounding);
     add(flags::ROUND_STATISTIC, rounding == Some(ResidualRounding::Stored));
     add(flags::ROUND_OUTPUT, rounding == Some(ResidualRounding::Split));
+    let post = match call.norm.input {
+        Input::PostNorm(add) => Some(add),
+        _ => call.norm.post_add,
+    };
+    add(flags::ROUND_EACH, post.is_some_and(|post| post.rounding == PostRounding::Each));
+    if let (Some(rope), Some(tables)) = (call.norm.rope, call.rope) {
+        add(flags::TABLES_F32, tables.dtype == DType::F32);
+        add(flags::INTERLEAVED, rope.pairs == RopePairs::Interleaved);
+        add(flags::ROUND_ROTATION, rope.rounding == RopeRounding::Each);
+        add(flags::POSITIONS_64, tables.positions.is_some_and(|positions| positions.kind == PositionType::I64));
+    }
     add(flags::ZERO_STAYS_ZERO, call.norm.family == Family::L2Norm);
     add(flags::STAGED, regime == Regime::Staged);
 

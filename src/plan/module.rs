@@ -1,7 +1,7 @@
 //! Modules: the instances of the row kernel, and their exported kernels.
 
 use crate::ptx::INSTANCES;
-use crate::{DType, Family, Norm, PlanError};
+use crate::{DType, Family, Input, Norm, PlanError, Scope};
 use std::fmt;
 
 /// Where the values of a row come from.
@@ -11,11 +11,38 @@ pub enum Source {
     Plain,
     /// h = α·r + x.
     ResidualAdd,
+    /// h = x, and a residual is added after the norm.
+    PostAdd,
+    /// h = R((r + norm(x)·w₁)·scale).
+    PostNorm,
+    /// h = A + lr·(B − A), where A is norm(r) and B norm(x).
+    Interpolation,
+    /// h = x, of the heads or groups of a row.
+    Parts,
+    /// h = x·act(z), of a row or its groups.
+    Gated,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Source; 2] = [Source::Plain, Source::ResidualAdd];
+    pub const ALL: [Source; 7] = [
+        Source::Plain,
+        Source::ResidualAdd,
+        Source::PostAdd,
+        Source::PostNorm,
+        Source::Interpolation,
+        Source::Parts,
+        Source::Gated,
+    ];
+
+    /// The threads of the largest team. Rows that need more are walked in slabs; with less, a thread has the
+    /// registers that a second norm, a rotation or more inputs take.
+    pub const fn max_threads(self) -> u32 {
+        match self {
+            Source::Plain | Source::ResidualAdd => 1024,
+            Source::PostAdd | Source::PostNorm | Source::Interpolation | Source::Parts | Source::Gated => 512,
+        }
+    }
 }
 
 /// What becomes of a row once its statistic is known.
@@ -29,11 +56,13 @@ pub enum Sink {
     GatedStore,
     /// The same as codes and scales.
     GatedQuantise,
+    /// y, rotated where heads are given their positions, stored in the activation type.
+    Rotate,
 }
 
 impl Sink {
     /// Every sink.
-    pub const ALL: [Sink; 4] = [Sink::Store, Sink::Quantise, Sink::GatedStore, Sink::GatedQuantise];
+    pub const ALL: [Sink; 5] = [Sink::Store, Sink::Quantise, Sink::GatedStore, Sink::GatedQuantise, Sink::Rotate];
 }
 
 /// One instance of the row kernel: what is loaded, and compiled by the driver, as one.
@@ -64,8 +93,18 @@ pub struct Module {
 impl Module {
     /// The module that a norm of activations of this type runs on.
     pub const fn of(norm: &Norm, dtype: DType) -> Self {
-        let source = if norm.residual.is_some() { Source::ResidualAdd } else { Source::Plain };
+        let whole = matches!(norm.scope, Scope::Row);
+        let source = match norm.input {
+            Input::Plain if !whole => Source::Parts,
+            Input::Plain if norm.post_add.is_some() => Source::PostAdd,
+            Input::Plain => Source::Plain,
+            Input::ResidualAdd(_) => Source::ResidualAdd,
+            Input::Gated(_) => Source::Gated,
+            Input::PostNorm(_) => Source::PostNorm,
+            Input::Interpolation(_) => Source::Interpolation,
+        };
         let sink = match (norm.gate.is_some(), norm.quantisation.is_some()) {
+            (false, false) if matches!(source, Source::Parts) => Sink::Rotate,
             (false, false) => Sink::Store,
             (false, true) => Sink::Quantise,
             (true, false) => Sink::GatedStore,

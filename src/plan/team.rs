@@ -1,5 +1,6 @@
 //! Teams: the threads that reduce one row together, and which elements each of them owns.
 
+use super::Source;
 use crate::DType;
 
 /// Bytes of a chunk, the unit of memory that a thread owns.
@@ -12,9 +13,6 @@ pub const GROUP_ELEMENTS: usize = 16;
 
 /// Threads of a warp.
 pub(super) const WARP: u32 = 32;
-
-/// Threads of the largest team: the largest CTA of every GPU.
-const MAX_THREADS: u32 = 1024;
 
 /// The threads that share a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,15 +35,15 @@ pub struct Place {
 }
 
 impl Team {
-    /// The team of rows of this size and type.
+    /// The team of rows of this size and type, from this source.
     ///
     /// As few threads as hold the row in registers: a power of two inside a warp, whole warps above.
     /// Fewer threads mean fewer steps of the reduction, and more rows side by side. A row of two chunks
     /// or more takes two threads at least: they move whole sectors of 32 bytes at once.
-    pub fn of_row(dtype: DType, hidden: usize) -> Team {
+    pub fn of_row(source: Source, dtype: DType, hidden: usize) -> Team {
         let chunk = CHUNK_BYTES / dtype.size();
         let least = if hidden > chunk { 2 } else { 1 };
-        let groups = hidden.div_ceil(GROUP_ELEMENTS).clamp(least, MAX_THREADS as usize) as u32;
+        let groups = hidden.div_ceil(GROUP_ELEMENTS).clamp(least, source.max_threads() as usize) as u32;
         let threads = if groups <= WARP { groups.next_power_of_two() } else { groups.next_multiple_of(WARP) };
         Team { threads, chunk }
     }

@@ -66,7 +66,7 @@ pub(super) fn norm_row(
     parameters: &Parameters,
 ) -> Row {
     let (wide, stored) = residual_add(norm, dtype, x, residual, parameters.linear_bias.as_deref());
-    let rounding = norm.residual.map(|add| add.rounding);
+    let rounding = norm.residual_add().map(|add| add.rounding);
     let (statistic_input, output_input) = match rounding {
         None | Some(ResidualRounding::Wide) => (&wide, &wide),
         Some(ResidualRounding::Stored) => (&stored, &stored),
@@ -109,7 +109,7 @@ fn residual_add(
     residual: Option<&[f64]>,
     linear_bias: Option<&[f64]>,
 ) -> (Vec<f64>, Vec<f64>) {
-    let (Some(add), Some(residual)) = (norm.residual, residual) else { return (x.to_vec(), Vec::new()) };
+    let (Some(add), Some(residual)) = (norm.residual_add(), residual) else { return (x.to_vec(), Vec::new()) };
     // Values of the element types are f32 values, so these casts are exact.
     let sum = |(column, &r): (usize, &f64)| {
         let sum = add.scale.mul_add(r as f32, x[column] as f32);

@@ -3,8 +3,8 @@
 mod quantised;
 
 use warpnorm::{
-    Activation, ActivationError, Call, CallError, DType, Family, MAX_HIDDEN, Norm, NormError, RawRows, RawVector,
-    ResidualAdd, Role,
+    Activation, ActivationError, Call, CallError, DType, Family, Input, MAX_HIDDEN, Norm, NormError, RawRows,
+    RawVector, ResidualAdd, Role,
 };
 
 const X: u64 = 0x10_0000;
@@ -57,7 +57,10 @@ fn norm_values() {
         CallError::Norm(NormError::WeightOffset { .. })
     ));
     let add = ResidualAdd { scale: f32::INFINITY, ..ResidualAdd::default() };
-    assert!(matches!(refusal(|call| call.norm.residual = Some(add)), CallError::Norm(NormError::ResidualScale { .. })));
+    assert!(matches!(
+        refusal(|call| call.norm.input = Input::ResidualAdd(add)),
+        CallError::Norm(NormError::ResidualScale { .. })
+    ));
 }
 
 #[test]
@@ -85,10 +88,10 @@ fn shapes_and_strides() {
 #[test]
 fn residual_and_statistics() {
     assert_eq!(refusal(|call| call.residual = None), CallError::Residual { wanted: true });
-    assert_eq!(refusal(|call| call.norm.residual = None), CallError::Residual { wanted: false });
+    assert_eq!(refusal(|call| call.norm.input = Input::Plain), CallError::Residual { wanted: false });
     assert_eq!(
         refusal(|call| {
-            call.norm.residual = None;
+            call.norm.input = Input::Plain;
             call.residual = None;
         }),
         CallError::ResidualOut

@@ -6,7 +6,7 @@ use crate::support::{Failures, case, emulated_devices};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Placement};
 use warpnorm::parity::Values;
-use warpnorm::{DType, Family, Norm, ResidualAdd, ResidualRounding};
+use warpnorm::{DType, Family, Input, Norm, ResidualAdd, ResidualRounding};
 
 /// One size for each way a row is reduced: one thread, part of a warp, several warps, and slabs.
 const SIZES: [(usize, usize); 5] = [(9, 3), (9, 100), (6, 769), (6, 4096), (3, 16500)];
@@ -18,7 +18,7 @@ fn hold(values: Values) {
             for dtype in DType::ALL {
                 for residual in [None, Some(ResidualRounding::Stored), Some(ResidualRounding::Wide)] {
                     let mut norm = Norm::new(family, 1e-6);
-                    norm.residual = residual.map(|rounding| ResidualAdd { scale: 1.0, rounding });
+                    norm.input = Input::from(residual.map(|rounding| ResidualAdd { scale: 1.0, rounding }));
                     for (rows, hidden) in SIZES {
                         let seed = (index + hidden) as u64;
                         let parameter = Some(if hidden == 100 { DType::F32 } else { dtype });

@@ -63,7 +63,7 @@ fn linear_biases() {
     let devices = emulated_devices();
     for dtype in DType::ALL {
         for family in Family::NORMS {
-            let adding = norms(family, dtype).into_iter().filter(|(norm, ..)| norm.residual.is_some());
+            let adding = norms(family, dtype).into_iter().filter(|(norm, ..)| norm.residual_add().is_some());
             for (index, norm) in adding.enumerate() {
                 for (size, hidden) in [3, 64, 769, 4096, 16385, 131_072].into_iter().enumerate() {
                     if hidden > 20_000 && index > 0 {

@@ -7,7 +7,7 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Outputs, Placement, Problem};
 use warpnorm::parity::{Values, judge as judge_output};
 use warpnorm::plan::{EXCHANGE_BYTES, Regime};
-use warpnorm::{Call, DType, DeviceFacts, Family, MAX_HIDDEN, Norm, RawRows, ResidualAdd, ResidualRounding};
+use warpnorm::{Call, DType, DeviceFacts, Family, Input, MAX_HIDDEN, Norm, RawRows, ResidualAdd, ResidualRounding};
 
 #[test]
 fn one_past_each_regimes_limit() {
@@ -18,7 +18,7 @@ fn one_past_each_regimes_limit() {
         for dtype in DType::ALL {
             for add in [false, true] {
                 let mut norm = Norm::new(family, 1e-5);
-                norm.residual = add.then_some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide });
+                norm.input = Input::from(add.then_some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide }));
                 let staged_bytes = if add { 4 } else { dtype.size() };
                 // Whole chunks are staged: one element past a full stage needs another chunk.
                 let chunk = 16 / dtype.size();

@@ -7,7 +7,7 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Outputs, Placement};
 use warpnorm::parity::Values;
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{DType, DeviceFacts, Family, Norm, WeightRounding};
+use warpnorm::{DType, DeviceFacts, Family, Input, Norm, WeightRounding};
 
 /// Runs all quantisations that `hidden` can be divided for, with all families, types and sources; on the
 /// devices by turns.
@@ -19,7 +19,7 @@ fn hold(failures: &mut Failures, rows: usize, hidden: usize, values: Values, pla
             for dtype in [DType::F16, DType::BF16] {
                 for residual in sources() {
                     let mut norm = Norm::new(family, 1e-5).with_quantisation(quantisation);
-                    norm.residual = residual;
+                    norm.input = Input::from(residual);
                     let mut case = case((norm, Some(dtype), None), dtype, rows, hidden, values, 5);
                     // Half of the cases store y as well. It is asked for where the mean is not exact, and y
                     // with it: codes are those of the y that there is.
@@ -47,7 +47,7 @@ fn rows_that_are_read_again() {
     for quantisation in [Quantisation::per_token(CodeType::E4m3), Quantisation::per_group(CodeType::Int8, 128)] {
         for residual in sources() {
             let mut norm = Norm::rms_norm(1e-5).with_quantisation(quantisation);
-            norm.residual = residual;
+            norm.input = Input::from(residual);
             let mut case = case((norm, None, None), DType::BF16, 1, 131_072, Values::OutlierChannel, 5);
             case.outputs.y = true;
             for device in &emulated_devices() {
@@ -94,7 +94,7 @@ fn every_option_of_the_norm() {
                     let mut norm = Norm::new(family, 1e-5)
                         .with_weight_rounding(weight_rounding)
                         .with_quantisation(Quantisation::per_token(CodeType::E4m3));
-                    norm.residual = residual;
+                    norm.input = Input::from(residual);
                     if weight.is_some() {
                         norm = norm.with_weight_offset(1.0);
                     }
@@ -118,7 +118,7 @@ fn bytes_moved_are_the_floor() {
             for (family, residual) in [(Family::LayerNorm, sources()[0]), (Family::RmsNorm, sources()[1])] {
                 for (rows, hidden) in [(8, 128), (2, 4096), (1, 18_432)] {
                     let mut norm = Norm::new(family, 1e-5).with_quantisation(quantisation);
-                    norm.residual = residual;
+                    norm.input = Input::from(residual);
                     let parameters = (norm, Some(DType::BF16), None);
                     let outputs = Outputs { residual: residual.is_some(), ..Outputs::default() };
                     let case = case(parameters, DType::BF16, rows, hidden, Values::Unit, 3).with_outputs(outputs);

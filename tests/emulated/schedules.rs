@@ -7,7 +7,7 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement};
 use warpnorm::parity::Values;
 use warpnorm::plan::Regime;
-use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding};
+use warpnorm::{DType, DeviceFacts, Family, Input, Norm, ResidualAdd, ResidualRounding};
 
 /// Several teams in a warp and in a CTA, one team over the warps of a CTA, rows staged and read again,
 /// each with its number of rows and its regime.
@@ -23,7 +23,7 @@ fn hold(family: Family) {
     for dtype in DType::ALL {
         for add in [None, Some(ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide })] {
             let mut norm = Norm::new(family, 1e-5);
-            norm.residual = add;
+            norm.input = Input::from(add);
             for (rows, hidden, regime) in SHAPES {
                 let outputs =
                     Outputs { y: true, residual: add.is_some(), mean: family == Family::LayerNorm, rstd: true };

@@ -7,7 +7,7 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement};
 use warpnorm::parity::Values;
 use warpnorm::plan::{ByteFloor, Plan, Regime};
-use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd};
+use warpnorm::{DType, DeviceFacts, Family, Input, Norm, ResidualAdd};
 
 /// Sixteen bytes, as the place in [`Traffic::accesses_by_width`].
 const SIXTEEN_BYTES: usize = 4;
@@ -32,7 +32,7 @@ impl Cell {
     /// A launch with a weight, and with the residual stream stored where there is one.
     fn run(&self, device: DeviceFacts, placement: Placement, statistics: bool) -> Measured {
         let mut norm = Norm::new(self.family, 1e-5);
-        norm.residual = self.add.then(ResidualAdd::default);
+        norm.input = Input::from(self.add.then(ResidualAdd::default));
         let mean = statistics && self.family == Family::LayerNorm;
         let outputs = Outputs { y: true, residual: self.add, mean, rstd: statistics };
         let parameters = (norm, Some(self.dtype), self.bias.then_some(self.dtype));

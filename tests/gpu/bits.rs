@@ -9,7 +9,7 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Output, Placement};
 use warpnorm::parity::{Case, Values};
 use warpnorm::plan::Module;
-use warpnorm::{DType, Family, Norm, ResidualAdd, ptx};
+use warpnorm::{DType, Family, Input, Norm, ResidualAdd, ptx};
 
 /// The bits of every output. NaNs are one: which bits a NaN has is up to the hardware.
 fn bits(dtype: DType, output: &Output) -> Vec<u32> {
@@ -95,7 +95,7 @@ fn gpu_and_executor_quantise_alike() {
             let family = Family::NORMS[(index + size) % 2];
             let dtype = [DType::F16, DType::BF16][(index / 2 + size) % 2];
             let mut norm = Norm::new(family, 1e-5).with_quantisation(quantisation);
-            norm.residual = ((index + size / 2) % 2 == 0).then(ResidualAdd::default);
+            norm.input = Input::from(((index + size / 2) % 2 == 0).then(ResidualAdd::default));
             let values = Values::ALL[(index + size) % Values::ALL.len()];
             let case = case((norm, Some(dtype), None), dtype, 7, hidden, values, 41);
             let found = difference(&cuda, &emulated, &case);

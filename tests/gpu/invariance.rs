@@ -5,7 +5,7 @@ use crate::support::{Failures, case};
 use warpnorm::host::{Device, Output, Placement, Problem};
 use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{DType, Family, Norm, ResidualAdd, ResidualRounding};
+use warpnorm::{DType, Family, Input, Norm, ResidualAdd, ResidualRounding};
 
 /// One row of a case, as a problem of its own.
 fn row(case: &Case, index: usize) -> Problem<'_> {
@@ -46,7 +46,7 @@ fn rows_do_not_depend_on_their_batch_or_placement() {
         for dtype in DType::ALL {
             for residual in [None, Some(ResidualRounding::Wide)] {
                 let mut norm = Norm::new(family, 1e-5);
-                norm.residual = residual.map(|rounding| ResidualAdd { scale: 1.0, rounding });
+                norm.input = Input::from(residual.map(|rounding| ResidualAdd { scale: 1.0, rounding }));
                 for (rows, hidden) in [(301, 5), (301, 64), (77, 257), (33, 768), (9, 4096), (5, 16385), (3, 65536)] {
                     let case = case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 21);
                     let what = format!("{family} {dtype} {residual:?} {rows} × {hidden}");
@@ -83,7 +83,7 @@ fn codes_and_scales_do_not_depend_on_their_batch_or_placement() {
         for residual in [None, Some(ResidualAdd::default())] {
             for (rows, hidden) in [(301, 64), (33, 768), (9, 4096), (5, 16_448), (3, 65_536)] {
                 let mut norm = Norm::layer_norm(1e-5).with_quantisation(quantisation);
-                norm.residual = residual;
+                norm.input = Input::from(residual);
                 let case = case((norm, Some(DType::BF16), None), DType::BF16, rows, hidden, Values::Unit, 21);
                 let batch = cuda.run(&case.as_problem(), Placement::default()).expect("runs");
                 for index in [0, rows / 2, rows - 1] {

@@ -5,7 +5,7 @@ use crate::support::{Failures, HIDDEN, case, norms};
 use crate::{gpu, judge, quick};
 use warpnorm::host::Placement;
 use warpnorm::parity::Values;
-use warpnorm::{DType, Family, Norm, ResidualAdd, ResidualRounding};
+use warpnorm::{DType, Family, Input, Norm, ResidualAdd, ResidualRounding};
 
 /// Rows past what stays in registers, past what a CTA can stage, and a million elements.
 const LONG: [usize; 3] = [65536, 200_001, 1 << 20];
@@ -66,7 +66,7 @@ fn every_kind_of_values() {
             for dtype in DType::ALL {
                 for residual in [None, Some(ResidualRounding::Stored), Some(ResidualRounding::Wide)] {
                     let mut norm = Norm::new(family, 1e-6);
-                    norm.residual = residual.map(|rounding| ResidualAdd { scale: 1.0, rounding });
+                    norm.input = Input::from(residual.map(|rounding| ResidualAdd { scale: 1.0, rounding }));
                     for (rows, hidden) in SIZES {
                         let case = case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, values, hidden as u64);
                         judge(&mut failures, &cuda, &case, Placement::default());
@@ -93,7 +93,7 @@ fn every_placement() {
         for dtype in DType::ALL {
             for residual in [None, Some(ResidualAdd::default())] {
                 let mut norm = Norm::new(family, 1e-5);
-                norm.residual = residual;
+                norm.input = Input::from(residual);
                 let parameter = if family == Family::LayerNorm { DType::F32 } else { dtype };
                 for &hidden in &hidden {
                     let case = case((norm, Some(parameter), Some(parameter)), dtype, 5, hidden, Values::Unit, 9);

@@ -10,7 +10,7 @@ use warpnorm::host::{Device, Placement};
 use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{CodeType, Quantisation, ScaleType};
 use warpnorm::reference::Cpu;
-use warpnorm::{DType, Family, Norm};
+use warpnorm::{DType, Family, Input, Norm};
 
 /// Rows that fill a part of a warp, a warp, a CTA in part and in whole, and loop, staged and read again.
 const SIZES: [(usize, usize); 8] =
@@ -22,7 +22,7 @@ fn hold(failures: &mut Failures, cuda: &Cuda, (rows, hidden): (usize, usize), va
             for dtype in [DType::F16, DType::BF16] {
                 for residual in sources() {
                     let mut norm = Norm::new(family, 1e-5).with_quantisation(quantisation);
-                    norm.residual = residual;
+                    norm.input = Input::from(residual);
                     let mut case = case((norm, Some(dtype), None), dtype, rows, hidden, values, 5);
                     // Where the mean is not exact y is not, and codes are those of the y that there is.
                     case.outputs.y = residual.is_some() || values == Values::Denormals;

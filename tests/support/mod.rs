@@ -3,7 +3,7 @@
 pub mod quantisations;
 
 use warpnorm::parity::{Case, Values};
-use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+use warpnorm::{DType, DeviceFacts, Family, Input, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 /// Hidden sizes around the edges of chunks (4 and 8 elements), groups (16), warps of groups (512), and
 /// the largest row that stays in registers (16384), and sizes of real networks.
@@ -47,7 +47,7 @@ pub fn norms(family: Family, dtype: DType) -> Vec<(Norm, Option<DType>, Option<D
         for weight_rounding in [WeightRounding::Single, WeightRounding::BeforeWeight] {
             for (weight, bias) in parameters(dtype) {
                 let mut norm = Norm::new(family, 1e-5).with_weight_rounding(weight_rounding);
-                norm.residual = residual;
+                norm.input = Input::from(residual);
                 // Gemma's offset on half of the cases that have a weight.
                 if weight.is_some() && bias.is_none() {
                     norm = norm.with_weight_offset(1.0);

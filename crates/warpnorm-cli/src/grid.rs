@@ -131,7 +131,7 @@ fn variants(op: GridOp, dtype: DType) -> Vec<Norm> {
         }
     };
     let rounds = |norm: &Norm| {
-        norm.weight_rounding != WeightRounding::Single || norm.residual.is_some_and(|add| add.rounding != Stored)
+        norm.weight_rounding != WeightRounding::Single || norm.residual_add().is_some_and(|add| add.rounding != Stored)
     };
     all.into_iter().filter(|norm| dtype != DType::F32 || !rounds(norm)).collect()
 }
@@ -146,8 +146,9 @@ mod tests {
         let all: Vec<Norm> = OPS.into_iter().flat_map(|op| variants(op, DType::BF16)).collect();
         for rounding in [ResidualRounding::Stored, ResidualRounding::Wide, ResidualRounding::Split] {
             for family in [Family::LayerNorm, Family::RmsNorm] {
-                let covered =
-                    |norm: &&Norm| norm.family == family && norm.residual.is_some_and(|add| add.rounding == rounding);
+                let covered = |norm: &&Norm| {
+                    norm.family == family && norm.residual_add().is_some_and(|add| add.rounding == rounding)
+                };
                 assert!(all.iter().any(|norm| covered(&norm)), "{family} {rounding:?}");
             }
         }
@@ -162,7 +163,9 @@ mod tests {
             for dtype in DType::ALL {
                 let norms = variants(op, dtype);
                 assert!(!norms.is_empty());
-                assert!(norms.iter().all(|norm| norm.residual.is_some() == op.adds() && norm.family == op.family()));
+                assert!(
+                    norms.iter().all(|norm| norm.residual_add().is_some() == op.adds() && norm.family == op.family())
+                );
             }
         }
     }

@@ -87,7 +87,7 @@ impl From<cli::ResidualRounding> for ResidualRounding {
 
 /// The op as options name it, such as `add-rms-norm`.
 pub fn op_name(norm: &Norm) -> &'static str {
-    match (norm.family, norm.residual.is_some()) {
+    match (norm.family, norm.residual_add().is_some()) {
         (Family::LayerNorm, false) => "layer-norm",
         (Family::RmsNorm, false) => "rms-norm",
         (Family::LayerNorm, true) => "add-layer-norm",
@@ -134,7 +134,7 @@ pub fn variant(norm: &Norm) -> String {
         }
         text.push_str(part);
     };
-    if let Some(residual) = norm.residual {
+    if let Some(residual) = norm.residual_add() {
         add(residual_rounding_name(residual.rounding));
         if residual.scale != 1.0 {
             add(&format!("residual × {}", short(residual.scale)));
@@ -160,7 +160,7 @@ pub fn describe(norm: &Norm) -> String {
         // Writing to a string cannot fail.
         let _ = write!(text, ", weight offset {offset}");
     }
-    if let Some(residual) = norm.residual {
+    if let Some(residual) = norm.residual_add() {
         let rounding = residual_rounding_name(residual.rounding);
         let _ = write!(text, ", residual rounding {rounding}, residual scale {}", residual.scale);
     }

@@ -95,7 +95,7 @@ fn compare_file(
     let progress = progress(problems.len());
     let compare = |(input, norm): &(NormInput<'_>, Norm)| {
         let outputs =
-            Outputs { y, residual: norm.residual.is_some(), mean: norm.family == Family::LayerNorm, rstd: true };
+            Outputs { y, residual: norm.residual_add().is_some(), mean: norm.family == Family::LayerNorm, rstd: true };
         let cell = cell(chosen, &input.problem(*norm, tensor_scale, outputs), input.prefix.clone());
         progress.inc(1);
         cell

@@ -4,7 +4,7 @@ use super::*;
 use crate::host::{Device, Outputs, Placement, Vector};
 use crate::parity::{Case, Values};
 use crate::reference::{Cpu, encode, largest, to_bits};
-use crate::{CallError, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+use crate::{CallError, Family, Input, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 const HIDDEN: usize = 500;
 
@@ -287,7 +287,7 @@ fn outputs_of_the_wrong_size_are_refused() {
 fn invalid_problems_are_refused() {
     let case = layer_norm(DType::F16);
     let mut problem = case.as_problem();
-    problem.norm.residual = None;
+    problem.norm.input = Input::Plain;
     let refusal = judge(&problem, &right(&case));
     assert!(matches!(refusal, Err(Error::Call(CallError::Residual { wanted: false }))), "{refusal:?}");
 }

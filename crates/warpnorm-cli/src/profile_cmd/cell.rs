@@ -128,7 +128,7 @@ impl Cell {
     /// # Errors
     /// The shape is not possible, or the executor found a fault.
     pub fn measure(device: &Emulated, point: &Point, assembled: &Functions) -> Result<Option<Cell>, ToolError> {
-        let outputs = Outputs { y: point.y, residual: point.norm.residual.is_some(), ..Outputs::default() };
+        let outputs = Outputs { y: point.y, residual: point.norm.residual_add().is_some(), ..Outputs::default() };
         let case = point.case()?.with_outputs(outputs);
         let problem = case.as_problem();
         let Some((plan, report)) = device.run_counted(&problem, Placement::default())?.1 else { return Ok(None) };

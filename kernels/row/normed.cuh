@@ -1,0 +1,196 @@
+// Sources whose inputs are normalised before h is made of them: a norm in front of the norm.
+//
+// The inner norms are RMS norms (or L2 norms, by the divisor), and their results are held in the activation type,
+// correctly rounded as any output is. So they take the place of the chunks that they were computed from.
+#pragma once
+
+#include "output.cuh"
+#include "source.cuh"
+#include "statistic.cuh"
+
+namespace warpnorm {
+
+/// Sets the elements of a chunk that lie outside the row to zero.
+template <class Element>
+__device__ __forceinline__ void clear_outside(RawChunk& raw, unsigned int valid) {
+    constexpr unsigned int PER_WORD = CHUNK<Element> / 4;
+    if (valid == CHUNK<Element>) return;
+#pragma unroll
+    for (unsigned int w = 0; w < 4; ++w) {
+        const unsigned int left = valid > w * PER_WORD ? valid - w * PER_WORD : 0;
+        if (left < PER_WORD) raw.words[w] &= PER_WORD == 2 && left == 1 ? 0xffffu : 0u;
+    }
+}
+
+/// Normalises chunks in their place.
+template <class Element>
+__device__ __forceinline__ void normalise_chunks(RawChunk (&chunks)[Group<Element>::CHUNKS], const Moments& moments,
+                                                 const Parameters<Element>& weight, const Addend<Element>& addend,
+                                                 const Group<Element>& group, const RowArgs& args,
+                                                 const WholeRow& place) {
+    using Inner = Output<RmsNorm<Element>, Element, false>;
+    Inner::each(widened<Element>(chunks), moments, nullptr, weight, addend, group, args, place,
+                [&](unsigned int c, const RawChunk& y) {
+                    chunks[c] = y;
+                    clear_outside<Element>(chunks[c], group.valid[c]);
+                });
+}
+
+/// h = R((r + norm(x)·w₁)·scale), and the new residual stream h where it is asked for.
+template <class Element>
+struct PostNorm : PlainOf<Element, WholeRow> {
+    using Plain = PlainOf<Element, WholeRow>;
+    using Plain::Plain;
+    using typename Plain::G;
+    using typename Plain::Raw;
+
+    static constexpr unsigned int MAX_THREADS = 512;
+    static constexpr unsigned int INPUTS = 2;
+    static constexpr bool NORMALISES = true;
+
+    using State = typename RmsNorm<Element>::State;
+    using Inner = Moments;
+
+    static __device__ __forceinline__ State of_group(const Raw& raw, const G& group, const RowArgs& args) {
+        Values values = widened<Element>(raw.x);
+        return RmsNorm<Element>::of_group(values, 0.0f, group, args);
+    }
+    static __device__ __forceinline__ Inner inner(const State& state, unsigned int width, const RowArgs& args) {
+        return RmsNorm<Element>::moments(state, 0.0f, width, args);
+    }
+    static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
+                                                     const RowArgs& args, const WholeRow& place) {
+        const Parameters<Element> weight(args.inner_weight, args.flags & WIDE_INNER_WEIGHT, args.flags & PARAMETERS_F32);
+        normalise_chunks(raw.x, inner, weight, Addend<Element>::residual(args, place), group, args, place);
+    }
+    static __device__ __forceinline__ void stage_raw(uint4* stage, const Raw& raw, const G& group,
+                                                     const RowArgs& args) {
+        stage_chunks(stage, raw.x, group, 0, args);
+    }
+    static __device__ __forceinline__ Raw staged_raw(const uint4* stage, const G& group, const RowArgs& args) {
+        Raw raw;
+        staged_chunks(raw.x, stage, group, 0, args);
+        return raw;
+    }
+
+    __device__ __forceinline__ void store_residual(const Values& values, const G& group, const RowArgs& args,
+                                                   const WholeRow& place) const {
+        if (args.residual_out != nullptr) {
+            store_group<Element>(row_address<Element>(args.residual_out, place.row, args.residual_out_stride), group,
+                                 values, args.flags & WIDE_RESIDUAL_OUT);
+        }
+    }
+};
+
+/// h = A + lr·(B − A), where A is norm(r), B is norm(x) and lr = |rate·scale|.
+template <class Element_>
+struct Interpolation {
+    using Element = Element_;
+    using Place = WholeRow;
+    using G = Group<Element>;
+
+    static constexpr unsigned int MAX_THREADS = 512;
+    static constexpr unsigned int INPUTS = 2;
+    static constexpr bool POST_ADDS = false;
+    static constexpr bool NORMALISES = true;
+
+    Address x;
+    Address residual;
+
+    __device__ __forceinline__ Interpolation(const RowArgs& args, const Place& place)
+        : x(place.template x<Element>(args)),
+          residual(row_address<Element>(args.residual, place.row, args.residual_stride)),
+          wide_x(args.flags & WIDE_X),
+          wide_residual(args.flags & WIDE_RESIDUAL) {}
+
+    /// r and x, and once they are normalised A and B.
+    struct Raw {
+        RawChunk from[G::CHUNKS];
+        RawChunk to[G::CHUNKS];
+    };
+
+    __device__ __forceinline__ Raw load(const G& group) const {
+        Raw raw;
+        load_group(raw.from, residual, group, wide_residual);
+        load_group(raw.to, x, group, wide_x);
+        return raw;
+    }
+
+    // Σr² and Σx².
+    using State = Sums<2>;
+    struct Inner {
+        Moments from;
+        Moments to;
+    };
+
+    static __device__ __forceinline__ State of_group(const Raw& raw, const G& group, const RowArgs& args) {
+        State state;
+        Values values = widened<Element>(raw.from);
+        state.of[0] = RmsNorm<Element>::of_group(values, 0.0f, group, args).of[0];
+        values = widened<Element>(raw.to);
+        state.of[1] = RmsNorm<Element>::of_group(values, 0.0f, group, args).of[0];
+        return state;
+    }
+    static __device__ __forceinline__ Inner inner(const State& state, unsigned int width, const RowArgs& args) {
+        return {RmsNorm<Element>::moments({{state.of[0]}}, 0.0f, width, args),
+                RmsNorm<Element>::moments({{state.of[1]}}, 0.0f, width, args)};
+    }
+    static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
+                                                     const RowArgs& args, const WholeRow& place) {
+        const Parameters<Element> none(nullptr, false, false);
+        normalise_chunks(raw.from, inner.from, none, {none}, group, args, place);
+        normalise_chunks(raw.to, inner.to, none, {none}, group, args, place);
+    }
+
+    __device__ __forceinline__ Values h(const Raw& raw, const G& group, const RowArgs& args) const {
+        const Parameters<Element> rate(args.rate, args.flags & WIDE_RATE, args.flags & RATE_F32);
+        Values values;
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            RawChunk rates;
+            rate.load_chunk_of(rates, group.first[c], group.valid[c]);
+#pragma unroll
+            for (unsigned int step = 0; step < G::LENGTH; step += STEP) {
+                const unsigned int left = group.valid[c] > step ? group.valid[c] - step : 0;
+                rate.load_step_of(rates, group.first[c] + step, left);
+                float lr[STEP];
+                rate.widen(lr, rates, step);
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) {
+                    const float from = element_of<Element>(raw.from[c], step + e);
+                    const float to = element_of<Element>(raw.to[c], step + e);
+                    values.at[c * G::LENGTH + step + e] = __fmaf_rn(fabsf(lr[e] * args.rate_scale), to - from, from);
+                }
+            }
+        }
+        return values;
+    }
+
+    static __device__ __forceinline__ void stage_raw(uint4* stage, const Raw& raw, const G& group,
+                                                     const RowArgs& args) {
+        stage_chunks(stage, raw.from, group, 0, args);
+        stage_chunks(stage, raw.to, group, 1, args);
+    }
+    static __device__ __forceinline__ Raw staged_raw(const uint4* stage, const G& group, const RowArgs& args) {
+        Raw raw;
+        staged_chunks(raw.from, stage, group, 0, args);
+        staged_chunks(raw.to, stage, group, 1, args);
+        return raw;
+    }
+    static __device__ __forceinline__ void stage(uint4* stage, const Raw& raw, const Values&, const G& group,
+                                                 const RowArgs& args) {
+        stage_raw(stage, raw, group, args);
+    }
+    __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
+        return h(staged_raw(stage, group, args), group, args);
+    }
+
+    __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
+    __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, const Place&) const {}
+
+private:
+    bool wide_x;
+    bool wide_residual;
+};
+
+}  // namespace warpnorm

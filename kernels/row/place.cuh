@@ -1,0 +1,106 @@
+// Places: where a row, or a part of one, lies in each tensor of a launch.
+#pragma once
+
+#include "args.cuh"
+#include "parameters.cuh"
+
+namespace warpnorm {
+
+/// Where a row of a strided tensor begins.
+template <class Element>
+__device__ __forceinline__ Address row_address(const void* base, unsigned long long row,
+                                               unsigned long long stride) {
+    return address_of(base) + row * stride * sizeof(typename Element::Bits);
+}
+
+/// A whole row.
+struct WholeRow {
+    static constexpr bool IS_PART = false;
+
+    unsigned long long row;
+
+    __device__ __forceinline__ WholeRow(const RowArgs&, unsigned long long row) : row(row) {}
+
+    template <class Element>
+    __device__ __forceinline__ Address x(const RowArgs& args) const {
+        return row_address<Element>(args.x, row, args.x_stride);
+    }
+    template <class Element>
+    __device__ __forceinline__ Address gate(const RowArgs& args) const {
+        return row_address<Element>(args.gate, row, args.gate_stride);
+    }
+    template <class Element>
+    __device__ __forceinline__ Address y(const RowArgs& args) const {
+        return row_address<Element>(args.y, row, args.y_stride);
+    }
+    template <class Element>
+    __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
+        return Parameters<Element>(args.weight, args.flags & WIDE_WEIGHT, args.flags & PARAMETERS_F32);
+    }
+    template <class Element>
+    __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
+        return Parameters<Element>(args.bias, args.flags & WIDE_BIAS, args.flags & PARAMETERS_F32);
+    }
+    /// The residual, where it takes the place of a bias.
+    template <class Element>
+    __device__ __forceinline__ Parameters<Element> residual(const RowArgs& args) const {
+        return Parameters<Element>(args.residual, args.flags & WIDE_RESIDUAL, false, row * args.residual_stride);
+    }
+};
+
+/// A head or a group of a row, or one of the heads beside them.
+struct PartOfRow {
+    static constexpr bool IS_PART = true;
+
+    unsigned long long index;  // among the parts of all rows
+    unsigned long long row;
+    unsigned int part;  // of the row, or of its second heads
+    bool second;
+
+    __device__ __forceinline__ PartOfRow(const RowArgs& args, unsigned long long index) : index(index) {
+        const unsigned int parts = args.parts.count + args.parts.second;
+        row = index / parts;
+        part = static_cast<unsigned int>(index - row * parts);
+        second = part >= args.parts.count;
+        if (second) part -= args.parts.count;
+    }
+
+    template <class Element>
+    __device__ __forceinline__ Address x(const RowArgs& args) const {
+        const PartArgs& parts = args.parts;
+        return second ? at<Element>(parts.second_x, parts.second_x_row_stride, parts.second_x_stride)
+                      : at<Element>(args.x, args.x_stride, parts.x_stride);
+    }
+    template <class Element>
+    __device__ __forceinline__ Address gate(const RowArgs& args) const {
+        return at<Element>(args.gate, args.gate_stride, args.parts.gate_stride);
+    }
+    template <class Element>
+    __device__ __forceinline__ Address y(const RowArgs& args) const {
+        const PartArgs& parts = args.parts;
+        return second ? at<Element>(parts.second_y, parts.second_y_row_stride, parts.second_y_stride)
+                      : at<Element>(args.y, args.y_stride, parts.y_stride);
+    }
+    template <class Element>
+    __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
+        return parameters<Element>(second ? args.parts.second_weight : args.weight, args, WIDE_WEIGHT, PARAMETERS_F32);
+    }
+    template <class Element>
+    __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
+        return parameters<Element>(second ? args.parts.second_bias : args.bias, args, WIDE_BIAS, PARAMETERS_F32);
+    }
+
+private:
+    template <class Element>
+    __device__ __forceinline__ Address at(const void* base, unsigned long long row_stride,
+                                          unsigned long long stride) const {
+        return address_of(base) + (row * row_stride + part * stride) * sizeof(typename Element::Bits);
+    }
+    template <class Element>
+    __device__ __forceinline__ Parameters<Element> parameters(const void* vector, const RowArgs& args,
+                                                              unsigned int wide, unsigned int is_f32) const {
+        return Parameters<Element>(vector, args.flags & wide, args.flags & is_f32, part * args.parts.parameter_stride);
+    }
+};
+
+}  // namespace warpnorm
