@@ -1,4 +1,4 @@
-//! Why the build script stops. Written by hand: it has next to no dependencies.
+//! Why the build script stops. Written by hand: it has no dependencies.
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,11 +1,11 @@
 //! FNV-1a, 64 bits. It spots files that are out of date and is no protection
-//! against files made to collide; it is here because a build script with next to
-//! no dependencies and a Python script must agree on it.
+//! against files made to collide; it is here because a build script without
+//! dependencies and a Python script must agree on it.
 
 const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// A running hash over text files, blind to the kind of line ending.
+/// A running hash.
 pub struct Hasher(u64);
 
 impl Hasher {
@@ -37,9 +37,9 @@ impl Hasher {
     }
 }
 
-/// The hash of one text.
-pub fn of_text(bytes: &[u8]) -> String {
+/// The hash of these bytes, as they are.
+pub fn of_bytes(bytes: &[u8]) -> String {
     let mut hasher = Hasher::new();
-    hasher.write_text(bytes);
+    hasher.write(bytes);
     hasher.finish()
 }

@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use super::table::{Instance, Table};
-use super::{Embedded, Origin, deflate};
+use super::{Embedded, Origin, PREBUILT, Ptx};
 
 /// Rust source that defines `PROVENANCE`, `INSTANCES` and `MODULES`.
 pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
-    let origin = match embedded.origin {
-        Origin::Prebuilt => "Prebuilt",
-        Origin::Nvcc => "Nvcc",
+    // A path relative to a variable keeps the text the same on every machine.
+    let (origin, variable, folder) = match embedded.origin {
+        Origin::Prebuilt => ("Prebuilt", "CARGO_MANIFEST_DIR", format!("/{PREBUILT}")),
+        Origin::Nvcc => ("Nvcc", "OUT_DIR", String::new()),
     };
     let mut text = format!(
         "pub(crate) const PROVENANCE: Provenance = Provenance {{ \
@@ -31,16 +32,12 @@ pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     }
     text.push_str("];\npub(crate) static MODULES: &[EmbeddedModule] = &[\n");
     for ptx in &embedded.modules {
-        // A path relative to a variable keeps the text the same on every machine.
+        let Ptx { instance, target, isa, file, text_bytes } = ptx;
         let _ = writeln!(
             text,
-            "    EmbeddedModule {{ instance: &INSTANCES[{}], target: {}, isa: {:?}, \
-             ptx_bytes: {}, deflated: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{}\")) }},",
-            ptx.instance,
-            ptx.target,
-            ptx.isa,
-            ptx.text.len(),
-            deflate::file(ptx)
+            "    EmbeddedModule {{ instance: &INSTANCES[{instance}], target: {target}, isa: {isa:?}, \
+             ptx_bytes: {text_bytes}, \
+             embedded: include_bytes!(concat!(env!(\"{variable}\"), \"{folder}/{file}\")) }},"
         );
     }
     text.push_str("];\n");

@@ -1,4 +1,5 @@
-//! `kernels/prebuilt/manifest.txt`: what the prebuilt PTX was made from.
+//! `kernels/prebuilt/manifest.txt`: what the prebuilt PTX was made from, and what is in its files, which are
+//! compressed and which this script does not decompress.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,8 +15,20 @@ const FILE: &str = "manifest.txt";
 struct Manifest {
     source_hash: String,
     compiler: String,
-    /// File name to hash.
-    files: BTreeMap<String, String>,
+    /// By name.
+    files: BTreeMap<String, Listed>,
+}
+
+/// What the manifest says of a file.
+#[derive(Debug)]
+struct Listed {
+    hash: String,
+    /// PTX ISA, (major, minor), of its `.version`.
+    isa: (u32, u32),
+    /// Compute capability × 10, of its `.target`.
+    target: u32,
+    /// Bytes of the PTX text.
+    text_bytes: usize,
 }
 
 /// Checks the prebuilt folder against the table and the sources' hash, and
@@ -37,39 +50,41 @@ pub fn load(folder: &Path, table: &Table, source_hash: &str) -> Result<(String, 
         .expand(&table.targets)
         .into_iter()
         .map(|(instance, target)| {
-            let file = table.instances[instance].file(target);
-            let (isa, text) = check_file(folder, &file, &manifest, target, table.max_isa)
+            let file = format!("{}.lzma", table.instances[instance].file(target));
+            let listed = check_file(folder, &file, &manifest, target, table.max_isa)
                 .map_err(|problem| format!("{file}: {problem}"))?;
-            Ok(Ptx { instance, target, isa, file, text })
+            Ok(Ptx { instance, target, isa: listed.isa, file, text_bytes: listed.text_bytes })
         })
         .collect::<Result<_, String>>()?;
     Ok((manifest.compiler, modules))
 }
 
-fn check_file(
+fn check_file<'a>(
     folder: &Path,
     file: &str,
-    manifest: &Manifest,
+    manifest: &'a Manifest,
     target: u32,
     max_isa: (u32, u32),
-) -> Result<((u32, u32), String), String> {
-    let wanted = manifest.files.get(file).ok_or("the manifest does not list it")?;
-    let ptx = fs::read_to_string(folder.join(file)).map_err(|error| error.to_string())?;
-    let found = fnv::of_text(ptx.as_bytes());
-    if found != *wanted {
-        return Err(format!("its hash is {found}, and the manifest has {wanted}: it was changed by hand"));
-    }
-    let header = ptx_header::parse(&ptx)?;
-    if header.target != target {
-        return Err(format!("its target is sm_{}", header.target));
-    }
-    if header.isa > max_isa {
+) -> Result<&'a Listed, String> {
+    let listed = manifest.files.get(file).ok_or("the manifest does not list it")?;
+    let compressed = fs::read(folder.join(file)).map_err(|error| error.to_string())?;
+    let found = fnv::of_bytes(&compressed);
+    if found != listed.hash {
         return Err(format!(
-            "its PTX ISA is {}.{}, and modules.txt allows {}.{}",
-            header.isa.0, header.isa.1, max_isa.0, max_isa.1
+            "its hash is {found}, and the manifest has {}: it is damaged, or another's, or was changed by hand",
+            listed.hash
         ));
     }
-    Ok((header.isa, ptx))
+    if listed.target != target {
+        return Err(format!("its target is sm_{}", listed.target));
+    }
+    if listed.isa > max_isa {
+        return Err(format!(
+            "its PTX ISA is {}.{}, and modules.txt allows {}.{}",
+            listed.isa.0, listed.isa.1, max_isa.0, max_isa.1
+        ));
+    }
+    Ok(listed)
 }
 
 fn parse(text: &str) -> Result<Manifest, String> {
@@ -84,11 +99,11 @@ fn parse(text: &str) -> Result<Manifest, String> {
         match key {
             "source-hash" => manifest.source_hash = value.to_owned(),
             "compiler" => manifest.compiler = value.to_owned(),
-            // For the reader: the files themselves and modules.txt say it too.
-            "isa" | "flags" | "targets" => {}
+            // For the reader: modules.txt says it too.
+            "flags" => {}
             "file" => {
-                let (file, hash) = value.split_once(' ').ok_or_else(malformed)?;
-                manifest.files.insert(file.to_owned(), hash.to_owned());
+                let (file, listed) = parse_file(value).ok_or_else(malformed)?;
+                manifest.files.insert(file, listed);
             }
             _ => return Err(malformed()),
         }
@@ -97,4 +112,18 @@ fn parse(text: &str) -> Result<Manifest, String> {
         return Err("a `source-hash` and a `compiler` line are wanted".to_owned());
     }
     Ok(manifest)
+}
+
+/// Reads the value of a `file` line. The text's hash, its last word, is for those who decompress it: the
+/// tests.
+fn parse_file(value: &str) -> Option<(String, Listed)> {
+    let words: Vec<&str> = value.split_whitespace().collect();
+    let [file, hash, isa, target, text_bytes, _text_hash] = words[..] else { return None };
+    let listed = Listed {
+        hash: hash.to_owned(),
+        isa: ptx_header::parse_isa(isa)?,
+        target: target.strip_prefix("sm_")?.parse().ok()?,
+        text_bytes: text_bytes.parse().ok()?,
+    };
+    Some((file.to_owned(), listed))
 }

@@ -2,7 +2,6 @@
 //! `ptx_modules.rs`, which `src/ptx.rs` includes.
 
 mod archs;
-mod deflate;
 mod env;
 mod error;
 pub mod fnv;
@@ -71,18 +70,19 @@ pub struct Ptx {
     pub target: u32,
     /// PTX ISA, (major, minor).
     pub isa: (u32, u32),
-    /// The name of its file.
+    /// The name of the file that is embedded.
     pub file: String,
-    /// What the file holds.
-    pub text: String,
+    /// Bytes of the PTX text.
+    pub text_bytes: usize,
 }
 
 /// Where the embedded PTX comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Origin {
-    /// From [`PREBUILT`], in the package.
+    /// From [`PREBUILT`], in the package: compressed.
     Prebuilt,
-    /// Compiled into `OUT_DIR` by this run.
+    /// Compiled into `OUT_DIR` by this run: plain text. It is for the machine that compiles it and not for
+    /// shipping, and a compressor would run unoptimised in a build script.
     Nvcc,
 }
 
@@ -135,7 +135,6 @@ pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
         }
     };
 
-    deflate::write(&embedded.modules, request)?;
     let generated = request.out_dir.join(GENERATED);
     fs::write(&generated, generated::source(&table, &embedded, &source_hash)).map_err(|source| BuildError::Io {
         doing: "write",

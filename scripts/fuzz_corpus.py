@@ -8,6 +8,7 @@ its own: short inputs are run more often.
 """
 
 import hashlib
+import lzma
 import pathlib
 import re
 import sys
@@ -26,12 +27,17 @@ def kernels(text: str) -> list[str]:
     return [f"{head}\n{found}\n" for found in kernel.findall(text)]
 
 
+def text_of(path: pathlib.Path) -> str:
+    data = path.read_bytes()
+    return (lzma.decompress(data) if path.suffix == ".lzma" else data).decode()
+
+
 def main() -> int:
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     modules = [path.read_text() for path in sorted((ROOT / "fuzz/seeds").glob("*.ptx"))]
-    for path in sorted(path for source in COMPILED for path in source.glob("**/*.ptx")):
-        modules.extend(kernels(path.read_text()))
+    for path in sorted(path for source in COMPILED for path in source.glob("**/*.ptx*")):
+        modules.extend(kernels(text_of(path)))
     written = set()
     for module in modules:
         data = module.encode()

@@ -9,6 +9,8 @@ package=${1:-target/gpu-package}
 
 # Bindings of CUDA 12.8: those of 13 time events through an entry point that older drivers lack.
 export CUDARC_CUDA_VERSION=${CUDARC_CUDA_VERSION:-12080}
+# What ships is what is tested; what nvcc makes is larger, and needs the driver of that nvcc.
+export WARPNORM_PTX=${WARPNORM_PTX:-prebuilt}
 
 # The executable of the one target of this name in cargo's messages.
 executable() {

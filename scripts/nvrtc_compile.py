@@ -1,4 +1,4 @@
-"""Compiles the kernels to PTX with NVRTC and writes a manifest beside it.
+"""Compiles the kernels to PTX with NVRTC, and writes it compressed, with a manifest beside it.
 
     nvrtc_compile.py <kernels folder> <output folder>
 
@@ -7,6 +7,7 @@ Run by scripts/prebuilt.sh, with the Python of an environment that holds NVRTC.
 
 import argparse
 import ctypes
+import lzma
 import os
 import re
 import shutil
@@ -48,7 +49,7 @@ class Instance:
         ]
 
     def file(self, target: int) -> str:
-        return f"{self.name}.{self.dtype}.sm_{target}.ptx"
+        return f"{self.name}.{self.dtype}.sm_{target}.ptx.lzma"
 
 
 @dataclass
@@ -166,8 +167,38 @@ def isa_of(ptx: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups())
 
 
-def compile_module(kernels: Path, table: Table, instance: Instance, target: int) -> str:
-    """Returns the PTX of one module, checked."""
+def compress(text: bytes) -> bytes:
+    """A `.lzma` file, which the crate embeds as it is."""
+    options = {
+        "id": lzma.FILTER_LZMA1,
+        "preset": 9 | lzma.PRESET_EXTREME,
+        # Whoever decompresses it allocates as much.
+        "dict_size": max(len(text), 4096),
+        # No bits of the position: where a byte of text stands in a word means nothing.
+        "pb": 0,
+    }
+    return lzma.compress(text, format=lzma.FORMAT_ALONE, filters=[options])
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module's file, and its line in the manifest."""
+
+    name: str
+    compressed: bytes
+    line: str
+
+    @staticmethod
+    def of(name: str, target: int, ptx: str) -> "Module":
+        text = ptx.encode()
+        compressed = compress(text)
+        isa = ".".join(map(str, isa_of(ptx)))
+        facts = [name, fnv1a(compressed), isa, f"sm_{target}", str(len(text)), fnv1a(text)]
+        return Module(name, compressed, f"file {' '.join(facts)}")
+
+
+def compile_module(kernels: Path, table: Table, instance: Instance, target: int) -> Module:
+    """Compiles one module, and checks its PTX."""
     nvrtc = Nvrtc()
     options = [
         f"--gpu-architecture=compute_{target}",
@@ -190,20 +221,18 @@ def compile_module(kernels: Path, table: Table, instance: Instance, target: int)
         raise Failure(f"{what}: {reason}") from None
     if log:
         print(f"{what}:\n{log}", file=sys.stderr)
-    return ptx
+    return Module.of(instance.file(target), target, ptx)
 
 
-def manifest(kernels: Path, table: Table, files: dict[str, str]) -> str:
-    isa = max(isa_of(ptx) for ptx in files.values())
+def manifest(kernels: Path, table: Table, modules: list[Module]) -> str:
     lines = [
         "# Written by scripts/prebuilt.sh, read by the build script. The hashes are",
         "# FNV-1a: they spot stale files and guard against nothing else.",
+        "# file <name> <hash> <PTX ISA> <target> <bytes of the PTX text> <hash of the PTX text>",
         f"source-hash {source_hash(kernels)}",
         f"compiler NVRTC {version(NVRTC_PACKAGE)}",
-        f"isa {'.'.join(map(str, isa))}",
         f"flags {' '.join(table.flags)}",
-        f"targets {' '.join(map(str, table.targets))}",
-        *(f"file {name} {fnv1a(ptx.encode())}" for name, ptx in files.items()),
+        *(module.line for module in modules),
     ]
     return "\n".join(lines) + "\n"
 
@@ -221,23 +250,20 @@ def main() -> None:
         frozen = Path(scratch) / "kernels"
         shutil.copytree(kernels, frozen, ignore=shutil.ignore_patterns("prebuilt"))
         table = Table.read(frozen / TABLE)
-        modules = [
+        wanted = [
             (instance, target) for instance in table.instances for target in table.targets
         ]
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            compiled = pool.map(partial(compile_module, frozen, table), *zip(*modules))
-            files = {
-                instance.file(target): ptx for (instance, target), ptx in zip(modules, compiled)
-            }
-        listing = manifest(frozen, table, files)
+            modules = list(pool.map(partial(compile_module, frozen, table), *zip(*wanted)))
+        listing = manifest(frozen, table, modules)
 
     # Only now is anything replaced: a failed compilation leaves the old files.
     output.mkdir(parents=True, exist_ok=True)
-    for old in output.glob("*.ptx"):
-        if old.name not in files:
-            old.unlink()
-    for name, text in {**files, MANIFEST: listing}.items():
-        (output / name).write_text(text, encoding="utf-8", newline="\n")
+    for old in output.glob("*.ptx*"):
+        old.unlink()
+    for module in modules:
+        (output / module.name).write_bytes(module.compressed)
+    (output / MANIFEST).write_text(listing, encoding="utf-8", newline="\n")
     print(listing, end="")
 
 

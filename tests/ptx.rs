@@ -32,28 +32,27 @@ fn exported(ptx: &str) -> Vec<&str> {
 
 /// The PTX of the modules takes at most this much of a binary, so that more of them can be added without
 /// anyone having to choose what to leave out.
-const MAX_EMBEDDED_BYTES: usize = 4 << 20;
+const MAX_EMBEDDED_BYTES: usize = 4_000_000;
 
 #[test]
-fn the_binary_carries_the_ptx_deflated() {
+fn the_binary_carries_prebuilt_ptx_compressed() {
     let all = ptx::modules();
     let (text, embedded): (usize, usize) =
         (all.iter().map(|module| module.ptx_bytes()).sum(), all.iter().map(|module| module.embedded_bytes()).sum());
-    assert!(embedded * 4 < text, "{embedded} bytes for {text} bytes of PTX");
-    if ptx::provenance().origin == Origin::Prebuilt {
-        assert!(embedded < MAX_EMBEDDED_BYTES, "{embedded} bytes");
+    match ptx::provenance().origin {
+        Origin::Prebuilt => {
+            assert!(embedded * 6 < text, "{embedded} bytes for {text} bytes of PTX");
+            assert!(embedded < MAX_EMBEDDED_BYTES, "{embedded} bytes");
+        }
+        Origin::Nvcc => assert_eq!(embedded, text),
     }
 }
 
+/// The tests of the build script compare the prebuilt texts with the hashes of what was compiled.
 #[test]
-fn what_is_inflated_is_what_was_compiled() {
+fn texts_are_as_long_as_is_said() {
     for module in ptx::modules() {
-        let text = module.ptx();
-        assert_eq!(text.len(), module.ptx_bytes(), "{module}");
-        if ptx::provenance().origin == Origin::Prebuilt {
-            let file = format!("{}/kernels/prebuilt/{module}.ptx", env!("CARGO_MANIFEST_DIR"));
-            assert!(std::fs::read_to_string(&file).expect("the file is there") == text, "{file}");
-        }
+        assert_eq!(module.ptx().len(), module.ptx_bytes(), "{module}");
     }
 }
 

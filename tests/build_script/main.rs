@@ -5,51 +5,22 @@
 mod toolchain;
 
 mod archs;
+mod committed;
 mod malformed;
 #[cfg(unix)]
 mod nvcc;
 mod prebuilt;
 mod scratch;
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::Path;
-
 use scratch::Scratch;
-use toolchain::{KERNELS, Request, embed_ptx, fnv};
+use toolchain::{Request, fnv};
 
 /// The vectors that the authors of FNV publish.
 #[test]
 fn fnv_1a_gives_the_published_values() {
     for (text, hash) in [("", "cbf29ce484222325"), ("a", "af63dc4c8601ec8c"), ("foobar", "85944171f73967e8")] {
-        assert_eq!(fnv::of_text(text.as_bytes()), hash, "of {text:?}");
+        assert_eq!(fnv::of_bytes(text.as_bytes()), hash, "of {text:?}");
     }
-}
-
-/// Holds only while `scripts/prebuilt.sh` was run after the last change to the
-/// kernels, and only if its hash is the build script's.
-#[test]
-fn the_prebuilt_ptx_of_this_package_belongs_to_its_kernels() {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let out_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("this-package");
-    fs::create_dir_all(&out_dir).unwrap();
-    let get = |name: &str| match name {
-        "CARGO_MANIFEST_DIR" => Some(OsString::from(package)),
-        "OUT_DIR" => Some(OsString::from(&out_dir)),
-        "WARPNORM_PTX" => Some(OsString::from("prebuilt")),
-        _ => None,
-    };
-    let directives = embed_ptx(&Request::under_cargo(&get).unwrap()).unwrap();
-    assert!(directives.contains(&format!("cargo::rerun-if-changed={KERNELS}")));
-
-    let generated = fs::read_to_string(out_dir.join(toolchain::GENERATED)).unwrap();
-    let embedded = generated.matches("EmbeddedModule { instance").count();
-    let files = fs::read_dir(package.join(toolchain::PREBUILT))
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().path().extension() == Some("ptx".as_ref()))
-        .count();
-    assert!(embedded > 0);
-    assert_eq!(embedded, files, "a PTX file that no module claims");
 }
 
 #[test]

@@ -22,12 +22,11 @@ fn nvcc_compiles_every_module_for_every_target() {
         let module = format!("norm.{dtype}.sm_{target}");
         let ptx = scratch.read_output(&format!("{module}.ptx"));
         let row = format!(
-            "target: {target}, isa: (8, 8), ptx_bytes: {}, deflated: include_bytes!(concat!(env!(\"OUT_DIR\"), \
-             \"/{module}.ptx.deflate\")) }},",
+            "target: {target}, isa: (8, 8), ptx_bytes: {}, embedded: include_bytes!(concat!(env!(\"OUT_DIR\"), \
+             \"/{module}.ptx\")) }},",
             ptx.len()
         );
         assert!(run.generated.contains(&row), "no {row} in: {}", run.generated);
-        assert_eq!(scratch.inflate(&module), ptx);
         let wanted = format!(
             "// --ptx --gpu-architecture=compute_{target} --std=c++17 --fmad=false \
              -DWARPNORM_MODULE=norm -DWARPNORM_STATISTIC=Mean -DWARPNORM_SOURCE=Plain -DWARPNORM_SINK=Store \

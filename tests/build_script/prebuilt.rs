@@ -26,18 +26,17 @@ fn without_nvcc_the_prebuilt_ptx_is_embedded() {
     let modules: Vec<&str> =
         run.generated.lines().filter_map(|line| line.trim().strip_prefix("EmbeddedModule ")).collect();
     assert_eq!(modules.len(), 4);
-    for (row, module) in modules.iter().zip(["bf16.sm_75", "bf16.sm_90", "f32.sm_75", "f32.sm_90"]) {
-        let text = scratch.read(&format!("kernels/prebuilt/norm.{module}.ptx"));
+    let wanted = [("bf16.sm_75", 1075), ("bf16.sm_90", 1090), ("f32.sm_75", 3275), ("f32.sm_90", 3290)];
+    for (row, (module, bytes)) in modules.iter().zip(wanted) {
         let (instance, target) = (usize::from(module.starts_with("f32")), &module[module.len() - 2..]);
         assert_eq!(
             *row,
             format!(
-                "{{ instance: &INSTANCES[{instance}], target: {target}, isa: (8, 2), ptx_bytes: {}, deflated: \
-                 include_bytes!(concat!(env!(\"OUT_DIR\"), \"/norm.{module}.ptx.deflate\")) }},",
-                text.len()
+                "{{ instance: &INSTANCES[{instance}], target: {target}, isa: (8, 2), ptx_bytes: {bytes}, embedded: \
+                 include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \
+                 \"/kernels/prebuilt/norm.{module}.ptx.lzma\")) }},"
             )
         );
-        assert_eq!(scratch.inflate(&format!("norm.{module}")), text);
     }
     assert!(run.warnings().is_empty());
 }
@@ -113,13 +112,7 @@ fn files_that_are_no_sources_do_not_make_it_stale() {
 #[test]
 fn a_checkout_with_windows_line_endings_is_not_stale() {
     let scratch = Scratch::new("crlf");
-    for file in [
-        "kernels/modules.txt",
-        "kernels/row.cu",
-        "kernels/common/warp.cuh",
-        "kernels/prebuilt/manifest.txt",
-        "kernels/prebuilt/norm.f32.sm_75.ptx",
-    ] {
+    for file in ["kernels/modules.txt", "kernels/row.cu", "kernels/common/warp.cuh", "kernels/prebuilt/manifest.txt"] {
         scratch.replace(file, "\n", "\r\n");
     }
     let run = scratch.run().unwrap();
@@ -129,54 +122,52 @@ fn a_checkout_with_windows_line_endings_is_not_stale() {
 #[test]
 fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
     type Change = fn(&Scratch);
-    let file = "kernels/prebuilt/norm.f32.sm_90.ptx";
-    let changes: [(&str, Change, &str); 6] = [
+    const FILE: &str = "kernels/prebuilt/norm.f32.sm_90.ptx.lzma";
+    const MANIFEST: &str = "kernels/prebuilt/manifest.txt";
+    let changes: [(&str, Change, &str); 12] = [
+        ("edited", |s| s.replace(FILE, "compressed", "my own"), "norm.f32.sm_90.ptx.lzma: its hash is"),
+        ("truncated", |s| s.replace(FILE, "compressed\n", "compr"), "norm.f32.sm_90.ptx.lzma: its hash is"),
+        // To git it is a binary file. As a text, a checkout on Windows would damage it.
+        ("line endings", |s| s.replace(FILE, "\n", "\r\n"), "it is damaged, or another's, or was changed by hand"),
         (
-            "edited",
-            |s| s.replace("kernels/prebuilt/norm.f32.sm_90.ptx", "//", "// mine"),
-            "norm.f32.sm_90.ptx: its hash is",
+            "another module's",
+            |s| s.write(FILE, &s.read("kernels/prebuilt/norm.f32.sm_75.ptx.lzma")),
+            "norm.f32.sm_90.ptx.lzma: its hash is",
         ),
         (
-            "missing",
-            |s| fs::remove_file(s.package("kernels/prebuilt/norm.f32.sm_90.ptx")).unwrap(),
-            "norm.f32.sm_90.ptx: ",
+            "plain text",
+            |s| fs::rename(s.package(FILE), s.package("kernels/prebuilt/norm.f32.sm_90.ptx")).unwrap(),
+            "norm.f32.sm_90.ptx.lzma: ",
         ),
         (
             "unlisted",
-            |s| {
-                s.replace("kernels/prebuilt/manifest.txt", "file norm.f32.sm_90", "file x");
-            },
-            "norm.f32.sm_90.ptx: the manifest does not list it",
+            |s| s.replace(MANIFEST, "file norm.f32.sm_90", "file x"),
+            "norm.f32.sm_90.ptx.lzma: the manifest does not list it",
         ),
+        ("another target", |s| s.replace(MANIFEST, "sm_90 3290", "sm_80 3290"), "sm_90.ptx.lzma: its target is sm_80"),
         ("newer ISA", |s| s.write_prebuilt("9.0"), "its PTX ISA is 9.0, and modules.txt allows 8.2"),
-        (
-            "no manifest",
-            |s| fs::remove_file(s.package("kernels/prebuilt/manifest.txt")).unwrap(),
-            "manifest.txt cannot be read",
-        ),
+        ("no manifest", |s| fs::remove_file(s.package(MANIFEST)).unwrap(), "manifest.txt cannot be read"),
         (
             "strange manifest",
-            |s| s.replace("kernels/prebuilt/manifest.txt", "isa ", "ISA "),
-            "line 4: `ISA 8.2` is not a line of a manifest",
+            |s| s.replace(MANIFEST, "flags ", "FLAGS "),
+            "line 4: `FLAGS --std=c++17 --fmad=false` is not a line of a manifest",
+        ),
+        (
+            "manifest of plain PTX",
+            |s| s.replace(MANIFEST, " 8.2 sm_75 1075 0123456789abcdef", ""),
+            "line 5: `file norm.bf16.sm_75.ptx.lzma",
+        ),
+        (
+            "no length",
+            |s| s.replace(MANIFEST, "1075", "all"),
+            "sm_75 all 0123456789abcdef` is not a line of a manifest",
         ),
     ];
     for (what, change, wanted) in changes {
         let scratch = Scratch::new(&format!("unvouched-{what}"));
-        assert!(scratch.package(file).exists());
         change(&scratch);
         let said = scratch.refusal();
         assert!(said.contains(wanted), "{what}: {said}");
         assert!(said.contains("scripts/prebuilt.sh"), "{what}: {said}");
     }
-}
-
-#[test]
-fn ptx_for_another_target_is_refused() {
-    let scratch = Scratch::new("another-target");
-    let ptx = ".version 8.2\n.target sm_80\n";
-    let old = crate::fnv::of_text(scratch.read("kernels/prebuilt/norm.f32.sm_75.ptx").as_bytes());
-    scratch.write("kernels/prebuilt/norm.f32.sm_75.ptx", ptx);
-    scratch.replace("kernels/prebuilt/manifest.txt", &old, &crate::fnv::of_text(ptx.as_bytes()));
-    let said = scratch.refusal();
-    assert!(said.contains("norm.f32.sm_75.ptx: its target is sm_80"), "{said}");
 }

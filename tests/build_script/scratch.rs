@@ -17,8 +17,13 @@ max-isa 8.2
 module norm Mean Plain Store f32 bf16
 ";
 
-const PTX_FILES: [(&str, u32); 4] =
-    [("norm.bf16.sm_75.ptx", 75), ("norm.bf16.sm_90.ptx", 90), ("norm.f32.sm_75.ptx", 75), ("norm.f32.sm_90.ptx", 90)];
+/// The modules, the targets, and how many bytes the manifest says that their texts have.
+const PREBUILT: [(&str, u32, usize); 4] = [
+    ("norm.bf16.sm_75", 75, 1075),
+    ("norm.bf16.sm_90", 90, 1090),
+    ("norm.f32.sm_75", 75, 3275),
+    ("norm.f32.sm_90", 90, 3290),
+];
 
 /// A package with kernels and the environment that its build sees.
 pub struct Scratch {
@@ -86,12 +91,6 @@ impl Scratch {
         fs::read_to_string(self.root.join("out").join(file)).unwrap()
     }
 
-    /// Inflates the PTX of a module that the build script wrote.
-    pub fn inflate(&self, module: &str) -> String {
-        let deflated = fs::read(self.root.join("out").join(format!("{module}.ptx.deflate"))).unwrap();
-        String::from_utf8(miniz_oxide::inflate::decompress_to_vec(&deflated).unwrap()).unwrap()
-    }
-
     /// The path of a file of the package.
     pub fn package(&self, file: &str) -> PathBuf {
         self.root.join("package").join(file)
@@ -117,17 +116,19 @@ impl Scratch {
         hasher.finish()
     }
 
-    /// Writes prebuilt PTX of an ISA, and the manifest that belongs to it.
+    /// Writes what stands for prebuilt PTX of an ISA, which the build script does not decompress, and the
+    /// manifest that belongs to it.
     pub fn write_prebuilt(&self, isa: &str) {
         let mut manifest = format!(
-            "# made for a test\nsource-hash {}\ncompiler NVRTC 12.2.140\nisa {isa}\n\
-             flags --std=c++17 --fmad=false\ntargets 75 90\n",
+            "# made for a test\nsource-hash {}\ncompiler NVRTC 12.2.140\n\
+             flags --std=c++17 --fmad=false\n",
             Self::source_hash()
         );
-        for (file, target) in PTX_FILES {
-            let ptx = format!("//\n// {file}\n//\n\n.version {isa}\n.target sm_{target}\n");
-            self.write(&format!("kernels/prebuilt/{file}"), &ptx);
-            manifest += &format!("file {file} {}\n", fnv::of_text(ptx.as_bytes()));
+        for (module, target, bytes) in PREBUILT {
+            let compressed = format!("{module},\ncompressed\n");
+            self.write(&format!("kernels/prebuilt/{module}.ptx.lzma"), &compressed);
+            let hash = fnv::of_bytes(compressed.as_bytes());
+            manifest += &format!("file {module}.ptx.lzma {hash} {isa} sm_{target} {bytes} 0123456789abcdef\n");
         }
         self.write("kernels/prebuilt/manifest.txt", &manifest);
     }

@@ -1,0 +1,72 @@
+//! The files in `kernels/prebuilt`: they belong to the kernels, and are what the manifest says.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use lzma_rust2::LzmaReader;
+use warpnorm::ptx::{self, Origin};
+
+use crate::toolchain::{GENERATED, KERNELS, PREBUILT, Request, embed_ptx, fnv};
+
+/// Holds only while `scripts/prebuilt.sh` was run after the last change to the
+/// kernels, and only if its hash is the build script's.
+#[test]
+fn the_prebuilt_ptx_of_this_package_belongs_to_its_kernels() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let out_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("this-package");
+    fs::create_dir_all(&out_dir).unwrap();
+    let get = |name: &str| match name {
+        "CARGO_MANIFEST_DIR" => Some(OsString::from(package)),
+        "OUT_DIR" => Some(OsString::from(&out_dir)),
+        "WARPNORM_PTX" => Some(OsString::from("prebuilt")),
+        _ => None,
+    };
+    let directives = embed_ptx(&Request::under_cargo(&get).unwrap()).unwrap();
+    assert!(directives.contains(&format!("cargo::rerun-if-changed={KERNELS}")));
+
+    let generated = fs::read_to_string(out_dir.join(GENERATED)).unwrap();
+    let embedded: BTreeSet<String> = generated
+        .split(&format!("\"/{PREBUILT}/"))
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect();
+    assert!(!embedded.is_empty());
+    let mut files: BTreeSet<String> = fs::read_dir(package.join(PREBUILT))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(files.remove("manifest.txt"));
+    assert_eq!(embedded, files, "left: what modules claim; right: what is there");
+}
+
+/// Of every file, the manifest's line says what the text says that is compressed in it. The hashes of the
+/// texts were computed before they were compressed, by another FNV-1a and another LZMA than here.
+#[test]
+fn the_manifest_says_what_the_texts_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(PREBUILT);
+    let manifest = fs::read_to_string(folder.join("manifest.txt")).unwrap();
+    let mut lines = 0;
+    for line in manifest.lines().filter_map(|line| line.strip_prefix("file ")) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [file, hash, isa, target, bytes, text_hash] = words[..] else { panic!("{line}") };
+        let compressed = fs::read(folder.join(file)).unwrap();
+        assert_eq!(fnv::of_bytes(&compressed), hash, "{file}");
+
+        let mut text = String::new();
+        LzmaReader::new_mem_limit(compressed.as_slice(), 2048, None).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text.len().to_string(), bytes, "{file}");
+        assert_eq!(fnv::of_bytes(text.as_bytes()), text_hash, "{file}");
+        for directive in [format!(".version {isa}"), format!(".target {target}")] {
+            assert_eq!(text.lines().filter(|line| **line == directive).count(), 1, "{file}: {directive}");
+        }
+        if ptx::provenance().origin == Origin::Prebuilt {
+            let embedded = ptx::modules().iter().find(|module| format!("{module}.ptx.lzma") == file);
+            assert!(embedded.unwrap().ptx() == text, "{file}");
+        }
+        lines += 1;
+    }
+    assert!(lines > 0);
+}
