@@ -10,7 +10,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use choices::{activation, device, hidden, quantisation, real, values};
 use warpnorm::host::{Outputs, Problem, Vector};
 use warpnorm::parity::{Case, Values};
-use warpnorm::{Input, DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+use warpnorm::{DType, DeviceFacts, Family, Input, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 /// Elements of a matrix at most: a run then takes milliseconds.
 const MAX_ELEMENTS: usize = 20_480;
@@ -210,11 +210,6 @@ impl Description {
             Some(Vector { dtype: dtype?, bytes: bytes.as_deref()? })
         }
         Problem {
-            norm: self.norm,
-            dtype: self.dtype,
-            rows: self.rows,
-            hidden: self.hidden,
-            x: &tensors.x,
             residual: tensors.residual.as_deref(),
             weight: vector(self.weight, &tensors.weight),
             bias: vector(self.bias, &tensors.bias),
@@ -222,6 +217,7 @@ impl Description {
             linear_bias: vector(Some(self.dtype), &tensors.linear_bias),
             tensor_scale: self.tensor_scale,
             outputs: self.outputs,
+            ..Problem::new(self.norm, self.dtype, self.rows, self.hidden, &tensors.x)
         }
     }
 }

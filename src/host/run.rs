@@ -1,8 +1,11 @@
 //! The road of host tensors through a device's memory: lay out, launch, read back.
 
-use super::{HostError, Output, Placement, Problem, Vector, filled};
+use super::{HostError, Output, Placement, Problem, RopeTables, Vector, filled};
 use crate::call::extent;
-use crate::{Call, CallError, DType, Error, RawCodes, RawRows, RawVector, Role};
+use crate::{
+    Call, CallError, DType, Error, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector,
+    Role, Rope,
+};
 
 /// Memory of a device, for one launch on copies of host tensors.
 pub(crate) trait DeviceMemory {
@@ -32,20 +35,25 @@ pub(crate) fn run_on(
     placement: Placement,
 ) -> Result<Output, Error> {
     problem.validate()?;
-    let layout = Layout::new(problem, placement)?;
+    let layout_of = |parts: usize| {
+        let row = problem.hidden * parts;
+        Layout::of(problem.rows, row, placement.padding, problem.dtype.size())
+    };
+    let layout = layout_of(problem.parts)?;
+    let second_layout = layout_of(problem.second.map_or(1, |heads| heads.count))?;
     let offset_of = |dtype: DType| placement.offset * dtype.size();
     let misalignment = offset_of(problem.dtype);
-    let blank = vec![POISON; layout.bytes];
-    let rows = |address| RawRows { address, stride: layout.stride };
 
-    let matrix = |memory: &mut _, role, contents: &[u8], read_only| -> Result<RawRows, Error> {
+    let place = |memory: &mut _, role, layout: &Layout, contents: &[u8], read_only| -> Result<RawRows, Error> {
         let address = DeviceMemory::allocate(memory, role, contents, misalignment, read_only)?;
         for (offset, bytes) in layout.gaps() {
             DeviceMemory::forbid(memory, address + offset as u64, bytes)?;
         }
-        Ok(rows(address))
+        Ok(RawRows { address, stride: layout.stride })
     };
-    let input = |memory: &mut _, role, bytes| matrix(memory, role, &layout.spread(bytes), !placement.in_place);
+    let input = |memory: &mut _, role, bytes| place(memory, role, &layout, &layout.spread(bytes), !placement.in_place);
+    let output =
+        |memory: &mut _, role, layout: &Layout| place(memory, role, layout, &vec![POISON; layout.bytes], false);
     let x = input(memory, Role::X, problem.x)?;
     let residual = problem.residual.map(|bytes| input(memory, Role::Residual, bytes)).transpose()?;
     let gate = problem.gate.map(|bytes| input(memory, Role::Gate, bytes)).transpose()?;
@@ -57,12 +65,14 @@ pub(crate) fn run_on(
     let weight = vector(memory, Role::Weight, problem.weight)?;
     let bias = vector(memory, Role::Bias, problem.bias)?;
     let linear_bias = vector(memory, Role::LinearBias, problem.linear_bias)?;
+    let inner_weight = vector(memory, Role::InnerWeight, problem.inner_weight)?;
+    let rate = vector(memory, Role::Rate, problem.rate)?;
 
     let quantisation = problem.norm.quantisation;
     let y = match quantisation {
         Some(_) if !problem.outputs.y => None,
         _ if placement.in_place => Some(x),
-        _ => Some(matrix(memory, Role::Y, &blank, false)?),
+        _ => Some(output(memory, Role::Y, &layout)?),
     };
     let codes_layout = quantisation
         .map(|quantisation| Layout::of(problem.rows, quantisation.row_bytes(problem.hidden), placement.padding, 1))
@@ -92,9 +102,9 @@ pub(crate) fn run_on(
     let residual_out = match (problem.outputs.residual, placement.in_place) {
         (false, _) => None,
         (true, true) => residual,
-        (true, false) => Some(matrix(memory, Role::ResidualOut, &blank, false)?),
+        (true, false) => Some(output(memory, Role::ResidualOut, &layout)?),
     };
-    let statistic = vec![POISON; problem.rows * size_of::<f32>()];
+    let statistic = vec![POISON; problem.rows * problem.parts * size_of::<f32>()];
     let statistics = |memory: &mut _, role, wanted: bool| -> Result<Option<u64>, Error> {
         wanted.then(|| DeviceMemory::allocate(memory, role, &statistic, 0, false)).transpose()
     };
@@ -114,16 +124,35 @@ pub(crate) fn run_on(
     call.residual_out = residual_out;
     call.mean = mean;
     call.rstd = rstd;
+    call.inner_weight = inner_weight;
+    call.rate = rate;
+    call.parts = Parts::packed(problem.parts, problem.hidden);
+    call.second = match problem.second {
+        None => None,
+        Some(heads) => {
+            let (contents, read_only) = (second_layout.spread(heads.x), !placement.in_place);
+            let x = place(memory, Role::SecondX, &second_layout, &contents, read_only)?;
+            let y = if placement.in_place { x } else { output(memory, Role::SecondY, &second_layout)? };
+            let weight = vector(memory, Role::SecondWeight, heads.weight)?;
+            let bias = vector(memory, Role::SecondBias, heads.bias)?;
+            let (x_stride, y_stride) = (problem.hidden, problem.hidden);
+            Some(RawHeads { x, y, count: heads.count, x_stride, y_stride, weight, bias })
+        }
+    };
+    call.rope = match (problem.rope, problem.norm.rope) {
+        (Some(tables), Some(rope)) => Some(rope_tables(memory, &tables, rope, offset_of(tables.dtype))?),
+        _ => None,
+    };
     memory.launch(&call)?;
 
-    let matrix = |role, rows: RawRows| -> Result<Vec<u8>, Error> {
+    let matrix = |role, layout: &Layout, rows: RawRows| -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; layout.bytes];
         memory.read(rows.address, &mut bytes)?;
         Ok(layout.gather(role, &bytes)?)
     };
     let values = |address: Option<u64>| -> Result<Option<Vec<f32>>, Error> {
         let Some(address) = address else { return Ok(None) };
-        let mut values = vec![0.0f32; problem.rows];
+        let mut values = vec![0.0f32; problem.rows * problem.parts];
         memory.read(address, bytemuck::cast_slice_mut(&mut values))?;
         Ok(Some(values))
     };
@@ -144,13 +173,41 @@ pub(crate) fn run_on(
         _ => None,
     };
     Ok(Output {
-        y: y.map_or_else(|| Ok(Vec::new()), |y| matrix(Role::Y, y))?,
+        y: y.map_or_else(|| Ok(Vec::new()), |y| matrix(Role::Y, &layout, y))?,
+        second_y: call.second.map(|heads| matrix(Role::SecondY, &second_layout, heads.y)).transpose()?,
         codes,
         scales,
-        residual: residual_out.map(|rows| matrix(Role::ResidualOut, rows)).transpose()?,
+        residual: residual_out.map(|rows| matrix(Role::ResidualOut, &layout, rows)).transpose()?,
         mean: values(mean)?,
         rstd: values(rstd)?,
     })
+}
+
+/// The tables of a rotary embedding as vLLM's cache has them: the cosines of a position, and after them its sines.
+fn rope_tables(
+    memory: &mut impl DeviceMemory,
+    tables: &RopeTables<'_>,
+    rope: Rope,
+    misalignment: usize,
+) -> Result<RawRope, Error> {
+    let (bytes, entries) = (tables.row_bytes(rope), tables.entries(rope));
+    let rows = tables.cos.chunks(bytes).zip(tables.sin.chunks(bytes));
+    let cache: Vec<u8> = rows.flat_map(|(cos, sin)| [cos, sin].concat()).collect();
+    let address = memory.allocate(Role::Cos, &cache, misalignment, true)?;
+    let positions = match tables.positions {
+        None => None,
+        Some(positions) => {
+            let kind = tables.position_type;
+            let bytes: Vec<u8> = match kind {
+                PositionType::I64 => positions.iter().flat_map(|position| position.to_ne_bytes()).collect(),
+                PositionType::I32 => positions.iter().flat_map(|&position| (position as i32).to_ne_bytes()).collect(),
+            };
+            Some(RawPositions { address: memory.allocate(Role::Positions, &bytes, 0, true)?, kind })
+        }
+    };
+    let table = |address| RawRows { address, stride: rope.dim };
+    let (cos, sin) = (table(address), table(address + bytes as u64));
+    Ok(RawRope { cos, sin, dtype: tables.dtype, entries, positions })
 }
 
 /// Row-strided placement of a matrix, in bytes.
@@ -164,10 +221,6 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(problem: &Problem<'_>, placement: Placement) -> Result<Self, CallError> {
-        Self::of(problem.rows, problem.hidden, placement.padding, problem.dtype.size())
-    }
-
     /// Rows of so many elements of so many bytes, with padding in elements.
     fn of(rows: usize, row: usize, padding: usize, size: usize) -> Result<Self, CallError> {
         let too_large = CallError::TooLarge { rows, stride: row };

@@ -5,9 +5,12 @@
 //! both.
 
 use super::judge;
-use crate::host::{Output, Problem};
-use crate::reference::{decode, encode, round};
-use crate::{DType, Error, Family, ResidualRounding, WeightRounding};
+use crate::host::{Output, Problem, Vector};
+use crate::reference::{activate, decode, encode, round};
+use crate::{
+    DType, Error, Family, Input, Interpolation, Norm, PostAdd, PostRounding, ResidualRounding, Rope, RopePairs,
+    RopeRounding, Scope, WeightRounding,
+};
 
 /// How many times the plain computation's error is allowed.
 const FACTOR: f64 = 2.0;
@@ -35,64 +38,184 @@ pub fn plain_error(problem: &Problem<'_>) -> Result<f64, Error> {
 pub fn plain(problem: &Problem<'_>) -> Result<Output, Error> {
     problem.validate()?;
     let norm = problem.norm;
-    let narrow = |value: f32| round(problem.dtype, f64::from(value)) as f32;
-    let x = widen(problem.dtype, problem.x);
-    let (mut wide, mut stored) = (x.clone(), x);
-    if let (Some(add), Some(residual)) = (norm.residual_add(), problem.residual) {
-        for (h, r) in wide.iter_mut().zip(widen(problem.dtype, residual)) {
-            *h = add.scale.mul_add(r, *h);
-        }
-        if let Some(bias) = problem.linear_bias.map(|bias| widen(bias.dtype, bias.bytes)) {
-            wide.iter_mut().zip(bias.iter().cycle()).for_each(|(h, bias)| *h += bias);
-        }
-        stored = wide.iter().copied().map(narrow).collect();
+    let rows = widen(problem.dtype, problem.x);
+    let matrix = |bytes: Option<&[u8]>| bytes.map(|bytes| widen(problem.dtype, bytes));
+    let vector = |vector: Option<Vector<'_>>| vector.map(|vector| widen(vector.dtype, vector.bytes));
+    let (residual, gate) = (matrix(problem.residual), matrix(problem.gate));
+    let parameters = Plain {
+        norm,
+        dtype: problem.dtype,
+        weight: vector(problem.weight),
+        bias: vector(problem.bias),
+        linear_bias: vector(problem.linear_bias),
+        inner_weight: vector(problem.inner_weight),
+        rate: vector(problem.rate),
+    };
+    let mut output = Output::default();
+    let (mut y, mut stored, mut means, mut rstds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (at, x) in rows.chunks(problem.hidden).enumerate() {
+        let row = |matrix: &Option<Vec<f32>>| {
+            matrix.as_ref().map(|matrix| matrix[at * problem.hidden..][..problem.hidden].to_vec())
+        };
+        let (row_of_tables, part) = (at / problem.parts, at % problem.parts);
+        let first = if norm.scope == Scope::Group { part * problem.hidden } else { 0 };
+        let angles = norm.rope.zip(problem.rope).map(|(rope, tables)| tables.angles(rope, row_of_tables));
+        let plain = parameters.row(x, row(&residual), row(&gate), first, angles);
+        y.extend(plain.y);
+        stored.extend(plain.stored);
+        means.push(plain.mean);
+        rstds.push(plain.rstd);
     }
-    let rounding = norm.residual_add().map_or(ResidualRounding::Wide, |add| add.rounding);
-    let statistic_input = if rounding == ResidualRounding::Stored { &stored } else { &wide };
-    let output_input = if rounding == ResidualRounding::Wide { &wide } else { &stored };
-    let weight = problem.weight.map(|weight| widen(weight.dtype, weight.bytes));
-    let bias = problem.bias.map(|bias| widen(bias.dtype, bias.bytes));
+    output.y = encode(problem.dtype, y.into_iter().map(f64::from));
+    output.residual = problem.outputs.residual.then(|| encode(problem.dtype, stored.into_iter().map(f64::from)));
+    output.mean = problem.outputs.mean.then_some(means);
+    output.rstd = problem.outputs.rstd.then_some(rstds);
+    if let Some(second) = problem.second_problem() {
+        output.second_y = Some(plain(&second)?.y);
+    }
+    Ok(output)
+}
 
-    let mut y = Vec::with_capacity(wide.len());
-    let mut means = Vec::with_capacity(problem.rows);
-    let mut rstds = Vec::with_capacity(problem.rows);
-    for (statistic_row, row) in statistic_input.chunks(problem.hidden).zip(output_input.chunks(problem.hidden)) {
-        let count = problem.hidden as f32;
+/// An op and its parameters.
+struct Plain {
+    norm: Norm,
+    dtype: DType,
+    weight: Option<Vec<f32>>,
+    bias: Option<Vec<f32>>,
+    linear_bias: Option<Vec<f32>>,
+    inner_weight: Option<Vec<f32>>,
+    rate: Option<Vec<f32>>,
+}
+
+struct PlainRow {
+    y: Vec<f32>,
+    stored: Vec<f32>,
+    mean: f32,
+    rstd: f32,
+}
+
+impl Plain {
+    fn narrow(&self, value: f32) -> f32 {
+        round(self.dtype, f64::from(value)) as f32
+    }
+
+    fn row(
+        &self,
+        x: &[f32],
+        residual: Option<Vec<f32>>,
+        gate: Option<Vec<f32>>,
+        first: usize,
+        angles: Option<(Vec<f64>, Vec<f64>)>,
+    ) -> PlainRow {
+        let norm = &self.norm;
+        let wide = self.input(x, residual.as_deref(), gate.as_deref());
+        let stored: Vec<f32> = wide.iter().map(|&h| self.narrow(h)).collect();
+        let rounding = norm.residual_add().map_or(ResidualRounding::Wide, |add| add.rounding);
+        let of_statistic = if rounding == ResidualRounding::Stored { &stored } else { &wide };
+        let of_output = if rounding == ResidualRounding::Wide { &wide } else { &stored };
+        let (mean, rstd) = self.statistic(of_statistic);
+        let z = |column: usize| gate.as_ref().map_or(of_output[column], |gate| gate[column]);
+        let mut y: Vec<f32> = Vec::with_capacity(x.len());
+        for (column, h) in of_output.iter().enumerate() {
+            // Where z takes the place of h, v is 1.
+            let v = if norm.gate.is_some() && gate.is_none() { 1.0 } else { (h - mean) * rstd };
+            let mut v = self.weighted(v, self.weight.as_deref(), first + column);
+            if let Some(bias) = &self.bias {
+                v += bias[first + column];
+            }
+            if let (Some(add), Some(residual)) = (norm.post_add, &residual) {
+                v = self.post_added(add, v, residual[column]);
+            }
+            if let Some(gate) = norm.gate {
+                v *= activate(gate, z(column)) as f32;
+            }
+            y.push(v);
+        }
+        if let (Some(rope), Some((cos, sin))) = (norm.rope, angles) {
+            self.rotate(rope, &mut y, &cos, &sin);
+        }
+        PlainRow { y, stored, mean, rstd }
+    }
+
+    /// h.
+    fn input(&self, x: &[f32], residual: Option<&[f32]>, gate: Option<&[f32]>) -> Vec<f32> {
+        let columns = 0..x.len();
+        match (self.norm.input, residual, gate) {
+            (Input::ResidualAdd(add), Some(residual), _) => columns
+                .map(|column| {
+                    let sum = add.scale.mul_add(residual[column], x[column]);
+                    self.linear_bias.as_ref().map_or(sum, |bias| sum + bias[column])
+                })
+                .collect(),
+            (Input::Gated(activation), _, Some(z)) => {
+                columns.map(|column| x[column] * activate(activation, z[column]) as f32).collect()
+            }
+            (Input::PostNorm(add), Some(residual), _) => {
+                let v = self.normalised(x);
+                columns
+                    .map(|column| {
+                        let v = self.weighted(v[column], self.inner_weight.as_deref(), column);
+                        self.narrow(self.post_added(add, v, residual[column]))
+                    })
+                    .collect()
+            }
+            (Input::Interpolation(Interpolation { rate_scale }), Some(residual), _) => {
+                let narrowed = |row| self.normalised(row).into_iter().map(|v| self.narrow(v)).collect::<Vec<_>>();
+                let (from, to) = (narrowed(residual), narrowed(x));
+                let rate = |column: usize| self.rate.as_ref().map_or(0.0, |rate| (rate[column] * rate_scale).abs());
+                columns.map(|column| from[column] + rate(column) * (to[column] - from[column])).collect()
+            }
+            _ => x.to_vec(),
+        }
+    }
+
+    fn statistic(&self, h: &[f32]) -> (f32, f32) {
+        let (norm, count) = (&self.norm, h.len() as f32);
         let mean = match norm.family {
-            Family::LayerNorm => statistic_row.iter().sum::<f32>() / count,
+            Family::LayerNorm => h.iter().sum::<f32>() / count,
             Family::RmsNorm | Family::L2Norm | Family::Identity => 0.0,
         };
-        let squares: f32 = statistic_row.iter().map(|h| (h - mean) * (h - mean)).sum();
+        let squares: f32 = h.iter().map(|h| (h - mean) * (h - mean)).sum();
         let rstd = match norm.family {
             Family::Identity => 1.0,
             Family::L2Norm if squares == 0.0 => 0.0,
             Family::L2Norm => 1.0 / (squares + norm.eps).sqrt(),
             Family::LayerNorm | Family::RmsNorm => 1.0 / (squares / count + norm.eps).sqrt(),
         };
-        means.push(mean);
-        rstds.push(rstd);
-        for (column, h) in row.iter().enumerate() {
-            let mut v = (h - mean) * rstd;
-            if norm.weight_rounding == WeightRounding::BeforeWeight {
-                v = narrow(v);
-            }
-            if let Some(weight) = &weight {
-                v *= weight[column] + norm.weight_offset;
-            }
-            if let Some(bias) = &bias {
-                v += bias[column];
-            }
-            y.push(f64::from(v));
+        (mean, rstd)
+    }
+
+    fn normalised(&self, h: &[f32]) -> Vec<f32> {
+        let (mean, rstd) = self.statistic(h);
+        h.iter().map(|h| (h - mean) * rstd).collect()
+    }
+
+    fn weighted(&self, v: f32, weight: Option<&[f32]>, column: usize) -> f32 {
+        let v = if self.norm.weight_rounding == WeightRounding::BeforeWeight { self.narrow(v) } else { v };
+        weight.map_or(v, |weight| v * (weight[column] + self.norm.weight_offset))
+    }
+
+    fn post_added(&self, add: PostAdd, v: f32, residual: f32) -> f32 {
+        match add.rounding {
+            PostRounding::Single => (residual + v) * add.scale,
+            PostRounding::Each => self.narrow(residual + self.narrow(v)) * add.scale,
         }
     }
-    Ok(Output {
-        codes: None,
-        scales: None,
-        y: encode(problem.dtype, y),
-        residual: problem.outputs.residual.then(|| encode(problem.dtype, stored.into_iter().map(f64::from))),
-        mean: problem.outputs.mean.then_some(means),
-        rstd: problem.outputs.rstd.then_some(rstds),
-    })
+
+    fn rotate(&self, rope: Rope, y: &mut [f32], cos: &[f64], sin: &[f64]) {
+        let half = rope.dim / 2;
+        for pair in 0..half {
+            let (first, second) = match rope.pairs {
+                RopePairs::HalfSplit => (pair, pair + half),
+                RopePairs::Interleaved => (2 * pair, 2 * pair + 1),
+            };
+            let (cos, sin) = (cos[pair] as f32, sin[pair] as f32);
+            let (a, b) = (self.narrow(y[first]), self.narrow(y[second]));
+            let product = |a: f32, b: f32| if rope.rounding == RopeRounding::Each { self.narrow(a * b) } else { a * b };
+            y[first] = product(a, cos) - product(b, sin);
+            y[second] = product(b, cos) + product(a, sin);
+        }
+    }
 }
 
 fn widen(dtype: DType, bytes: &[u8]) -> Vec<f32> {
@@ -102,8 +225,8 @@ fn widen(dtype: DType, bytes: &[u8]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ResidualAdd;
     use crate::parity::{Case, Values};
-    use crate::{Norm, ResidualAdd};
 
     #[test]
     fn the_plain_computation_errs_by_its_last_rounding_in_16_bits_and_by_its_sums_in_f32() {

@@ -1,10 +1,10 @@
 //! Inputs for parity checks: the same for the same seed, on every machine.
 
 use crate::call::extent;
-use crate::host::{Outputs, Problem, Vector};
+use crate::host::{Heads, Outputs, Problem, RopeTables, Vector};
 use crate::quantise::{Quantisation, Scaling};
 use crate::reference::{encode, largest, smallest, smallest_normal};
-use crate::{CallError, DType, Family, MAX_HIDDEN, Norm};
+use crate::{CallError, DType, Family, Input, MAX_HIDDEN, Norm, PositionType, Rope, Scope};
 
 /// What the rows of x and residual are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,14 +147,71 @@ pub struct Case {
     pub bias: Option<(DType, Vec<u8>)>,
     /// The scale that is given for all of a tensor, where the norm takes one.
     pub tensor_scale: Option<f32>,
+    /// The type and the `hidden` elements of the weight of a first norm.
+    pub inner_weight: Option<(DType, Vec<u8>)>,
+    /// The type and the `hidden` elements of the rates, where the input interpolates.
+    pub rate: Option<(DType, Vec<u8>)>,
+    /// Heads or groups of a row.
+    pub parts: usize,
+    /// The heads beside those of x.
+    pub second: Option<SecondHeads>,
+    /// The tables of the rotary embedding, where the norm rotates.
+    pub rope: Option<Rotation>,
     /// What is wanted beside y.
     pub outputs: Outputs,
     /// What the values were made from.
     pub seed: u64,
 }
 
+/// Heads beside those of x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecondHeads {
+    /// `rows × count × hidden` elements.
+    pub x: Vec<u8>,
+    /// Heads of a row.
+    pub count: usize,
+    /// The type and the `hidden` elements of their weight.
+    pub weight: Option<(DType, Vec<u8>)>,
+    /// The type and the `hidden` elements of their bias.
+    pub bias: Option<(DType, Vec<u8>)>,
+}
+
+/// The tables of a rotary embedding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    /// The type of the tables.
+    pub dtype: DType,
+    /// The cosines, `dim / 2` elements for each position.
+    pub cos: Vec<u8>,
+    /// The sines, likewise.
+    pub sin: Vec<u8>,
+    /// The position of every row; its number where there are none.
+    pub positions: Option<Vec<i64>>,
+    /// The type in which the positions go to the device.
+    pub position_type: PositionType,
+}
+
+impl Rotation {
+    /// Tables of so many positions: angles of position · 10000^(−2i / dim), as RoFormer has them.
+    pub fn new(rope: Rope, dtype: DType, entries: usize) -> Self {
+        let angle = |at: usize| {
+            let (position, pair) = (at / (rope.dim / 2), at % (rope.dim / 2));
+            position as f64 * libm::pow(10000.0, -2.0 * pair as f64 / rope.dim as f64)
+        };
+        let angles = 0..entries * (rope.dim / 2);
+        Self {
+            dtype,
+            cos: encode(dtype, angles.clone().map(|at| libm::cos(angle(at)))),
+            sin: encode(dtype, angles.map(|at| libm::sin(angle(at)))),
+            positions: None,
+            position_type: PositionType::I64,
+        }
+    }
+}
+
 impl Case {
-    /// x, and residual where the norm adds one, with no weight and no bias.
+    /// x, and residual, gate, rates and rotation where the norm takes them, with no weight and no bias. Rates and
+    /// the tables of a rotation are f32, and rows are their own positions.
     ///
     /// # Errors
     /// The hidden size is 0 or larger than [`MAX_HIDDEN`], or the tensors exceed the address space.
@@ -166,42 +223,96 @@ impl Case {
         values: Values,
         seed: u64,
     ) -> Result<Case, CallError> {
+        Self::of_parts(norm, dtype, rows, 1, hidden, values, seed)
+    }
+
+    /// The same for a norm of heads or groups, of which a row has `parts`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_parts(
+        norm: Norm,
+        dtype: DType,
+        rows: usize,
+        parts: usize,
+        hidden: usize,
+        values: Values,
+        seed: u64,
+    ) -> Result<Case, CallError> {
         if hidden == 0 || hidden > MAX_HIDDEN {
             return Err(CallError::Hidden { given: hidden });
         }
         // In the f64 that the values are made in.
-        extent(rows, hidden, hidden)
+        let count = rows.checked_mul(parts).ok_or(CallError::TooLarge { rows, stride: hidden })?;
+        extent(count, hidden, hidden)
             .and_then(|elements| elements.checked_mul(size_of::<f64>()))
             .filter(|&bytes| isize::try_from(bytes).is_ok())
             .ok_or(CallError::TooLarge { rows, stride: hidden })?;
         let matrix = |stream| {
             let mut random = Random::new(seed, stream);
-            let mut bytes = Vec::with_capacity(rows * hidden * dtype.size());
-            for row in 0..rows {
-                bytes.extend(encode(dtype, values.row(dtype, row, hidden, &mut random)));
-            }
-            bytes
+            rows_of(dtype, count, hidden, values, &mut random)
         };
-        Ok(Case {
+        let case = Case {
             norm,
             dtype,
             rows,
             hidden,
             x: matrix(Stream::X),
-            residual: norm.residual_add().map(|_| matrix(Stream::Residual)),
+            residual: norm.takes_residual().then(|| matrix(Stream::Residual)),
             weight: None,
             bias: None,
-            gate: norm.gate.map(|_| matrix(Stream::Gate)),
+            gate: norm.takes_gate().then(|| matrix(Stream::Gate)),
             linear_bias: None,
             tensor_scale: norm.quantisation.and_then(tensor_scale),
             outputs: Outputs {
                 y: true,
-                residual: norm.residual_add().is_some(),
+                residual: norm.input.stores_residual(),
                 mean: norm.family == Family::LayerNorm,
                 rstd: norm.family != Family::Identity,
             },
+            inner_weight: None,
+            rate: None,
+            parts,
+            second: None,
+            rope: norm.rope.map(|rope| Rotation::new(rope, DType::F32, rows)),
             seed,
-        })
+        };
+        Ok(if matches!(norm.input, Input::Interpolation(_)) { case.with_rate(DType::F32) } else { case })
+    }
+
+    /// With so many heads beside those of x, whose weight and bias have the types of the first ones'. No mean and
+    /// no rstd is asked for any more.
+    #[must_use]
+    pub fn with_second(mut self, count: usize) -> Case {
+        let mut random = Random::new(self.seed, Stream::SecondX);
+        let x = rows_of(self.dtype, self.rows * count, self.hidden, Values::Unit, &mut random);
+        let vector = |from: &Option<(DType, Vec<u8>)>, stream, centre, spread| {
+            let mut random = Random::new(self.seed, stream);
+            let values: Vec<f64> = (0..self.hidden).map(|_| centre + spread * random.unit()).collect();
+            from.as_ref().map(|(dtype, _)| (*dtype, encode(*dtype, values)))
+        };
+        let weight = vector(&self.weight, Stream::SecondWeight, 1.0 - f64::from(self.norm.weight_offset), 0.2);
+        let bias = vector(&self.bias, Stream::SecondBias, 0.0, 0.1);
+        self.second = Some(SecondHeads { x, count, weight, bias });
+        (self.outputs.mean, self.outputs.rstd) = (false, false);
+        self
+    }
+
+    /// With a weight of this type for the first of two norms; weight + offset is between 0.5 and 1.5.
+    #[must_use]
+    pub fn with_inner_weight(mut self, dtype: DType) -> Case {
+        let mut random = Random::new(self.seed, Stream::InnerWeight);
+        let centre = 0.5 - f64::from(self.norm.weight_offset);
+        self.inner_weight = Some((dtype, encode(dtype, (0..self.hidden).map(|_| centre + random.uniform()))));
+        self
+    }
+
+    /// With rates of this type: of either sign, up to 0.5.
+    #[must_use]
+    pub fn with_rate(mut self, dtype: DType) -> Case {
+        let mut random = Random::new(self.seed, Stream::Rate);
+        self.rate = Some((dtype, encode(dtype, (0..self.hidden).map(|_| random.uniform() - 0.5))));
+        self
     }
 
     /// With a weight of this type; weight + offset is between 0.5 and 1.5.
@@ -209,7 +320,7 @@ impl Case {
     pub fn with_weight(mut self, dtype: DType) -> Case {
         let mut random = Random::new(self.seed, Stream::Weight);
         let centre = 0.5 - f64::from(self.norm.weight_offset);
-        self.weight = Some((dtype, encode(dtype, (0..self.hidden).map(|_| centre + random.uniform()))));
+        self.weight = Some((dtype, encode(dtype, (0..self.parameters()).map(|_| centre + random.uniform()))));
         self
     }
 
@@ -217,7 +328,7 @@ impl Case {
     #[must_use]
     pub fn with_bias(mut self, dtype: DType) -> Case {
         let mut random = Random::new(self.seed, Stream::Bias);
-        self.bias = Some((dtype, encode(dtype, (0..self.hidden).map(|_| 0.1 * random.unit()))));
+        self.bias = Some((dtype, encode(dtype, (0..self.parameters()).map(|_| 0.1 * random.unit()))));
         self
     }
 
@@ -227,6 +338,11 @@ impl Case {
         let mut random = Random::new(self.seed, Stream::LinearBias);
         self.linear_bias = Some((dtype, encode(dtype, (0..self.hidden).map(|_| 0.1 * random.unit()))));
         self
+    }
+
+    /// Elements of weight and bias.
+    fn parameters(&self) -> usize {
+        if self.norm.scope == Scope::Group { self.parts * self.hidden } else { self.hidden }
     }
 
     /// With other outputs beside y.
@@ -253,9 +369,33 @@ impl Case {
             gate: self.gate.as_deref(),
             linear_bias: vector(&self.linear_bias),
             tensor_scale: self.tensor_scale,
+            inner_weight: vector(&self.inner_weight),
+            rate: vector(&self.rate),
+            parts: self.parts,
+            second: self.second.as_ref().map(|heads| Heads {
+                x: &heads.x,
+                count: heads.count,
+                weight: vector(&heads.weight),
+                bias: vector(&heads.bias),
+            }),
+            rope: self.rope.as_ref().map(|rotation| RopeTables {
+                cos: &rotation.cos,
+                sin: &rotation.sin,
+                dtype: rotation.dtype,
+                positions: rotation.positions.as_deref(),
+                position_type: rotation.position_type,
+            }),
             outputs: self.outputs,
         }
     }
+}
+
+fn rows_of(dtype: DType, rows: usize, hidden: usize, values: Values, random: &mut Random) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rows * hidden * dtype.size());
+    for row in 0..rows {
+        bytes.extend(encode(dtype, values.row(dtype, row, hidden, random)));
+    }
+    bytes
 }
 
 /// A scale for values about as large as normalised ones are: codes use most of their range, and some saturate.
@@ -276,6 +416,11 @@ enum Stream {
     Bias,
     LinearBias,
     Gate,
+    InnerWeight,
+    Rate,
+    SecondX,
+    SecondWeight,
+    SecondBias,
 }
 
 /// SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, 2014).

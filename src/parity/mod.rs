@@ -20,7 +20,7 @@ mod tolerance;
 mod verdict;
 
 pub use house::{plain, plain_error, within_house_tolerance};
-pub use inputs::{Case, Values};
+pub use inputs::{Case, Rotation, SecondHeads, Values};
 pub use tolerance::Tolerance;
 pub use verdict::{Verdict, Worst, judge};
 

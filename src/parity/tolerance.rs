@@ -1,6 +1,6 @@
 //! The one table of tolerances.
 
-use crate::{DType, Norm};
+use crate::{DType, Input, Norm};
 
 /// What a result may differ from the reference, by activation type.
 ///
@@ -79,13 +79,24 @@ impl Tolerance {
     }
 
     /// The tolerance of an op. f32 results of a gated one may be 6 units off: the activation is computed in f32,
-    /// to 3 ULP of its own. 16-bit results are no further off than without a gate.
+    /// to 3 ULP of its own. So may those of two norms one after the other, since the first is rounded to f32, and
+    /// those of a rotation. 16-bit results are no further off than without.
     pub const fn of_norm(norm: &Norm, dtype: DType) -> Tolerance {
         let tolerance = Self::of(dtype);
-        match (dtype, norm.gate) {
-            (DType::F32, Some(_)) => Tolerance { max_ulp: 6.0, ..tolerance },
+        let steps = norm.takes_gate()
+            || norm.rope.is_some()
+            || matches!(norm.input, Input::PostNorm(_) | Input::Interpolation(_));
+        match dtype {
+            DType::F32 if steps => Tolerance { max_ulp: 6.0, ..tolerance },
             _ => tolerance,
         }
+    }
+
+    /// The error of h, relative to it, that counts as none where h is x times the activation of a gate: that
+    /// activation and the product are f32 operations, and rstd is as exact as they are. It is too much work to
+    /// compute all of a row's activations in two floats for the statistic that all of them share.
+    pub const fn error_of_gated_input() -> f64 {
+        2.0 * F32_ULP
     }
 
     /// The error of a gated result, product·act(z), that counts as none: what each of the two factors, whose
@@ -94,6 +105,13 @@ impl Tolerance {
     pub fn error_of_gate(dtype: DType, product: f64, activation: f64) -> f64 {
         let of_activation = if dtype == DType::F32 { product } else { 0.0 };
         4.0 * f64::from(f32::from_bits(1)) * (activation + of_activation)
+    }
+
+    /// The error of the product v·(weight + weight_offset) that counts as none where a residual is added to it: what
+    /// its low part loses among f32's denormals. A residual that lies between two values of the activation type
+    /// with a half step to go shows it.
+    pub const fn error_of_product() -> f64 {
+        2.0 * f32::from_bits(1) as f64
     }
 
     /// How many of `elements` may miss correct rounding.

@@ -4,7 +4,7 @@ use super::Tolerance;
 use crate::host::{HostError, Output, Problem};
 use crate::quantise::ScaleType;
 use crate::reference::{Row, Rows, Value, decode, from_bits, overflow, quantised, raw_bits, round, ulp};
-use crate::{DType, Error, Norm, Role};
+use crate::{DType, Error, Input, Norm, Role};
 
 /// The element furthest from the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,27 +61,13 @@ pub struct Verdict {
 /// The problem is invalid ([`reference::norm`](crate::reference::norm)), or the output's sizes do not
 /// fit it. A wrong result is no error but a [`Verdict`].
 pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
-    let rows = Rows::new(problem)?;
     check_sizes(problem, output)?;
-    let has_y = problem.norm.quantisation.is_none() || problem.outputs.y;
     let mut tally = Tally::new(&problem.norm, problem.dtype);
-    let row_bytes = problem.hidden * problem.dtype.size();
-    let wanted = problem.outputs;
-    for (index, row) in rows.iter().enumerate() {
-        let bytes = index * row_bytes..(index + 1) * row_bytes;
-        if has_y {
-            tally.y(index, &decode(problem.dtype, &output.y[bytes.clone()]), &row);
-        }
-        if let (true, Some(residual)) = (wanted.residual, &output.residual) {
-            tally.residual(&residual[bytes], &row);
-        }
-        if let (true, Some(mean)) = (wanted.mean, &output.mean) {
-            tally.mean.add(mean[index], row.mean, row.mean_error);
-        }
-        if let (true, Some(rstd)) = (wanted.rstd, &output.rstd) {
-            tally.rstd.add(rstd[index], row.rstd, row.rstd_error);
-        }
+    tally.rows(problem, output)?;
+    if let (Some(second), Some(y)) = (problem.second_problem(), &output.second_y) {
+        tally.rows(&second, &Output { y: y.clone(), ..Output::default() })?;
     }
+    let has_y = problem.norm.quantisation.is_none() || problem.outputs.y;
     if problem.norm.quantisation.is_some() {
         let wanted = quantised(problem, has_y.then_some(&output.y[..]))?;
         let differences = |got: &Option<Vec<u8>>, wanted: &Option<Vec<u8>>| {
@@ -105,7 +91,10 @@ fn check_sizes(problem: &Problem<'_>, output: &Output) -> Result<(), HostError> 
         let scales = quantisation.scale_count(problem.rows, problem.hidden).unwrap_or(0) * size;
         check(Role::Scales, output.scales.as_ref().map_or(0, Vec::len), scales)?;
     }
-    let vector = problem.rows * size_of::<f32>();
+    if let Some(heads) = problem.second {
+        check(Role::SecondY, output.second_y.as_ref().map_or(0, Vec::len), heads.x.len())?;
+    }
+    let vector = problem.rows * problem.parts * size_of::<f32>();
     let values = |values: &Option<Vec<f32>>| values.as_ref().map_or(0, |values| values.len() * size_of::<f32>());
     check(Role::Y, output.y.len(), matrix)?;
     let matrix = problem.x.len();
@@ -229,6 +218,29 @@ impl Tally {
         }
     }
 
+    /// The rows of a problem, or its heads.
+    fn rows(&mut self, problem: &Problem<'_>, output: &Output) -> Result<(), Error> {
+        let has_y = problem.norm.quantisation.is_none() || problem.outputs.y;
+        let row_bytes = problem.hidden * problem.dtype.size();
+        let wanted = problem.outputs;
+        for (index, row) in Rows::new(problem)?.iter().enumerate() {
+            let bytes = index * row_bytes..(index + 1) * row_bytes;
+            if has_y {
+                self.y(index, &decode(problem.dtype, &output.y[bytes.clone()]), &row);
+            }
+            if let (true, Some(residual)) = (wanted.residual, &output.residual) {
+                self.residual(&problem.norm, &residual[bytes], &row);
+            }
+            if let (true, Some(mean)) = (wanted.mean, &output.mean) {
+                self.mean.add(mean[index], row.mean, row.mean_error);
+            }
+            if let (true, Some(rstd)) = (wanted.rstd, &output.rstd) {
+                self.rstd.add(rstd[index], row.rstd, row.rstd_error);
+            }
+        }
+        Ok(())
+    }
+
     fn y(&mut self, index: usize, got: &[f64], row: &Row) {
         for (column, (&got, value)) in got.iter().zip(&row.y).enumerate() {
             let finding = compare(self.dtype, &self.tolerance, got, value);
@@ -255,10 +267,21 @@ impl Tally {
         self.max_ulp = self.max_ulp.max(finding.error);
     }
 
-    fn residual(&mut self, bytes: &[u8], row: &Row) {
-        for (bits, &wanted) in raw_bits(self.dtype, bytes).zip(&row.residual) {
+    fn residual(&mut self, norm: &Norm, bytes: &[u8], row: &Row) {
+        let of_norm = matches!(norm.input, Input::PostNorm(_));
+        for (bits, wanted) in raw_bits(self.dtype, bytes).zip(&row.residual) {
             let got = from_bits(self.dtype, bits);
-            let same = got.to_bits() == wanted.to_bits() || (got.is_nan() && wanted.is_nan());
+            if of_norm {
+                // A sum is exact, the result of a norm as exact as y is.
+                let finding = compare(self.dtype, &self.tolerance, got, wanted);
+                if self.dtype == DType::F32 {
+                    self.element(finding);
+                } else {
+                    self.residual_mismatches += usize::from(!finding.correctly_rounded);
+                }
+                continue;
+            }
+            let same = got.to_bits() == wanted.exact.to_bits() || (got.is_nan() && wanted.exact.is_nan());
             self.residual_mismatches += usize::from(!same);
         }
     }

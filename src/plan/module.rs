@@ -95,7 +95,8 @@ impl Module {
     pub const fn of(norm: &Norm, dtype: DType) -> Self {
         let whole = matches!(norm.scope, Scope::Row);
         let source = match norm.input {
-            Input::Plain if !whole => Source::Parts,
+            // To a gated norm a whole row is a group.
+            Input::Plain if !whole || norm.gate.is_some() && !matches!(norm.family, Family::Identity) => Source::Parts,
             Input::Plain if norm.post_add.is_some() => Source::PostAdd,
             Input::Plain => Source::Plain,
             Input::ResidualAdd(_) => Source::ResidualAdd,

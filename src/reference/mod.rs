@@ -15,7 +15,21 @@
 //!             v    = h·rstd
 //! y = R(v·gain + bias)                         R(v) in place of v with WeightRounding::BeforeWeight
 //! y = R((v·gain)·act(z))                       where there is a gate; v is 1 and z is h where z is not given
+//! y = R((r + v·gain)·scale)                    where a residual is added after the norm
 //! ```
+//!
+//! The other [inputs](crate::Input), and where f32 and the activation type round them:
+//!
+//! ```text
+//! h = x·act(z)                                 Input::Gated, not rounded
+//! h = R((r + norm(x)·inner gain)·scale)        Input::PostNorm
+//! h = fma(lr, B − A, A)                        Input::Interpolation: A = R(norm(r)), B = R(norm(x)),
+//!                                              lr = |rate·rate_scale|; in f32, a rounding for each operation
+//! R(r + R(v·gain)), R(that·scale)              PostRounding::Each: sum and product are f32 operations
+//! y' = R(fma(y, cos, ∓partner·sin))            rotary embedding, of R(y) and in f32
+//! ```
+//!
+//! For f32 activations no step but the last is rounded, since the kernels' are not exact there.
 //!
 //! R rounds to the activation type, to nearest, ties to even. Which of h and R(h) the statistic and v
 //! see is [`ResidualRounding`](crate::ResidualRounding).
@@ -50,8 +64,8 @@ pub use row::{Row, Value};
 
 use crate::host::{Device, Output, Placement, Problem, Vector, filled};
 use crate::quantise::ScaleType;
-use crate::{CallError, Error};
-use row::{Parameters, norm_row};
+use crate::{CallError, Error, Input, Scope};
+use row::{Inputs, Parameters, norm_row};
 
 /// The result of a norm before its last rounding.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,26 +101,41 @@ impl<'a> Rows<'a> {
         // Weights are f32 values, so the cast is exact and the sum has one rounding.
         let offset = problem.norm.weight_offset;
         let gain = |weight| widen(weight).into_iter().map(|weight| f64::from(weight as f32 + offset)).collect();
+        let rate_scale = match problem.norm.input {
+            Input::Interpolation(interpolation) => interpolation.rate_scale,
+            _ => 1.0,
+        };
+        let rate = |rate| widen(rate).into_iter().map(|rate| f64::from((rate as f32 * rate_scale).abs())).collect();
         Ok(Self {
             problem: *problem,
             parameters: Parameters {
                 gain: problem.weight.map(gain),
                 bias: problem.bias.map(widen),
                 linear_bias: problem.linear_bias.map(widen),
+                inner_gain: problem.inner_weight.map(gain),
+                rate: problem.rate.map(rate),
             },
         })
     }
 
-    /// The rows in order.
+    /// The rows in order; heads or groups of rows, each by itself, where the norm is of those.
     pub fn iter(&self) -> impl Iterator<Item = Row> {
-        let Problem { norm, dtype, hidden, rows, .. } = self.problem;
-        let row_bytes = hidden * dtype.size();
-        (0..rows).map(move |row| {
-            let values = |bytes: &[u8]| decode(dtype, &bytes[row * row_bytes..][..row_bytes]);
+        let Problem { norm, dtype, hidden, rows, parts, .. } = self.problem;
+        let part_bytes = hidden * dtype.size();
+        (0..rows * parts).map(move |at| {
+            let values = |bytes: &[u8]| decode(dtype, &bytes[at * part_bytes..][..part_bytes]);
             let residual = self.problem.residual.map(values);
             let gate = self.problem.gate.map(values);
-            let beside = (residual.as_deref(), gate.as_deref());
-            norm_row(&norm, dtype, &values(self.problem.x), beside, &self.parameters)
+            let (row, part) = (at / parts, at % parts);
+            let angles = norm.rope.zip(self.problem.rope).map(|(rope, tables)| tables.angles(rope, row));
+            let inputs = Inputs {
+                x: &values(self.problem.x),
+                residual: residual.as_deref(),
+                gate: gate.as_deref(),
+                angles: angles.as_ref().map(|(cos, sin)| (&cos[..], &sin[..])),
+                first: if norm.scope == Scope::Group { part * hidden } else { 0 },
+            };
+            norm_row(&norm, dtype, &inputs, &self.parameters)
         })
     }
 }
@@ -165,6 +194,7 @@ impl Device for Cpu {
     fn run(&self, problem: &Problem<'_>, _placement: Placement) -> Result<Output, Error> {
         let mut output = Output {
             y: Vec::with_capacity(problem.x.len()),
+            second_y: None,
             codes: None,
             scales: None,
             residual: problem.outputs.residual.then(Vec::new),
@@ -174,7 +204,7 @@ impl Device for Cpu {
         for row in Rows::new(problem)?.iter() {
             output.y.extend(encode(problem.dtype, row.y.iter().map(|value| value.exact)));
             if let Some(residual) = &mut output.residual {
-                residual.extend(encode(problem.dtype, row.residual));
+                residual.extend(encode(problem.dtype, row.residual.iter().map(|value| value.exact)));
             }
             if let Some(mean) = &mut output.mean {
                 mean.push(row.mean as f32);
@@ -182,6 +212,9 @@ impl Device for Cpu {
             if let Some(rstd) = &mut output.rstd {
                 rstd.push(row.rstd as f32);
             }
+        }
+        if let Some(second) = problem.second_problem() {
+            output.second_y = Some(self.run(&second, Placement::default())?.y);
         }
         if problem.norm.quantisation.is_some() {
             let Quantised { codes, scales } = quantised(problem, Some(&output.y))?;

@@ -30,6 +30,7 @@ fn row_of(output: &Output, case: &Case, row: usize) -> Output {
     let bytes = case.hidden * case.dtype.size();
     let matrix = |matrix: &[u8]| matrix[row * bytes..(row + 1) * bytes].to_vec();
     Output {
+        second_y: None,
         y: matrix(&output.y),
         codes: output.codes.as_ref().map(|codes| {
             let bytes = codes.len() / case.rows;

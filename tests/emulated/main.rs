@@ -9,6 +9,7 @@ mod adversarial;
 mod fuzz_finds;
 mod gated;
 mod grid;
+mod heads;
 mod invariance;
 mod large;
 mod minilm;
@@ -16,6 +17,7 @@ mod placement;
 mod quantise;
 mod schedules;
 mod traffic;
+mod two_norms;
 
 use support::Failures;
 use warpnorm::DeviceFacts;

@@ -26,6 +26,7 @@ fn row_of(output: &Output, case: &Case, index: usize) -> Output {
         all[index * bytes..][..bytes].to_vec()
     };
     Output {
+        second_y: None,
         codes: output.codes.as_ref().map(share),
         scales: output.scales.as_ref().map(share),
         y: part(&output.y),

@@ -191,18 +191,12 @@ impl<'a> NormInput<'a> {
     /// The problem that a norm of these tensors is.
     pub fn problem(&self, norm: Norm, tensor_scale: Option<f32>, outputs: Outputs) -> Problem<'a> {
         Problem {
-            norm,
-            dtype: self.dtype,
-            rows: self.rows,
-            hidden: self.hidden,
-            x: self.x,
             residual: self.residual,
             weight: self.weight,
             bias: self.bias,
-            gate: None,
-            linear_bias: None,
             tensor_scale,
             outputs,
+            ..Problem::new(norm, self.dtype, self.rows, self.hidden, self.x)
         }
     }
 }

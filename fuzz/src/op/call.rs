@@ -241,6 +241,7 @@ impl Road {
             }
         }
         let output = Output {
+            second_y: None,
             y: call.y.map_or_else(Vec::new, |y| layout.gather(y)),
             codes: call.codes.zip(problem.norm.quantisation).map(|(codes, quantisation)| {
                 let row = quantisation.row_bytes(problem.hidden);
