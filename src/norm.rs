@@ -1,7 +1,7 @@
 //! Op descriptions: what is to be computed, as plain values.
 
 use crate::error::NormError;
-use crate::quantise::Quantisation;
+use crate::quantise::{Quantisation, Scaling};
 use crate::{Activation, Input, PostAdd, ResidualAdd, Rope};
 use std::fmt;
 
@@ -314,6 +314,11 @@ impl Norm {
                 self.scope == Scope::Head && self.takes_gate(),
                 "has no gate; the norm of groups may have one",
             ),
+            (
+                "quantisation of y before it is rounded",
+                self.gate.is_some() && self.quantises_wide(),
+                "goes without a gate",
+            ),
             ("rotary embedding", self.rope.is_some() && self.scope != Scope::Head, "goes with the norm of heads"),
             (
                 "a first norm, whose result the second one takes,",
@@ -326,6 +331,11 @@ impl Norm {
             }
         }
         Ok(())
+    }
+
+    /// Whether codes are made of y before it is rounded.
+    pub(crate) const fn quantises_wide(&self) -> bool {
+        matches!(self.quantisation, Some(Quantisation { scaling: Scaling::PerTensorWide, .. }))
     }
 
     const fn norm_without_mean(&self) -> bool {

@@ -114,6 +114,14 @@ private:
     }
 };
 
+/// In place of a code type: values stay of the activation type.
+struct NoCode {};
+
+template <class Code>
+constexpr bool IS_CODE = true;
+template <>
+constexpr bool IS_CODE<NoCode> = false;
+
 /// Codes in a word of 32 bits.
 template <class Code>
 constexpr unsigned int CODES_PER_WORD = 32 / Code::BITS;

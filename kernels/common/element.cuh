@@ -60,19 +60,24 @@ __device__ __forceinline__ float round_to(float value) {
     return Element::widen(Element::narrow(value));
 }
 
-/// A sum of two floats, `hi` its nearest f32, rounded to a 16-bit type once.
+/// A sum of two floats, `hi` its nearest f32, as an f32 that rounds to fewer bits as the sum does.
 ///
 /// A value between two neighbouring f32 may round differently from the nearer one only where that one is
-/// the middle of two 16-bit values, hence even. Going to its odd neighbour on the value's side keeps the
+/// the middle of two values of fewer bits, hence even. Going to its odd neighbour on the value's side keeps the
 /// value's side of every middle (Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008).
-template <class Element>
-__device__ __forceinline__ unsigned int narrow_two(const TwoFloat& value) {
+__device__ __forceinline__ float rounded_to_odd(const TwoFloat& value) {
     unsigned int bits = __float_as_uint(value.hi);
     // Where the value is past f32's range, `lo` is no number.
     if ((value.lo > 0.0f || value.lo < 0.0f) && !(bits & 1u)) {
         bits += (value.lo > 0.0f) == (value.hi > 0.0f) ? 1u : -1u;
     }
-    return Element::narrow(__uint_as_float(bits));
+    return __uint_as_float(bits);
+}
+
+/// The same rounded to a 16-bit type once.
+template <class Element>
+__device__ __forceinline__ unsigned int narrow_two(const TwoFloat& value) {
+    return Element::narrow(rounded_to_odd(value));
 }
 
 /// Two values rounded to a 16-bit type, the first in the lower half.

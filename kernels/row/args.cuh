@@ -49,6 +49,8 @@ enum Flag : unsigned int {
     // Every operation of a rotation is rounded to the activation type.
     ROUND_ROTATION = 1u << 25,
     POSITIONS_64 = 1u << 26,
+    // cos and sin of every position start at multiples of 16 bytes.
+    WIDE_TABLES = 1u << 27,
 };
 
 enum class CodeType : unsigned int {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../common/activation.cuh"
+#include "../common/codes.cuh"
 #include "args.cuh"
 #include "group.cuh"
 #include "parameters.cuh"
@@ -36,16 +37,24 @@ struct Addend {
 /// of eight thousand (bf16), and where β cancels the product, y is computed again in two floats. So is v
 /// where the op rounds it before the weight.
 ///
+/// Where there is a Code, y is no value of the activation type but its code: that of the exact y times 1/scale. It
+/// is decided as the rounding to 16 bits is.
+///
 /// Where GATED, y is R(v·(γ + γ₀)·act(z)), without β: z is a row of its own, or h itself, and v then 1. The
 /// bounds are as much wider as the activation may be off.
-template <class Statistic, class Element, bool GATED>
+template <class Statistic, class Element, bool GATED, class Code = NoCode>
 struct Output {
+    static constexpr bool CODED = IS_CODE<Code>;
+    static_assert(!CODED || (!GATED && !Element::IS_F32), "codes are of 16-bit activations, without a gate");
+
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
 
     /// By what share of itself the factor is made larger and smaller: twice 2^-24 for the last operation,
-    /// whose rounding is directed, and half of one to spare. f32 results have one factor.
-    static constexpr float MARGIN = Element::IS_F32 ? 0.0f : (Statistic::ROUNDINGS + 2.5f) / 16777216.0f;
+    /// whose rounding is directed, and for the product with 1/scale, and half of one to spare. f32 results have one
+    /// factor.
+    static constexpr float MARGIN =
+        Element::IS_F32 ? 0.0f : (Statistic::ROUNDINGS + (CODED ? 4.5f : 2.5f)) / 16777216.0f;
 
     /// The same of the activation of z, which is off itself, and whose product is rounded.
     static constexpr float GATE_MARGIN = ACTIVATION_ERROR + 3.5f / 16777216.0f;
@@ -72,6 +81,7 @@ struct Output {
         const Parameters<Element>& bias = addend.from;
         const Scale larger = scale_of(moments, MARGIN);
         const Scale smaller = scale_of(moments, -MARGIN);
+        const float code_factor = CODED ? __fdiv_rn(1.0f, load_f32(address_of(args.tensor_scale))) : 1.0f;
         // Of a gated output: what is put out last, and the elements in doubt, by their places.
         RawChunk gated[G::CHUNKS];
         unsigned int pending = 0;
@@ -101,7 +111,7 @@ struct Output {
                 const unsigned int left = valid > step ? valid - step : 0;
                 weight.load_step_of(gains, column + step, left);
                 if constexpr (!GATED) bias.load_step_of(seconds, column + step, left);
-                const Step of = {weight, addend, larger, smaller, gains, seconds, step};
+                const Step of = {weight, addend, larger, smaller, code_factor, gains, seconds, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
                     of.in_f32(y, h, moments, args);
@@ -150,6 +160,7 @@ private:
         const Addend<Element>& added;
         const Scale& larger;
         const Scale& smaller;
+        float code_factor;
         const RawChunk& gains;
         const RawChunk& seconds;  // β, r or z
         unsigned int step;
@@ -277,6 +288,15 @@ private:
                     if (activation_underflows(args.activation, addend[e], of_z)) doubt[e / 2] |= 1u << 16 * (e % 2);
                 }
             }
+            if constexpr (CODED) {
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) {
+                    outer[e] = __fmul_ru(outer[e], code_factor);
+                    inner[e] = __fmul_rd(inner[e], code_factor);
+                }
+                return coded(chunk.words[step / STEP], doubt[0] | doubt[1], outer, inner, h, factor, addend, moments,
+                             args);
+            }
             unsigned int* words = &chunk.words[step / 2];
 #pragma unroll
             for (unsigned int e = 0; e < STEP; e += 2) {
@@ -311,6 +331,44 @@ private:
             return added.scale == 1.0f ? sum : round_to<Element>(sum) * added.scale;
         }
 
+        /// The codes of STEP elements, four to a word. `before` is not 0 where a rounding before them is in doubt.
+        __device__ __forceinline__ unsigned int coded(unsigned int& word, unsigned int before,
+                                                      const float (&outer)[STEP], const float (&inner)[STEP],
+                                                      const float* h, const float (&factor)[STEP],
+                                                      const float (&addend)[STEP], const Moments& moments,
+                                                      const RowArgs& args) const {
+            static_assert(!CODED || STEP == 4, "the codes of a step fill a word");
+            word = narrow_word<Code>(outer);
+            const unsigned int doubt = word ^ narrow_word<Code>(inner);
+            if ((doubt | before) == 0) return 0;
+#pragma unroll 1
+            for (unsigned int element = 0; element < STEP; ++element) {
+                if (before == 0 && (doubt >> 8 * element & 0xffu) == 0) continue;
+                const TwoFloat y = settled(element, h, factor, addend, moments, args);
+                const float value = rounded_to_odd(normalised(multiply(y, code_factor)));
+                const unsigned int code = Code::narrow_pair(value, 0.0f) & 0xffu;
+                word = (word & ~(0xffu << 8 * element)) | code << 8 * element;
+            }
+            return 0;
+        }
+
+        /// y of one element in two floats.
+        __device__ __forceinline__ TwoFloat settled(unsigned int element, const float* h,
+                                                    const float (&factor)[STEP], const float (&addend)[STEP],
+                                                    const Moments& moments, const RowArgs& args) const {
+            TwoFloat y = before_weight(Statistic::normalise(pick(element, h), moments), args);
+            y = normalised(multiply(y, pick(element, factor)));
+            if (added.from.exist() && added.each) {
+                const auto product = static_cast<typename Element::Bits>(narrow_two<Element>(y));
+                y = {post_sum(product, pick(element, addend)), 0.0f};
+            } else if (added.from.exist()) {
+                const TwoFloat sum = two_sum(y.hi, pick(element, addend));
+                y = normalised({sum.hi, sum.lo + y.lo});
+                if (added.scale != 1.0f) y = normalised(multiply(y, added.scale));
+            }
+            return y;
+        }
+
         /// Computes the elements in doubt again, in two floats.
         __device__ __forceinline__ void settle(unsigned int* words, unsigned int pending, const float* h,
                                                const float (&factor)[STEP],
@@ -319,16 +377,7 @@ private:
 #pragma unroll 1
             for (; pending != 0; pending &= pending - 1) {
                 const unsigned int element = __ffs(pending) - 1;
-                TwoFloat y = before_weight(Statistic::normalise(pick(element, h), moments), args);
-                y = normalised(multiply(y, pick(element, factor)));
-                if (added.from.exist() && added.each) {
-                    const auto product = static_cast<typename Element::Bits>(narrow_two<Element>(y));
-                    y = {post_sum(product, pick(element, addend)), 0.0f};
-                } else if (added.from.exist()) {
-                    const TwoFloat sum = two_sum(y.hi, pick(element, addend));
-                    y = normalised({sum.hi, sum.lo + y.lo});
-                    if (added.scale != 1.0f) y = normalised(multiply(y, added.scale));
-                }
+                const TwoFloat y = settled(element, h, factor, addend, moments, args);
                 const unsigned int shift = 16 * (element % 2);
                 const unsigned int others = (element < 2 ? words[0] : words[1]) & ~(0xffffu << shift);
                 const unsigned int word = others | narrow_two<Element>(y) << shift;

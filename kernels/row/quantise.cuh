@@ -1,7 +1,7 @@
 // The sink that stores y as codes, and the scales that they are under. The rules, and whose they are, stand in
 // src/quantise/mod.rs.
 //
-// Quantisation starts from y as the activation type holds it, and y stays in registers until the largest
+// Quantisation starts from y as the activation type holds it (but for QuantiseWide), and y stays in registers until the largest
 // magnitude of those that share a scale is known: of a row by one reduction of the team, of a group by one of
 // the lanes that hold it.
 #pragma once
@@ -47,14 +47,55 @@ struct Scaler {
     }
 };
 
-template <class Output_, class Element>
-struct QuantiseOf {
-    using Output = Output_;
-    using Looped = QuantiseOf;
+/// The codes of a group, and their way to memory.
+template <class Element>
+struct CodeRows {
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
     // Of f32 activations y is not correctly rounded, and codes could not be exact.
     static_assert(!Element::IS_F32 && G::CHUNKS == 2, "16-bit activations are quantised, in two lines of chunks");
+
+    /// The codes of a chunk as they lie in memory: a byte each, or half of one.
+    static constexpr unsigned int WORDS = LENGTH / 4;
+    struct Codes {
+        unsigned int words[WORDS];
+    };
+
+    static __device__ __forceinline__ void store_codes(const Codes (&codes)[G::CHUNKS], const Team& team,
+                                                       const G& group, const RowArgs& args, unsigned long long row) {
+        const Address to = address_of(args.codes) + row * args.codes_stride;
+        if (args.flags & PAIRED_CODES) {
+            // The lanes of a pair hold neighbouring chunks of both lines. The even one gets the line 0 of both,
+            // the odd one the line 1, so that each stores sixteen codes at once.
+            const bool odd = team.rank & 1;
+            RawChunk both;
+#pragma unroll
+            for (unsigned int w = 0; w < WORDS; ++w) {
+                const unsigned int other = shuffle_xor(odd ? codes[0].words[w] : codes[1].words[w], 1);
+                both.words[w] = odd ? other : codes[0].words[w];
+                both.words[WORDS + w] = odd ? codes[1].words[w] : other;
+            }
+            const unsigned int first = odd ? group.first[1] - LENGTH : group.first[0];
+            if ((odd ? group.valid[1] : group.valid[0]) > 0) store_wide(to + first, both);
+            return;
+        }
+        const bool halves = args.code == CodeType::E2M1;
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            const unsigned int first = halves ? group.first[c] / 2 : group.first[c];
+            const unsigned int bytes = halves ? (group.valid[c] + 1) / 2 : group.valid[c];
+            store_bytes<WORDS>(to + first, codes[c].words, bytes, args.flags & WIDE_CODES);
+        }
+    }
+};
+
+template <class Output_, class Element>
+struct QuantiseOf : CodeRows<Element> {
+    using Output = Output_;
+    using Looped = QuantiseOf;
+    using typename CodeRows<Element>::G;
+    using typename CodeRows<Element>::Codes;
+    using CodeRows<Element>::LENGTH;
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = true;
@@ -106,16 +147,10 @@ struct QuantiseOf {
                 store_raw<Element>(to, y.of[c], group.valid[c], args.flags & WIDE_Y);
             }
         }
-        store_codes(codes, team, group, args, place.row);
+        CodeRows<Element>::store_codes(codes, team, group, args, place.row);
     }
 
 private:
-    /// The codes of a chunk as they lie in memory: a byte each, or half of one.
-    static constexpr unsigned int WORDS = LENGTH / 4;
-    struct Codes {
-        unsigned int words[WORDS];
-    };
-
     /// The largest magnitude of the elements of a chunk that lie in the row. NaNs are left out.
     static __device__ __forceinline__ float amax_of(const RawChunk& raw, unsigned int valid) {
         float amax = 0.0f;
@@ -236,37 +271,40 @@ private:
             codes.words[w] = narrow_word<Code>(&values[w * CODES_PER_WORD<Code>]);
         }
     }
-
-    static __device__ __forceinline__ void store_codes(const Codes (&codes)[G::CHUNKS], const Team& team,
-                                                       const G& group, const RowArgs& args, unsigned long long row) {
-        const Address to = address_of(args.codes) + row * args.codes_stride;
-        if (args.flags & PAIRED_CODES) {
-            // The lanes of a pair hold neighbouring chunks of both lines. The even one gets the line 0 of both,
-            // the odd one the line 1, so that each stores sixteen codes at once.
-            const bool odd = team.rank & 1;
-            RawChunk both;
-#pragma unroll
-            for (unsigned int w = 0; w < WORDS; ++w) {
-                const unsigned int other = shuffle_xor(odd ? codes[0].words[w] : codes[1].words[w], 1);
-                both.words[w] = odd ? other : codes[0].words[w];
-                both.words[WORDS + w] = odd ? codes[1].words[w] : other;
-            }
-            const unsigned int first = odd ? group.first[1] - LENGTH : group.first[0];
-            if ((odd ? group.valid[1] : group.valid[0]) > 0) store_wide(to + first, both);
-            return;
-        }
-        const bool halves = args.code == CodeType::E2M1;
-#pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            const unsigned int first = halves ? group.first[c] / 2 : group.first[c];
-            const unsigned int bytes = halves ? (group.valid[c] + 1) / 2 : group.valid[c];
-            store_bytes<WORDS>(to + first, codes[c].words, bytes, args.flags & WIDE_CODES);
-        }
-    }
 };
 
 template <class Statistic, class Element>
 using Quantise = QuantiseOf<Output<Statistic, Element, false>, Element>;
+
+/// Stores the codes of y before y is rounded, under the scale that is given.
+template <class Statistic, class Element>
+struct QuantiseWide : CodeRows<Element> {
+    using Output = warpnorm::Output<Statistic, Element, false, E4M3>;
+    using Looped = QuantiseWide;
+    using typename CodeRows<Element>::G;
+    using typename CodeRows<Element>::Codes;
+
+    static constexpr bool COLLECTIVE = true;
+
+    Codes codes[G::CHUNKS];
+
+    static __device__ __forceinline__ bool observes(const RowArgs&) { return false; }
+    __device__ __forceinline__ void observe(const G&) {}
+    __device__ __forceinline__ void agree(const Team&, const RowArgs&, const WholeRow&, bool) {}
+
+    /// Takes the codes of a chunk, in its first words.
+    __device__ __forceinline__ void take(unsigned int c, const RawChunk& chunk, const G&, const RowArgs&,
+                                         const WholeRow&) {
+#pragma unroll
+        for (unsigned int w = 0; w < CodeRows<Element>::WORDS; ++w) codes[c].words[w] = chunk.words[w];
+    }
+
+    /// Called by every thread of the team's warps.
+    __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
+                                          const WholeRow& place) const {
+        CodeRows<Element>::store_codes(codes, team, group, args, place.row);
+    }
+};
 
 /// y·act(z).
 template <class Statistic, class Element>

@@ -44,61 +44,153 @@ struct RotateOf {
 private:
     __device__ __forceinline__ void rotate(const Team& team, const G& group, const RowArgs& args,
                                            const PartOfRow& place) {
-        // The head as it lies in its row, for the threads that hold the elements rotated with one's own.
-        __shared__ uint4 heads[ROTATING_THREADS * G::CHUNKS];
-        uint4* const head = heads + team.index * team.threads * G::CHUNKS;
+        // Line by line, the chunks that the threads hold: chunk j of a head is in line j / threads of its team, at
+        // the place of the thread j % threads.
+        __shared__ uint4 lines[G::CHUNKS * ROTATING_THREADS];
+        const bool in_halves = !(args.flags & INTERLEAVED);
+        if (in_halves) {
 #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) head[group.first[c] / LENGTH] = to_words(y[c]);
-        // A team is in one warp.
-        __syncwarp();
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) lines[c * ROTATING_THREADS + threadIdx.x] = to_words(y[c]);
+            // A team is in one warp.
+            __syncwarp();
+        }
         if (group.elements() == 0) return;
-        const unsigned long long position = position_of(args, place.row);
-        const bool is_f32 = args.flags & TABLES_F32;
-        const Parameters<Element> cos(args.rope.cos, false, is_f32, position * args.rope.cos_stride);
-        const Parameters<Element> sin(args.rope.sin, false, is_f32, position * args.rope.sin_stride);
-        const Bits* const elements = reinterpret_cast<const Bits*>(head);
+        const Lines head = {lines + (threadIdx.x - team.rank), team.threads};
+        const Angles angles(args, position_of(args, place.row));
+        const unsigned int half = args.rope.half;
+        const bool whole_chunks = half % LENGTH == 0;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            const unsigned int first = group.first[c];
+            const unsigned int valid = min(group.valid[c], 2 * half > first ? 2 * half - first : 0);
+            if (valid == 0) continue;
+            float cos[LENGTH];
+            float sin[LENGTH];
+            RawChunk partner;
+            if (!in_halves) {
+                partner = neighbours(y[c]);
+                angles.of_pairs(cos, sin, first / 2, valid);
+            } else if (whole_chunks) {
+                const bool lower = first < half;
+                partner = head.chunk(lower ? first + half : first - half);
+                angles.of_chunk(cos, sin, lower ? first : first - half, lower);
+            } else {
+                head.elements(partner, first, valid, half);
+                angles.of_elements(cos, sin, first, valid, half);
+            }
             float rotated[LENGTH];
 #pragma unroll
             for (unsigned int e = 0; e < LENGTH; ++e) {
-                const unsigned int at = group.first[c] + e;
-                rotated[e] = element_of<Element>(y[c], e);
-                if (e < group.valid[c] && at < 2 * args.rope.half) {
-                    const Pair pair(at, args);
-                    rotated[e] = rotated_by(rotated[e], Element::widen(elements[pair.partner]), cos.at(pair.index),
-                                            sin.at(pair.index), pair.first, args);
+                const float value = element_of<Element>(y[c], e);
+                const float turned = element_of<Element>(partner, e) * sin[e];
+                if (args.flags & ROUND_ROTATION) {
+                    rotated[e] = round_to<Element>(value * cos[e]) + round_to<Element>(turned);
+                } else {
+                    rotated[e] = __fmaf_rn(value, cos[e], turned);
                 }
+                if (e >= valid) rotated[e] = value;
             }
             y[c] = narrow_chunk<Element>(rotated);
         }
     }
 
-    /// Where an element's partner is, which angle is theirs, and which of the two it is.
-    struct Pair {
-        unsigned int partner;
-        unsigned int index;
-        bool first;
+    /// Every element's neighbour, of pairs 2i and 2i + 1.
+    static __device__ __forceinline__ RawChunk neighbours(const RawChunk& raw) {
+        if constexpr (Element::IS_F32) {
+            return {{raw.words[1], raw.words[0], raw.words[3], raw.words[2]}};
+        } else {
+            RawChunk swapped;
+#pragma unroll
+            for (unsigned int w = 0; w < 4; ++w) swapped.words[w] = __byte_perm(raw.words[w], 0, 0x1032);
+            return swapped;
+        }
+    }
 
-        __device__ __forceinline__ Pair(unsigned int at, const RowArgs& args) {
-            if (args.flags & INTERLEAVED) {
-                first = at % 2 == 0;
-                partner = at ^ 1;
-                index = at / 2;
-            } else {
-                first = at < args.rope.half;
-                partner = first ? at + args.rope.half : at - args.rope.half;
-                index = first ? at : partner;
+    /// The head as its team holds it.
+    struct Lines {
+        const uint4* first;  // of the team's first thread
+        unsigned int threads;
+
+        __device__ __forceinline__ const uint4& at(unsigned int chunk) const {
+            return first[chunk / threads * ROTATING_THREADS + chunk % threads];
+        }
+        __device__ __forceinline__ RawChunk chunk(unsigned int column) const { return from_words(at(column / LENGTH)); }
+
+        /// The partners of the elements from `column` on, one by one: where halves are not made of whole chunks.
+        __device__ __forceinline__ void elements(RawChunk& raw, unsigned int column, unsigned int valid,
+                                                 unsigned int half) const {
+            float values[LENGTH];
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) {
+                const unsigned int from = column + e < half ? column + e + half : column + e - half;
+                values[e] = 0.0f;
+                if (e < valid) {
+                    const Bits* chunk = reinterpret_cast<const Bits*>(&at(from / LENGTH));
+                    values[e] = Element::widen(chunk[from % LENGTH]);
+                }
             }
+            raw = narrow_chunk<Element>(values);
         }
     };
 
-    static __device__ __forceinline__ float rotated_by(float value, float partner, float cos, float sin, bool first,
-                                                       const RowArgs& args) {
-        const float turned = first ? -partner * sin : partner * sin;
-        if (args.flags & ROUND_ROTATION) return round_to<Element>(value * cos) + round_to<Element>(turned);
-        return __fmaf_rn(value, cos, turned);
-    }
+    /// cos and sin of a position; the sine negative for the first element of a pair, which loses by it.
+    struct Angles {
+        Parameters<Element> cos;
+        Parameters<Element> sin;
+
+        __device__ __forceinline__ Angles(const RowArgs& args, unsigned long long position)
+            : cos(args.rope.cos, args.flags & WIDE_TABLES, args.flags & TABLES_F32, position * args.rope.cos_stride),
+              sin(args.rope.sin, args.flags & WIDE_TABLES, args.flags & TABLES_F32, position * args.rope.sin_stride) {}
+
+        /// Of a whole chunk of one half.
+        __device__ __forceinline__ void of_chunk(float (&cos_of)[LENGTH], float (&sin_of)[LENGTH], unsigned int index,
+                                                 bool lower) const {
+            of_chunk(cos_of, cos, index);
+            of_chunk(sin_of, sin, index);
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) sin_of[e] = lower ? -sin_of[e] : sin_of[e];
+        }
+
+        static __device__ __forceinline__ void of_chunk(float (&values)[LENGTH], const Parameters<Element>& table,
+                                                        unsigned int index) {
+            RawChunk raw;
+            table.load_chunk_of(raw, index, LENGTH);
+#pragma unroll
+            for (unsigned int step = 0; step < LENGTH; step += STEP) {
+                table.load_step_of(raw, index + step, STEP);
+                float of_step[STEP];
+                table.widen(of_step, raw, step);
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) values[step + e] = of_step[e];
+            }
+        }
+
+        /// Of neighbours, from pair `index` on.
+        __device__ __forceinline__ void of_pairs(float (&cos_of)[LENGTH], float (&sin_of)[LENGTH], unsigned int index,
+                                                 unsigned int valid) const {
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; e += 2) {
+                const bool there = e < valid;
+                cos_of[e] = cos_of[e + 1] = there ? cos.at(index + e / 2) : 0.0f;
+                sin_of[e + 1] = there ? sin.at(index + e / 2) : 0.0f;
+                sin_of[e] = -sin_of[e + 1];
+            }
+        }
+
+        /// Of elements of either half.
+        __device__ __forceinline__ void of_elements(float (&cos_of)[LENGTH], float (&sin_of)[LENGTH],
+                                                    unsigned int column, unsigned int valid,
+                                                    unsigned int half) const {
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) {
+                const bool lower = column + e < half;
+                const unsigned int index = lower ? column + e : column + e - half;
+                const float magnitude = e < valid ? sin.at(index) : 0.0f;
+                cos_of[e] = e < valid ? cos.at(index) : 0.0f;
+                sin_of[e] = lower ? -magnitude : magnitude;
+            }
+        }
+    };
 
     /// Positions past the tables, negative ones among them, take the last: nothing beyond is read.
     static __device__ __forceinline__ unsigned long long position_of(const RowArgs& args, unsigned long long row) {

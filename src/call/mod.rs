@@ -280,6 +280,9 @@ impl Call {
             if self.dtype == DType::F32 {
                 return Err(CallError::QuantisedType { given: self.dtype });
             }
+            if quantisation.scaling == Scaling::PerTensorWide {
+                expect(Role::Y, false, self.y.is_some())?;
+            }
         } else if self.y.is_none() {
             return Err(CallError::Absent { role: Role::Y });
         }

@@ -401,7 +401,7 @@ fn rows_of(dtype: DType, rows: usize, hidden: usize, values: Values, random: &mu
 /// A scale for values about as large as normalised ones are: codes use most of their range, and some saturate.
 fn tensor_scale(quantisation: Quantisation) -> Option<f32> {
     match quantisation.scaling {
-        Scaling::PerTensor => Some(3.5 / quantisation.code.largest()),
+        Scaling::PerTensor | Scaling::PerTensorWide => Some(3.5 / quantisation.code.largest()),
         Scaling::Nvfp4 { .. } => Some(448.0 * 6.0 / 3.5),
         Scaling::PerToken { .. } | Scaling::PerGroup { .. } | Scaling::Mxfp8 { .. } => None,
     }

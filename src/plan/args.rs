@@ -60,6 +60,8 @@ pub mod flags {
     pub const ROUND_ROTATION: u32 = 1 << 25;
     /// Positions are of 64 bits.
     pub const POSITIONS_64: u32 = 1 << 26;
+    /// cos and sin of every position start at multiples of 16 bytes.
+    pub const WIDE_TABLES: u32 = 1 << 27;
 }
 
 /// The heads or groups of a row, and the heads beside them. Strides are in elements.
@@ -283,7 +285,7 @@ fn quantisation(call: &Call) -> RowArgs {
             CodeType::E2m1 => 3,
         },
         scaling: match scaling {
-            Scaling::PerTensor => 0,
+            Scaling::PerTensor | Scaling::PerTensorWide => 0,
             Scaling::PerToken { .. } => 1,
             Scaling::PerGroup { .. } => 2,
             Scaling::Mxfp8 { .. } => 3,

@@ -29,10 +29,11 @@ use crate::{
 /// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
 const SHARED_CTA_THREADS: u32 = 128;
 
-/// Bytes of shared memory that a kernel takes at most for the exchange between its warps: two sums of two
-/// f32 for each of 32 warps, a pivot, and the largest magnitude of each warp. The rest of a CTA's shared
+/// Bytes of shared memory that a kernel takes at most for the exchange between its warps, beside a row that is staged:
+/// for each of 32 warps two sums of two f32 and another one of two, as two norms take them before a third, and a
+/// pivot. A norm that is quantised has the largest magnitude of each warp in their place. The rest of a CTA's shared
 /// memory is there for staging.
-pub const EXCHANGE_BYTES: u32 = 32 * 4 * 4 + 16 + 32 * 4;
+pub const EXCHANGE_BYTES: u32 = 32 * 4 * 4 + 32 * 2 * 4 + 16;
 
 /// Where a row stays between its statistic and its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -212,6 +213,11 @@ fn launch_flags(call: &Call, regime: Regime) -> u32 {
     add(flags::ROUND_EACH, post.is_some_and(|post| post.rounding == PostRounding::Each));
     if let (Some(rope), Some(tables)) = (call.norm.rope, call.rope) {
         add(flags::TABLES_F32, tables.dtype == DType::F32);
+        let wide_table = |rows: RawRows| {
+            rows.address.is_multiple_of(CHUNK_BYTES as u64)
+                && (tables.entries == 1 || (rows.stride * tables.dtype.size()).is_multiple_of(CHUNK_BYTES))
+        };
+        add(flags::WIDE_TABLES, wide_table(tables.cos) && wide_table(tables.sin));
         add(flags::INTERLEAVED, rope.pairs == RopePairs::Interleaved);
         add(flags::ROUND_ROTATION, rope.rounding == RopeRounding::Each);
         add(flags::POSITIONS_64, tables.positions.is_some_and(|positions| positions.kind == PositionType::I64));

@@ -56,13 +56,16 @@ pub enum Sink {
     GatedStore,
     /// The same as codes and scales.
     GatedQuantise,
+    /// y as codes, before it is rounded to the activation type.
+    QuantiseWide,
     /// y, rotated where heads are given their positions, stored in the activation type.
     Rotate,
 }
 
 impl Sink {
     /// Every sink.
-    pub const ALL: [Sink; 5] = [Sink::Store, Sink::Quantise, Sink::GatedStore, Sink::GatedQuantise, Sink::Rotate];
+    pub const ALL: [Sink; 6] =
+        [Sink::Store, Sink::Quantise, Sink::GatedStore, Sink::GatedQuantise, Sink::QuantiseWide, Sink::Rotate];
 }
 
 /// One instance of the row kernel: what is loaded, and compiled by the driver, as one.
@@ -107,6 +110,7 @@ impl Module {
         let sink = match (norm.gate.is_some(), norm.quantisation.is_some()) {
             (false, false) if matches!(source, Source::Parts) => Sink::Rotate,
             (false, false) => Sink::Store,
+            (false, true) if norm.quantises_wide() => Sink::QuantiseWide,
             (false, true) => Sink::Quantise,
             (true, false) => Sink::GatedStore,
             (true, true) => Sink::GatedQuantise,

@@ -11,7 +11,8 @@
 //!
 //! | scaling | scale | codes | who |
 //! |---|---|---|---|
-//! | [`PerTensor`](Scaling::PerTensor), fp8 | given | R(y·(1/scale)) | vLLM `static_scaled_fp8_quant` and its RMSNorm with static fp8; FlashInfer `rmsnorm_quant`, which multiplies y before it is rounded to 16 bits |
+//! | [`PerTensor`](Scaling::PerTensor), fp8 | given | R(y·(1/scale)) | vLLM `static_scaled_fp8_quant` and its RMSNorm with static fp8 |
+//! | [`PerTensorWide`](Scaling::PerTensorWide), e4m3 | given | R(y·(1/scale)), of y before it is rounded to 16 bits | FlashInfer `rmsnorm_quant`, `fused_add_rmsnorm_quant` |
 //! | `PerTensor`, int8 | given | R(y / scale) | vLLM `static_scaled_int8_quant` |
 //! | [`PerToken`](Scaling::PerToken), fp8 | max(min(amax, upper bound), 1/512) / largest | R(y / scale) | vLLM `dynamic_per_token_scaled_fp8_quant`, `rms_norm_dynamic_per_token_quant` (its max with 1/(largest·512) after the division is the same) |
 //! | `PerToken`, int8 | max(amax, 127·2⁻²³) / 127 | R(y·(1/scale)) | vLLM `rms_norm_dynamic_per_token_quant`. Its `dynamic_scaled_int8_quant` has no least scale and multiplies by 127/amax |
@@ -67,6 +68,11 @@ impl Quantisation {
     /// One given scale for all.
     pub const fn per_tensor(code: CodeType) -> Self {
         Self { code, scaling: Scaling::PerTensor }
+    }
+
+    /// One given scale for all, and e4m3 codes of y before it is rounded.
+    pub const fn per_tensor_wide() -> Self {
+        Self { code: CodeType::E4m3, scaling: Scaling::PerTensorWide }
     }
 
     /// A scale for every row.
@@ -132,10 +138,10 @@ impl Quantisation {
         hidden.div_ceil(self.code.per_byte())
     }
 
-    /// Scales that a row writes; none with [`Scaling::PerTensor`].
+    /// Scales that a row writes; none where one is given for all.
     pub const fn groups(&self, hidden: usize) -> usize {
         match (self.scaling, self.scaling.group()) {
-            (Scaling::PerTensor, _) => 0,
+            (Scaling::PerTensor | Scaling::PerTensorWide, _) => 0,
             (_, None) => 1,
             (_, Some(group)) => match hidden.checked_div(group) {
                 Some(groups) => groups,
@@ -164,7 +170,7 @@ impl Quantisation {
                 Some((floor, upper))
             }
             Scaling::PerGroup { floor, .. } => Some((floor, f32::INFINITY)),
-            Scaling::PerTensor | Scaling::Mxfp8 { .. } | Scaling::Nvfp4 { .. } => None,
+            Scaling::PerTensor | Scaling::PerTensorWide | Scaling::Mxfp8 { .. } | Scaling::Nvfp4 { .. } => None,
         }
     }
 }

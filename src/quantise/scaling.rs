@@ -20,6 +20,9 @@ pub enum BlockRounding {
 pub enum Scaling {
     /// One f32 scale for all elements, found beforehand: the caller's, in device memory.
     PerTensor,
+    /// The same, and codes are made of the exact y rather than of y as the activation type holds it, which is not
+    /// stored then. RMSNorm, e4m3.
+    PerTensorWide,
     /// An f32 scale for every row, from the row's amax.
     PerToken {
         /// amax counts as no more than this; what is larger saturates. Not for int8.
@@ -61,6 +64,7 @@ impl Scaling {
     pub const fn name(self) -> &'static str {
         match self {
             Scaling::PerTensor => "per-tensor",
+            Scaling::PerTensorWide => "per-tensor-wide",
             Scaling::PerToken { .. } => "per-token",
             Scaling::PerGroup { .. } => "per-group",
             Scaling::Mxfp8 { .. } => "mxfp8",
@@ -74,6 +78,7 @@ impl Scaling {
             Scaling::PerTensor | Scaling::PerToken { .. } | Scaling::PerGroup { .. } => {
                 matches!(code, CodeType::E4m3 | CodeType::E5m2 | CodeType::Int8)
             }
+            Scaling::PerTensorWide => matches!(code, CodeType::E4m3),
             Scaling::Mxfp8 { .. } => matches!(code, CodeType::E4m3 | CodeType::E5m2),
             Scaling::Nvfp4 { .. } => matches!(code, CodeType::E2m1),
         }
@@ -82,7 +87,7 @@ impl Scaling {
     /// Elements of a row that share a scale; None where all of the row do.
     pub const fn group(self) -> Option<usize> {
         match self {
-            Scaling::PerTensor | Scaling::PerToken { .. } => None,
+            Scaling::PerTensor | Scaling::PerTensorWide | Scaling::PerToken { .. } => None,
             Scaling::PerGroup { size, .. } => Some(size),
             Scaling::Mxfp8 { .. } => Some(32),
             Scaling::Nvfp4 { .. } => Some(16),
@@ -92,7 +97,7 @@ impl Scaling {
     /// The type of the scales that are written; None where none are.
     pub const fn scale_type(self) -> Option<ScaleType> {
         match self {
-            Scaling::PerTensor => None,
+            Scaling::PerTensor | Scaling::PerTensorWide => None,
             Scaling::PerToken { .. } | Scaling::PerGroup { .. } => Some(ScaleType::F32),
             Scaling::Mxfp8 { .. } => Some(ScaleType::Ue8m0),
             Scaling::Nvfp4 { .. } => Some(ScaleType::E4m3),
@@ -101,13 +106,13 @@ impl Scaling {
 
     /// Whether the caller gives one f32 scale for all elements, in device memory.
     pub const fn takes_tensor_scale(self) -> bool {
-        matches!(self, Scaling::PerTensor | Scaling::Nvfp4 { .. })
+        matches!(self, Scaling::PerTensor | Scaling::PerTensorWide | Scaling::Nvfp4 { .. })
     }
 
     /// How the scales that are written lie in memory.
     pub const fn layout(self) -> ScaleLayout {
         match self {
-            Scaling::PerTensor | Scaling::PerToken { .. } => ScaleLayout::RowMajor,
+            Scaling::PerTensor | Scaling::PerTensorWide | Scaling::PerToken { .. } => ScaleLayout::RowMajor,
             Scaling::PerGroup { layout, .. } | Scaling::Mxfp8 { layout, .. } | Scaling::Nvfp4 { layout } => layout,
         }
     }

@@ -57,13 +57,13 @@ mod row;
 mod sum;
 
 pub use activation::{LARGEST_NORMAL_SIZE, LARGEST_SIZE, TANGENT_SIZE, activate};
-pub use quantise::{QuantisedRow, dequantise_row, narrow, quantise_row, widen};
+pub use quantise::{QuantisedRow, dequantise_row, narrow, quantise_row, quantise_wide, widen};
 pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
 pub use row::{Row, Value};
 
 use crate::host::{Device, Output, Placement, Problem, Vector, filled};
-use crate::quantise::ScaleType;
+use crate::quantise::{ScaleType, Scaling};
 use crate::{CallError, Error, Input, Scope};
 use row::{Inputs, Parameters, norm_row};
 
@@ -150,6 +150,12 @@ pub(crate) struct Quantised {
 /// Quantises y, given in the activation type, or computed where it is not.
 pub(crate) fn quantised(problem: &Problem<'_>, y: Option<&[u8]>) -> Result<Quantised, Error> {
     let Some(quantisation) = problem.norm.quantisation else { return Ok(Quantised { codes: None, scales: None }) };
+    if quantisation.scaling == Scaling::PerTensorWide {
+        let scale = problem.tensor_scale.unwrap_or(1.0);
+        let rows = Rows::new(problem)?;
+        let codes = rows.iter().flat_map(|row| quantise_wide(scale, row.y.into_iter().map(|value| value.exact)));
+        return Ok(Quantised { codes: Some(codes.collect()), scales: None });
+    }
     let computed;
     let y = match y {
         Some(y) => y,

@@ -182,7 +182,7 @@ fn messages_say_what_was_given_and_what_is_wanted() {
     let stride = CallError::Stride { role: Role::X, given: 7, hidden: 8 };
     assert_eq!(stride.to_string(), "x has a row stride of 7 elements, wanted at least the hidden size, 8");
     let residual = CallError::Residual { wanted: true };
-    assert_eq!(residual.to_string(), "the norm adds a residual, but none is given");
+    assert_eq!(residual.to_string(), "the norm takes a residual, but none is given");
 }
 
 #[test]

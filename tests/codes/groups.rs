@@ -69,7 +69,7 @@ fn settings(quantisation: &Quantisation, tensor_scale: f32) -> Vec<u32> {
 /// The codes and scales of rows of `SIZE` elements.
 fn quantise(target: &Target, quantisation: &Quantisation, tensor_scale: f32, rows: &[Vec<f32>]) -> Vec<QuantisedRow> {
     let family = match quantisation.scaling {
-        Scaling::PerTensor => "per_tensor",
+        Scaling::PerTensor | Scaling::PerTensorWide => "per_tensor",
         Scaling::PerToken { .. } | Scaling::PerGroup { .. } => "dynamic",
         Scaling::Mxfp8 { .. } => "mxfp8",
         Scaling::Nvfp4 { .. } => "nvfp4",

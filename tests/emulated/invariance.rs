@@ -1,50 +1,49 @@
 //! Batch invariance: a row's result is the same to the bit wherever the row stands.
 
+use crate::support::catalogue::catalogue;
 use crate::support::{HIDDEN, case};
 use warpnorm::emulated::Emulated;
-use warpnorm::host::{Device, Output, Placement, Problem};
+use warpnorm::host::{Device, Heads, Output, Placement, Problem, RopeTables};
 use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding};
 
 const ROWS: usize = 67;
 
-/// The problem of one row of a case.
-fn alone(case: &Case, row: usize) -> Problem<'_> {
-    let bytes = case.hidden * case.dtype.size();
-    let of = |matrix: &'_ [u8]| -> std::ops::Range<usize> {
-        assert!(matrix.len() >= (row + 1) * bytes);
-        row * bytes..(row + 1) * bytes
-    };
-    let problem = case.as_problem();
-    Problem {
-        rows: 1,
-        x: &problem.x[of(problem.x)],
-        residual: problem.residual.map(|residual| &residual[of(residual)]),
-        ..problem
-    }
+/// The part of a matrix that belongs to one row.
+fn part(matrix: &[u8], rows: usize, row: usize) -> &[u8] {
+    let bytes = matrix.len() / rows;
+    &matrix[row * bytes..][..bytes]
 }
 
-/// The part of an output that belongs to one row.
-fn row_of(output: &Output, case: &Case, row: usize) -> Output {
-    let bytes = case.hidden * case.dtype.size();
-    let matrix = |matrix: &[u8]| matrix[row * bytes..(row + 1) * bytes].to_vec();
-    Output {
-        second_y: None,
-        y: matrix(&output.y),
-        codes: output.codes.as_ref().map(|codes| {
-            let bytes = codes.len() / case.rows;
-            codes[row * bytes..(row + 1) * bytes].to_vec()
-        }),
-        // Of row-major scales.
-        scales: output.scales.as_ref().map(|scales| {
-            let bytes = scales.len() / case.rows;
-            scales[row * bytes..(row + 1) * bytes].to_vec()
-        }),
-        residual: output.residual.as_deref().map(matrix),
-        mean: output.mean.as_ref().map(|mean| vec![mean[row]]),
-        rstd: output.rstd.as_ref().map(|rstd| vec![rstd[row]]),
-    }
+/// Holds the problem of one row of a case against the part of the batch's output that belongs to it.
+fn hold_alone(device: &Emulated, case: &Case, batch: &Output, row: usize, what: &str) {
+    let problem = case.as_problem();
+    let single = Problem {
+        rows: 1,
+        x: part(problem.x, case.rows, row),
+        residual: problem.residual.map(|matrix| part(matrix, case.rows, row)),
+        gate: problem.gate.map(|matrix| part(matrix, case.rows, row)),
+        second: problem.second.map(|heads| Heads { x: part(heads.x, case.rows, row), ..heads }),
+        rope: problem
+            .rope
+            .map(|tables| RopeTables { positions: tables.positions.map(|positions| &positions[row..][..1]), ..tables }),
+        ..problem
+    };
+    let output = device.run(&single, Placement::default()).expect("runs");
+    // Of row-major scales, and of statistics, the parts of a row lie together as well.
+    let bytes = |all: &Vec<u8>| part(all, case.rows, row).to_vec();
+    let values = |all: &Vec<f32>| all[row * case.parts..][..case.parts].to_vec();
+    let wanted = Output {
+        y: bytes(&batch.y),
+        second_y: batch.second_y.as_ref().map(bytes),
+        codes: batch.codes.as_ref().map(bytes),
+        scales: batch.scales.as_ref().map(bytes),
+        residual: batch.residual.as_ref().map(bytes),
+        mean: batch.mean.as_ref().map(values),
+        rstd: batch.rstd.as_ref().map(values),
+    };
+    assert!(output == wanted, "{what}: row {row} alone differs");
 }
 
 fn cases(family: Family, dtype: DType, hidden: usize, rows: usize) -> Vec<Case> {
@@ -63,33 +62,48 @@ fn cases(family: Family, dtype: DType, hidden: usize, rows: usize) -> Vec<Case> 
         .collect()
 }
 
-fn hold(family: Family, dtype: DType) {
+/// The same bits alone, in every placement and on every device.
+fn hold_case(case: &Case, what: &str) {
     let reference = Emulated::new(DeviceFacts::h200());
+    let problem = case.as_problem();
+    let batch = reference.run(&problem, Placement::default()).expect("runs");
+    for row in [0, case.rows / 2, case.rows - 1] {
+        hold_alone(&reference, case, &batch, row, what);
+    }
+    let placements = [
+        Placement { offset: 1, ..Placement::default() },
+        Placement { padding: 5, ..Placement::default() },
+        Placement { padding: 8, offset: 3, in_place: false },
+        Placement { in_place: true, ..Placement::default() },
+    ];
+    for placement in placements {
+        let other = reference.run(&problem, placement).expect("runs");
+        assert!(other == batch, "{what}: {placement:?} differs");
+    }
+    // Other targets, and other places for rows that leave the registers.
+    for device in [DeviceFacts::t4(), DeviceFacts::a100()] {
+        let name = device.name.clone();
+        let other = Emulated::new(device).run(&problem, Placement::default()).expect("runs");
+        assert!(other == batch, "{what}: {name} differs");
+    }
+}
+
+fn hold(family: Family, dtype: DType) {
     for hidden in HIDDEN {
         let rows = if hidden <= 1024 { ROWS } else { 3 };
         for case in cases(family, dtype, hidden, rows) {
-            let problem = case.as_problem();
-            let batch = reference.run(&problem, Placement::default()).expect("runs");
+            hold_case(&case, &format!("{family} {dtype} {hidden}"));
+        }
+    }
+}
 
-            for row in [0, rows / 2, rows - 1] {
-                let single = reference.run(&alone(&case, row), Placement::default()).expect("runs");
-                assert!(single == row_of(&batch, &case, row), "{family} {dtype} {hidden}: row {row} alone differs");
-            }
-            let placements = [
-                Placement { offset: 1, ..Placement::default() },
-                Placement { padding: 5, ..Placement::default() },
-                Placement { padding: 8, offset: 3, in_place: false },
-                Placement { in_place: true, ..Placement::default() },
-            ];
-            for placement in placements {
-                let other = reference.run(&problem, placement).expect("runs");
-                assert!(other == batch, "{family} {dtype} {hidden}: {placement:?} differs");
-            }
-            // Other targets, and other places for rows that leave the registers.
-            for device in [DeviceFacts::t4(), DeviceFacts::a100()] {
-                let name = device.name.clone();
-                let other = Emulated::new(device).run(&problem, Placement::default()).expect("runs");
-                assert!(other == batch, "{family} {dtype} {hidden}: {name} differs");
+/// One size of each regime, and one whose rows end inside a chunk.
+#[test]
+fn every_other_op() {
+    for dtype in DType::ALL {
+        for (rows, hidden) in [(37, 64), (21, 100), (5, 769), (2, 9000), (2, 20_000)] {
+            for (name, case) in catalogue(dtype, rows, hidden) {
+                hold_case(&case, &format!("{name} {dtype} {hidden}"));
             }
         }
     }

@@ -15,6 +15,7 @@ mod large;
 mod minilm;
 mod placement;
 mod quantise;
+mod quantise_wide;
 mod schedules;
 mod traffic;
 mod two_norms;

@@ -2,6 +2,7 @@
 //! every schedule.
 
 use crate::support::case;
+use crate::support::catalogue::catalogue;
 use ptx_emu::{LaunchOptions, Schedule};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement};
@@ -57,4 +58,29 @@ fn layer_norm() {
 #[test]
 fn rms_norm() {
     hold(Family::RmsNorm);
+}
+
+#[test]
+fn every_other_op() {
+    for dtype in DType::ALL {
+        for (rows, hidden) in [(19, 24), (5, 400), (2, 9000)] {
+            for (name, case) in catalogue(dtype, rows, hidden) {
+                let run = |schedule| {
+                    let options = LaunchOptions { schedule, ..LaunchOptions::default() };
+                    let device = Emulated::new(DeviceFacts::h200()).with_options(options);
+                    let (output, counted) = device
+                        .run_counted(&case.as_problem(), Placement { in_place: true, ..Placement::default() })
+                        .expect("runs");
+                    (output, counted.expect("launched").1)
+                };
+                let wanted = run(Schedule::InOrder);
+                for seed in 0..3 {
+                    assert!(
+                        run(Schedule::Shuffled { seed }) == wanted,
+                        "{name} {dtype} {rows} × {hidden}: seed {seed}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What the kernels move, by the executor's counters: the byte floor, sixteen bytes a thread, in ideal
 //! sectors, without bank conflicts, and nothing through local memory.
 
+use crate::support::catalogue::catalogue;
 use crate::support::{Failures, case};
 use ptx_emu::{LaunchReport, SharedTraffic, Traffic};
 use warpnorm::emulated::Emulated;
@@ -209,4 +210,36 @@ fn the_floor_holds_wherever_the_tensors_lie() {
             assert_eq!(report.global_stores.bytes, floor.stores, "{cell:?} {placement:?}");
         }
     }
+}
+
+/// Every op beyond the plain norms moves its byte floor, wherever its rows are kept, and sixteen bytes at a time: but
+/// for the tables of a rotation, codes, and the few elements whose gated result is computed again in more digits.
+#[test]
+fn every_other_op_moves_the_byte_floor() {
+    let mut failures = Failures::default();
+    for dtype in DType::ALL {
+        for (rows, hidden) in [(12, 64), (6, 128), (6, 512), (3, 4096), (2, 8192), (2, 12_288)] {
+            for (name, mut case) in catalogue(dtype, rows, hidden) {
+                (case.outputs.mean, case.outputs.rstd) = (false, false);
+                for device in [DeviceFacts::t4(), DeviceFacts::h200()] {
+                    let problem = case.as_problem();
+                    let run = Emulated::new(device.clone()).run_counted(&problem, Placement::default());
+                    let (plan, report) = run.expect("runs").1.expect("launched");
+                    let mut floor = problem.byte_floor();
+                    if let Some(rotation) = &case.rope {
+                        // The floor counts one position of those that are given; here each is another.
+                        let angles = (problem.norm.rope.expect("set").dim * rotation.dtype.size()) as u64;
+                        floor.loads += (rows as u64 - 1) * angles;
+                    }
+                    let measured = Measured { plan, report, floor };
+                    let narrow = case.rope.is_some() || case.norm.quantisation.is_some() || case.norm.gate.is_some();
+                    let mut faults = measured.faults();
+                    faults.retain(|fault| !(narrow && fault.contains("by width")));
+                    let what = || format!("{} {name} {dtype} {rows} × {hidden}: {}", device.name, faults.join("; "));
+                    failures.record((!faults.is_empty()).then(what));
+                }
+            }
+        }
+    }
+    failures.assert_none();
 }

@@ -21,6 +21,7 @@ fn refused(code: CodeType, scaling: Scaling, hidden: usize) -> QuantiseError {
 fn code_types_go_with_the_scalings_that_are_made_for_them() {
     let scalings = [
         Scaling::PerTensor,
+        Scaling::PerTensorWide,
         Scaling::PerToken { upper_bound: None },
         per_group(128, ROW_MAJOR, 1e-10),
         Scaling::Mxfp8 { rounding: BlockRounding::Up, layout: ROW_MAJOR },
@@ -29,6 +30,7 @@ fn code_types_go_with_the_scalings_that_are_made_for_them() {
     // By the order of CodeType::ALL: e4m3, e5m2, int8, e2m1.
     let wanted = [
         [true, true, true, false],
+        [true, false, false, false],
         [true, true, true, false],
         [true, true, true, false],
         [true, true, false, false],
@@ -41,7 +43,7 @@ fn code_types_go_with_the_scalings_that_are_made_for_them() {
             assert_eq!(validated, if wanted { Ok(()) } else { Err(refusal) }, "{scaling:?} {code}");
         }
     }
-    let message = refused(CodeType::Int8, scalings[3], 1024).to_string();
+    let message = refused(CodeType::Int8, scalings[4], 1024).to_string();
     assert_eq!(message, "mxfp8 scaling is asked for int8 codes, wanted e4m3 or e5m2");
 }
 

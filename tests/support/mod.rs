@@ -1,5 +1,7 @@
 //! What the tests of emulated and of real GPUs share: the grid of cases, and failing with a list rather than one by one.
 
+#[allow(dead_code, reason = "not every test of the support's users goes through all ops")]
+pub mod catalogue;
 pub mod quantisations;
 
 use warpnorm::parity::{Case, Values};

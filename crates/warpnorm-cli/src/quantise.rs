@@ -153,7 +153,10 @@ pub fn layout_name(layout: ScaleLayout) -> &'static str {
 pub fn words(quantisation: Quantisation) -> String {
     let Quantisation { code, scaling } = quantisation;
     let options = match scaling {
-        Scaling::PerTensor | Scaling::PerToken { upper_bound: None } | Scaling::Nvfp4 { .. } => String::new(),
+        Scaling::PerTensor
+        | Scaling::PerTensorWide
+        | Scaling::PerToken { upper_bound: None }
+        | Scaling::Nvfp4 { .. } => String::new(),
         Scaling::PerToken { upper_bound: Some(bound) } => format!(", upper bound {bound}"),
         Scaling::PerGroup { size, power_of_two, .. } => {
             format!(" {size}{}", if power_of_two { ", power of two" } else { "" })

@@ -16,7 +16,8 @@ pub struct QuantisedRow {
     pub scales: Vec<u32>,
 }
 
-/// Quantises a row of exact values of the activation type. `tensor_scale` is the scale of
+/// Quantises a row of values of the activation type; where they were f32, as [`Scaling::PerTensorWide`] takes
+/// them, there is [`quantise_wide`]. `tensor_scale` is the scale of
 /// [`Scaling::PerTensor`] and the global scale of [`Scaling::Nvfp4`]; the others do not look at it.
 ///
 /// # Errors
@@ -29,7 +30,9 @@ pub fn quantise_row(quantisation: &Quantisation, tensor_scale: f32, y: &[f32]) -
     for group in y.chunks(quantisation.scaling.group().unwrap_or(y.len()).max(1)) {
         let amax = group.iter().fold(0.0, |amax: f32, y| amax.max(y.abs()));
         match quantisation.scaling {
-            Scaling::PerTensor => codes.extend(group.iter().map(|&y| per_tensor(code, tensor_scale, y))),
+            Scaling::PerTensor | Scaling::PerTensorWide => {
+                codes.extend(group.iter().map(|&y| per_tensor(code, tensor_scale, y)))
+            }
             Scaling::PerToken { .. } => {
                 let scale = dynamic_scale(quantisation, amax);
                 codes.extend(group.iter().map(|&y| dynamic(code, scale, y)));
@@ -58,6 +61,12 @@ pub fn quantise_row(quantisation: &Quantisation, tensor_scale: f32, y: &[f32]) -
         }
     }
     Ok(QuantisedRow { codes: packed(code, &codes), scales })
+}
+
+/// The codes of a row of y before it is rounded, under a given scale: [`Scaling::PerTensorWide`].
+pub fn quantise_wide(tensor_scale: f32, y: impl IntoIterator<Item = f64>) -> Vec<u8> {
+    let factor = f64::from(1.0 / tensor_scale);
+    y.into_iter().map(|y| narrow(CodeType::E4m3, y * factor)).collect()
 }
 
 /// The values that codes and scales stand for, rounded to f64.

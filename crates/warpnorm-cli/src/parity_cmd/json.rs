@@ -197,7 +197,7 @@ fn quantisation_json(Quantisation { code, scaling }: Quantisation, tensor_scale:
         Scaling::PerToken { upper_bound } => json.upper_bound = upper_bound,
         Scaling::PerGroup { power_of_two, .. } => json.power_of_two = Some(power_of_two),
         Scaling::Mxfp8 { rounding, .. } => json.block_rounding = Some(block_rounding_name(rounding)),
-        Scaling::PerTensor | Scaling::Nvfp4 { .. } => {}
+        Scaling::PerTensor | Scaling::PerTensorWide | Scaling::Nvfp4 { .. } => {}
     }
     json
 }
