@@ -388,7 +388,7 @@ pub enum CallError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PlanError {
     /// The kernels are not compiled for this combination of statistic, source, sink and type.
-    #[error("this build has no module {module}: kernels/modules.txt lists those that it has")]
+    #[error("this build has no module {module}; with this statistic and type it has {}", module.beside())]
     NoModule {
         /// The module that the call needs.
         module: Module,

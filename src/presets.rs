@@ -10,17 +10,27 @@
 //! | [`llama`], [`mistral`], [`qwen3`] | R(w·R(x·s)) | stored | 1e-6 |
 //! | [`t5`] | R(w·R(x·s)) | stored | 1e-6 |
 //! | [`gemma`] | R((x·s)·(1 + w)) | stored | 1e-6 |
-//! | [`olmo2`] | R(w·(x·s)) | none: the norm comes after the block | 1e-5 |
+//! | [`olmo2`] | R(w·(x·s)) | none | 1e-5 |
 //! | [`gpt2`], [`bert`] | LayerNorm, one rounding | stored | 1e-5, 1e-12 |
 //! | [`deep_norm`] | LayerNorm of α·r + x | stored | 1e-5 |
 //! | [`n_gpt`] | L2 norm | none | none |
 //! | [`vllm`] | R(w·R(x·s)), as its quantising kernels | stored | 1e-6 |
 //! | [`flash_infer`], [`flash_infer_gemma`] | R(x·s·(c + w)) | wide | 1e-6 |
+//! | [`olmo2_add`] | R(r + R(w·(x·s))) | after the norm | 1e-5 |
+//! | [`gemma2_add`] | R(r + R((x·s)·(1 + w))) | after the norm | 1e-6 |
+//! | [`gemma2_sandwich`] | [`gemma`] of [`gemma2_add`] | after the first norm, stored | 1e-6 |
+//! | [`qwen3_heads`] | [`qwen3`] of each head, rotated | none | 1e-6 |
+//! | [`qwen3_next_gated`] | R(w·R(x·s)·silu(z)) | none | 1e-6 |
+//! | [`mamba2`] | R(x·s·w·silu(z)), or the norm of x·silu(z) | none | 1e-5 |
+//! | [`n_gpt_step`] | Norm(A + lr·(B − A)) | A | none |
 //!
 //! s = 1/√(mean square + eps), and R rounds to the activation type. The sources are the modelling files of
 //! Hugging Face Transformers, and the kernels of vLLM and FlashInfer.
 
-use crate::{Norm, ResidualAdd, ResidualRounding, WeightRounding};
+use crate::{
+    Activation, Input, Interpolation, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, Rope, RopeRounding,
+    Scope, WeightRounding,
+};
 
 const STORED: ResidualAdd = ResidualAdd { scale: 1.0, rounding: ResidualRounding::Stored };
 const WIDE: ResidualAdd = ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide };
@@ -55,9 +65,58 @@ pub const fn gemma() -> Norm {
     Norm::rms_norm(1e-6).with_weight_offset(1.0).with_residual_add(STORED)
 }
 
-/// Hugging Face `Olmo2RMSNorm`, without a residual: OLMo 2 normalises what a block puts out, before the add.
+/// Hugging Face `Olmo2RMSNorm` alone; with the add after it there is [`olmo2_add`].
 pub const fn olmo2() -> Norm {
     Norm::rms_norm(1e-5)
+}
+
+/// The norms and the add after the norm, each rounded as where PyTorch computes them one by one.
+const EACH: PostAdd = PostAdd { scale: 1.0, rounding: PostRounding::Each };
+
+/// What follows attention and feed-forward in Hugging Face OLMo 2: `residual + post_…_layernorm(hidden_states)`.
+pub const fn olmo2_add() -> Norm {
+    olmo2().with_post_add(EACH)
+}
+
+/// What follows the feed-forward layer in Hugging Face Gemma 2 and 3:
+/// `residual + post_feedforward_layernorm(hidden_states)`.
+pub const fn gemma2_add() -> Norm {
+    Norm::rms_norm(1e-6).with_weight_offset(1.0).with_post_add(EACH)
+}
+
+/// What follows attention in Hugging Face Gemma 2 and 3: `post_attention_layernorm`, the residual, and
+/// `pre_feedforward_layernorm` of the sum.
+pub const fn gemma2_sandwich() -> Norm {
+    Norm::rms_norm(1e-6).with_weight_offset(1.0).with_input(Input::PostNorm(EACH))
+}
+
+/// `q_norm` and `k_norm` of Hugging Face Qwen3, and the rotary embedding of `dim` elements of each head after them,
+/// every operation of it rounded.
+pub const fn qwen3_heads(dim: usize) -> Norm {
+    Norm::rms_norm(1e-6)
+        .with_weight_rounding(WeightRounding::BeforeWeight)
+        .with_rope(Rope::half_split(dim).with_rounding(RopeRounding::Each))
+}
+
+/// `Qwen3NextRMSNormGated` of Hugging Face, of each head of the gated delta net.
+pub const fn qwen3_next_gated() -> Norm {
+    Norm::rms_norm(1e-6)
+        .with_weight_rounding(WeightRounding::BeforeWeight)
+        .with_gate(Activation::SILU)
+        .with_scope(Scope::Group)
+}
+
+/// `RMSNormGated` of the state-space models' own repository, of the groups of a row: the gate after the norm where
+/// `norm_before_gate`, else before it. All of it in f32.
+pub const fn mamba2(norm_before_gate: bool) -> Norm {
+    let norm = Norm::rms_norm(1e-5).with_scope(Scope::Group);
+    if norm_before_gate { norm.with_gate(Activation::SILU) } else { norm.with_input(Input::Gated(Activation::SILU)) }
+}
+
+/// nGPT's update of the hidden state: x is the block's output, r the hidden state, and the rates are the network's
+/// parameters, to be multiplied by `rate_scale` = α_init / α_scale.
+pub const fn n_gpt_step(rate_scale: f32) -> Norm {
+    Norm::l2_norm().with_input(Input::Interpolation(Interpolation { rate_scale }))
 }
 
 /// `ln_1` and `ln_2` of Hugging Face GPT-2, with the residual add before them. The variance is the biased one.

@@ -2,9 +2,9 @@
 //! every rounding written out.
 
 use half::bf16;
-use warpnorm::host::{Device, Outputs, Placement, Problem, Vector};
+use warpnorm::host::{Device, Outputs, Placement, Problem, RopeTables, Vector};
 use warpnorm::reference::Cpu;
-use warpnorm::{DType, Norm, presets};
+use warpnorm::{DType, Input, Norm, PositionType, presets};
 
 const HIDDEN: usize = 96;
 
@@ -159,4 +159,180 @@ fn flash_infer_rounds_once_and_not_the_sum() {
             round(normed * (offset + inputs.weight[column]))
         });
     }
+}
+
+/// A norm of one row in bf16 with everything that a preset may take, on the reference.
+struct Step {
+    x: Vec<f64>,
+    residual: Vec<f64>,
+    gate: Vec<f64>,
+    weight: Vec<f64>,
+    inner_weight: Vec<f64>,
+    rate: Vec<f64>,
+}
+
+impl Step {
+    fn new(seed: u64) -> Self {
+        let [x, residual, gate, weight, inner_weight, rate] =
+            [(0, 4.0), (100, 30.0), (200, 6.0), (300, 2.0), (400, 2.0), (500, 0.2)]
+                .map(|(stream, scale)| values(seed + stream, scale));
+        Self { x, residual, gate, weight, inner_weight, rate }
+    }
+
+    fn y(&self, norm: Norm, parts: usize) -> (Vec<f64>, Option<Vec<f64>>) {
+        let [x, residual, gate, weight, inner, rate] =
+            [&self.x, &self.residual, &self.gate, &self.weight, &self.inner_weight, &self.rate].map(|v| bytes(v));
+        let hidden = HIDDEN / parts;
+        fn vector(bytes: &[u8]) -> Option<Vector<'_>> {
+            Some(Vector { dtype: DType::BF16, bytes })
+        }
+        let two_norms = matches!(norm.input, Input::PostNorm(_));
+        let step = matches!(norm.input, Input::Interpolation(_));
+        let problem = Problem {
+            residual: norm.takes_residual().then_some(&residual[..]),
+            gate: norm.takes_gate().then_some(&gate[..]),
+            weight: if step { None } else { vector(&weight) },
+            inner_weight: if two_norms { vector(&inner) } else { None },
+            rate: if step { vector(&rate) } else { None },
+            parts,
+            outputs: Outputs { residual: two_norms, ..Outputs::default() },
+            ..Problem::new(norm, DType::BF16, 1, hidden, &x)
+        };
+        let output = Cpu.run(&problem, Placement::default()).expect("a valid problem");
+        (decode(&output.y), output.residual.map(|residual| decode(&residual)))
+    }
+}
+
+/// Holds y against a formula, over rows enough for every rounding to matter.
+fn hold_step(name: &str, norm: Norm, parts: usize, wanted: impl Fn(&Step) -> Vec<f64>) {
+    let mut differing = 0;
+    for seed in 0..20 {
+        let step = Step::new(seed);
+        let (y, _) = step.y(norm, parts);
+        differing += y.iter().zip(wanted(&step)).filter(|&(got, wanted)| *got != wanted).count();
+    }
+    // Where the formula leaves a value in f32, this one has it in f64.
+    assert!(differing <= 2, "{name}: {differing} of {} differ", 20 * HIDDEN);
+}
+
+fn rms(h: &[f64], eps: f32) -> f64 {
+    (h.iter().map(|h| h * h).sum::<f64>() / h.len() as f64 + f64::from(eps)).sqrt()
+}
+
+/// `residual + norm(x)` in bf16: the norm is rounded, and so is the sum.
+fn after(x: &[f64], residual: &[f64], gain: impl Fn(usize) -> f64, eps: f32) -> Vec<f64> {
+    let length = rms(x, eps);
+    (0..x.len()).map(|column| round(residual[column] + round(x[column] / length * gain(column)))).collect()
+}
+
+#[test]
+fn what_follows_a_block_is_normed_and_added() {
+    hold_step("olmo2_add", presets::olmo2_add(), 1, |step| {
+        after(&step.x, &step.residual, |column| step.weight[column], 1e-5)
+    });
+    hold_step("gemma2_add", presets::gemma2_add(), 1, |step| {
+        after(&step.x, &step.residual, |column| 1.0 + step.weight[column], 1e-6)
+    });
+}
+
+#[test]
+fn gemma_2_norms_the_sum_again() {
+    let stream = |step: &Step| after(&step.x, &step.residual, |column| 1.0 + step.inner_weight[column], 1e-6);
+    hold_step("gemma2_sandwich", presets::gemma2_sandwich(), 1, |step| {
+        let h = stream(step);
+        let length = rms(&h, 1e-6);
+        (0..HIDDEN).map(|column| round(h[column] / length * (1.0 + step.weight[column]))).collect()
+    });
+    let step = Step::new(5);
+    assert_eq!(step.y(presets::gemma2_sandwich(), 1).1, Some(stream(&step)));
+}
+
+fn silu(z: f64) -> f64 {
+    z / (1.0 + (-z).exp())
+}
+
+#[test]
+fn gates_before_and_after_the_norm_of_a_group() {
+    let groups = |step: &Step, parts: usize, of: &dyn Fn(&[f64], &[f64], &[f64]) -> Vec<f64>| -> Vec<f64> {
+        let size = HIDDEN / parts;
+        let rows = step.x.chunks(size).zip(step.gate.chunks(size)).zip(step.weight.chunks(size));
+        rows.flat_map(|((x, z), w)| of(x, z, w)).collect()
+    };
+    for parts in [1, 3] {
+        hold_step("mamba2, norm before gate", presets::mamba2(true), parts, |step| {
+            groups(step, parts, &|x, z, w| {
+                let length = rms(x, 1e-5);
+                x.iter().zip(z).zip(w).map(|((x, z), w)| round(x / length * w * silu(*z))).collect()
+            })
+        });
+        hold_step("mamba2, gate before norm", presets::mamba2(false), parts, |step| {
+            groups(step, parts, &|x, z, w| {
+                let h: Vec<f64> = x.iter().zip(z).map(|(x, z)| x * silu(*z)).collect();
+                let length = rms(&h, 1e-5);
+                h.iter().zip(w).map(|(h, w)| round(h / length * w)).collect()
+            })
+        });
+        hold_step("qwen3_next_gated", presets::qwen3_next_gated(), parts, |step| {
+            groups(step, parts, &|x, z, w| {
+                let length = rms(x, 1e-6);
+                x.iter().zip(z).zip(w).map(|((x, z), w)| round(w * round(x / length) * silu(*z))).collect()
+            })
+        });
+    }
+}
+
+/// `justnorm` of both in bf16, the step in f32, and `justnorm` of that.
+#[test]
+fn n_gpt_steps_on_the_sphere() {
+    let justnorm = |h: &[f64]| {
+        let length = h.iter().map(|h| h * h).sum::<f64>().sqrt();
+        h.iter().map(|h| h / length).collect::<Vec<_>>()
+    };
+    hold_step("n_gpt_step", presets::n_gpt_step(3.0), 1, |step| {
+        let rounded = |h: Vec<f64>| h.into_iter().map(round).collect::<Vec<_>>();
+        let (a, b) = (rounded(justnorm(&step.residual)), rounded(justnorm(&step.x)));
+        let h: Vec<f64> =
+            (0..HIDDEN).map(|column| a[column] + (3.0 * step.rate[column]).abs() * (b[column] - a[column])).collect();
+        rounded(justnorm(&h))
+    });
+}
+
+/// `q_norm`, then `q·cos + rotate_half(q)·sin`, every product and the sum in bf16.
+#[test]
+fn qwen3_rotates_what_it_normed() {
+    const HEAD: usize = HIDDEN / 2;
+    let mut differing = 0;
+    for seed in 0..20 {
+        let step = Step::new(seed);
+        let (cos, sin) = (values(seed + 600, 2.0), values(seed + 700, 2.0));
+        let (x, weight) = (bytes(&step.x), bytes(&step.weight[..HEAD]));
+        let (cos_bytes, sin_bytes) = (bytes(&cos[..HEAD / 2]), bytes(&sin[..HEAD / 2]));
+        let problem = Problem {
+            weight: Some(Vector { dtype: DType::BF16, bytes: &weight }),
+            parts: 2,
+            rope: Some(RopeTables {
+                cos: &cos_bytes,
+                sin: &sin_bytes,
+                dtype: DType::BF16,
+                positions: None,
+                position_type: PositionType::I64,
+            }),
+            ..Problem::new(presets::qwen3_heads(HEAD), DType::BF16, 1, HEAD, &x)
+        };
+        let y = decode(&Cpu.run(&problem, Placement::default()).expect("a valid problem").y);
+        let mut wanted = Vec::new();
+        for head in step.x.chunks(HEAD) {
+            let length = rms(head, 1e-6);
+            let normed: Vec<f64> = (0..HEAD).map(|i| round(step.weight[i] * round(head[i] / length))).collect();
+            for i in 0..HEAD {
+                let (pair, turned) = match i < HEAD / 2 {
+                    true => (i, -normed[i + HEAD / 2]),
+                    false => (i - HEAD / 2, normed[i - HEAD / 2]),
+                };
+                wanted.push(round(round(normed[i] * cos[pair]) + round(turned * sin[pair])));
+            }
+        }
+        differing += y.iter().zip(&wanted).filter(|(got, wanted)| got != wanted).count();
+    }
+    assert!(differing <= 2, "{differing} of {} differ", 20 * HIDDEN);
 }

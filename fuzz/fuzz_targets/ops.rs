@@ -3,6 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use warpnorm_fuzz::op::Description;
+use warpnorm_fuzz::op::Op;
 
-fuzz_target!(|description: Description| description.hold());
+fuzz_target!(|op: Op| op.hold());

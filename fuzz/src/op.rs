@@ -3,6 +3,7 @@
 mod call;
 mod choices;
 mod problem;
+mod source;
 mod verdict;
 
 use crate::random::Random;
@@ -29,6 +30,31 @@ pub enum Fill {
         /// The exponent's field is below this.
         exponent: u32,
     },
+}
+
+/// Any op.
+#[derive(Debug)]
+pub enum Op {
+    /// A norm or an activation, with a residual add in front.
+    Plain(Box<Description>),
+    /// What else there is.
+    Source(Box<source::Description>),
+}
+
+impl<'a> Arbitrary<'a> for Op {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(if u.ratio(1, 2)? { Op::Source(Box::arbitrary(u)?) } else { Op::Plain(Box::arbitrary(u)?) })
+    }
+}
+
+impl Op {
+    /// Runs the op and checks all that must hold of it.
+    pub fn hold(&self) {
+        match self {
+            Op::Plain(description) => description.hold(),
+            Op::Source(description) => description.hold(),
+        }
+    }
 }
 
 /// An op with its tensors, and where it is to run.

@@ -145,6 +145,13 @@ impl Module {
         Ok([self.kernel(false)?, self.kernel(true)?])
     }
 
+    /// The modules of the same statistic and type, for messages.
+    pub(crate) fn beside(self) -> String {
+        let same = |one: &Module| (one.statistic, one.dtype) == (self.statistic, self.dtype);
+        let names: Vec<_> = Module::all().filter(same).map(|one| format!("{:?} {:?}", one.source, one.sink)).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
     pub(super) fn kernel(self, looped: bool) -> Result<Kernel, PlanError> {
         let name = INSTANCES[self.index()?].kernels[usize::from(looped)];
         Ok(Kernel { module: self, looped, name })

@@ -98,9 +98,11 @@ impl<'a> Rows<'a> {
     pub fn new(problem: &Problem<'a>) -> Result<Self, Error> {
         problem.validate()?;
         let widen = |vector: Vector<'_>| decode(vector.dtype, vector.bytes);
-        // Weights are f32 values, so the cast is exact and the sum has one rounding.
+        // Weights are f32 values, so the cast is exact and the sum has one rounding. Without an offset there is no
+        // sum, which would make 0 of -0.
         let offset = problem.norm.weight_offset;
-        let gain = |weight| widen(weight).into_iter().map(|weight| f64::from(weight as f32 + offset)).collect();
+        let with_offset = |weight: f64| if offset == 0.0 { weight } else { f64::from(weight as f32 + offset) };
+        let gain = |weight| widen(weight).into_iter().map(with_offset).collect();
         let rate_scale = match problem.norm.input {
             Input::Interpolation(interpolation) => interpolation.rate_scale,
             _ => 1.0,

@@ -1,6 +1,7 @@
 //! Every refusal of a call, by its type: what was given and what is wanted.
 
 mod quantised;
+mod sources;
 
 use warpnorm::{
     Activation, ActivationError, Call, CallError, DType, Family, Input, MAX_HIDDEN, Norm, NormError, RawRows,

@@ -35,7 +35,7 @@ pub fn quantisation(u: &mut Unstructured<'_>) -> Result<Quantisation> {
     };
     let blocks = layout([ScaleLayout::RowMajor, ScaleLayout::Tiled])?;
     let groups = layout([ScaleLayout::RowMajor, column_major])?;
-    let scaling = match u.int_in_range(0..=4)? {
+    let scaling = match u.int_in_range(0..=5)? {
         0 => Scaling::PerTensor,
         1 => Scaling::PerToken { upper_bound: if u.ratio(1, 4)? { Some(real(u, &[1.5, 448.0, 1e-3])?) } else { None } },
         2 => Scaling::PerGroup {
@@ -45,6 +45,7 @@ pub fn quantisation(u: &mut Unstructured<'_>) -> Result<Quantisation> {
             floor: real(u, &[1e-10, 1.0 / 512.0, Scaling::LEAST_FLOOR])?,
         },
         3 => Scaling::Mxfp8 { rounding: *u.choose(&[BlockRounding::Up, BlockRounding::Floor])?, layout: blocks },
+        4 => Scaling::PerTensorWide,
         _ => Scaling::Nvfp4 { layout: blocks },
     };
     let codes: Vec<CodeType> = CodeType::ALL.into_iter().filter(|&code| any || scaling.takes(code)).collect();
