@@ -86,7 +86,9 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
         Some(ResidualRounding::Stored) => (stored, stored),
         Some(ResidualRounding::Split) => (wide, stored),
     };
-    let statistic = statistic(norm, dtype, statistic_input);
+    let mut statistic = statistic(norm, dtype, statistic_input);
+    // v is off by as much as h is.
+    statistic.rstd_error += made.error;
     let at = |vector: &Option<Vec<f64>>, column: usize| vector.as_ref().map(|vector| vector[inputs.first + column]);
     let y = output_input.iter().enumerate().map(|(column, &h)| {
         let (gain, bias) = (at(&parameters.gain, column), at(&parameters.bias, column));
@@ -101,9 +103,9 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
             }
             _ => output(norm.weight_rounding, dtype, v, gain, bias, &statistic),
         };
-        let gain = gain.unwrap_or(1.0).abs();
-        value.scale = value.scale.max(made.terms.get(column).map_or(0.0, |terms| terms * statistic.rstd * gain));
-        value.statistic_error += made.error * v.abs() * gain;
+        if let Some(terms) = made.terms.get(column) {
+            value.scale = value.scale.max(terms * statistic.rstd * gain.unwrap_or(1.0).abs());
+        }
         if norm.gate.is_some() { gated(value, act, dtype) } else { value }
     });
     let mut y: Vec<Value> = y.collect();
@@ -136,11 +138,11 @@ struct Made {
 }
 
 impl Made {
-    /// How far rstd may be off because h is not exact, relative to it: as far as the length of h is, and that is by
+    /// How far rstd may be off because of the terms of h, relative to it: as far as the length of h is, and that is by
     /// the length of its errors at most.
     fn error_of_rstd(&self) -> f64 {
         if self.terms.is_empty() {
-            return self.error;
+            return 0.0;
         }
         let length = |values: &[f64]| sum(values.iter().map(|value| value * value)).0.sqrt();
         let relative = f64::from(f32::EPSILON) * length(&self.terms) / length(&self.wide);
@@ -376,9 +378,13 @@ fn output(
         (Some(gain), Some(bias)) => v.mul_add(gain, bias),
     };
     let v_error = statistic.mean_error * statistic.rstd + statistic.rstd_error * v.abs();
-    let v = match rounding {
-        WeightRounding::Single => v,
-        WeightRounding::BeforeWeight => round(dtype, v),
+    let (v, v_error) = match rounding {
+        WeightRounding::Single => (v, v_error),
+        WeightRounding::BeforeWeight => {
+            // Where the error spans a tie, v may be rounded to either side.
+            let either = (round(dtype, v + v_error) - round(dtype, v - v_error)).abs();
+            (round(dtype, v), v_error.max(if either.is_finite() { either } else { 0.0 }))
+        }
     };
     let gain = gain.unwrap_or(1.0).abs();
     Value { exact: y(v), scale: v.abs() * gain, statistic_error: v_error * gain }
