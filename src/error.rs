@@ -188,10 +188,16 @@ pub enum CallError {
         /// The size given.
         given: usize,
     },
-    /// A tensor has another number of rows or columns than x, or codes have other rows than x needs.
+    /// A tensor has another number of rows or columns than x, codes have other rows than x needs, or the tables of
+    /// the rotary embedding have other angles than the norm needs.
     #[error(
         "{role} is {rows} × {hidden}, wanted {wanted_rows} × {wanted_hidden}{}",
-        if *.role == Role::Codes { ", in bytes, for the rows of x" } else { " as x is" }
+        match .role {
+            Role::Codes => ", in bytes, for the rows of x",
+            Role::Cos => " for the elements that are rotated",
+            Role::Sin => " as cos is",
+            _ => " as x is",
+        }
     )]
     Shape {
         /// The tensor.
@@ -200,9 +206,10 @@ pub enum CallError {
         rows: usize,
         /// Its columns; of codes, the bytes of a row.
         hidden: usize,
-        /// The rows of x.
+        /// The rows of x; for cos and sin, the positions of cos.
         wanted_rows: usize,
-        /// The columns of x; for codes, the bytes that a row of them takes.
+        /// The columns of x; for codes, the bytes that a row of them takes; for cos and sin, half of the elements
+        /// that are rotated.
         wanted_hidden: usize,
     },
     /// A vector has the wrong length.
@@ -212,8 +219,9 @@ pub enum CallError {
         role: Role,
         /// Its length.
         given: usize,
-        /// The hidden size (weight, bias), the number of rows (mean, rstd), the
-        /// [number of scales](crate::quantise::Quantisation::scale_count) (scales), or 1 (tensor_scale).
+        /// The hidden size (weight, bias; of all groups), the number of rows (mean, rstd; times the parts of each;
+        /// positions), the [number of scales](crate::quantise::Quantisation::scale_count) (scales), or 1
+        /// (tensor_scale).
         wanted: usize,
     },
     /// Rows of a tensor overlap.
@@ -320,6 +328,24 @@ pub enum CallError {
         given: usize,
         /// What the norm is of.
         scope: Scope,
+    },
+    /// A row of a tensor has other heads or groups than one of x.
+    #[error("a row of {role} has {given} heads or groups, wanted {wanted} as x has")]
+    PartCount {
+        /// The tensor.
+        role: Role,
+        /// Its heads or groups.
+        given: usize,
+        /// Those of x.
+        wanted: usize,
+    },
+    /// Rows that are to be written, and are of one buffer, share an element, or cannot be told apart.
+    #[error("rows {first} and {second} of the layouts given share elements, or lie across one another")]
+    NotDisjoint {
+        /// The index of one of the layouts.
+        first: usize,
+        /// That of the other.
+        second: usize,
     },
     /// Heads or groups of a row overlap.
     #[error("{role} has a stride of {given} elements from head to head or group to group, wanted at least {hidden}")]

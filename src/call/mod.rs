@@ -8,6 +8,8 @@ pub use tensors::{Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope
 use crate::quantise::Scaling;
 use crate::{CallError, DType, Family, Input, MAX_HIDDEN, MAX_ROTATED_HEAD, Norm, Role, Scope};
 pub(crate) use spans::extent;
+#[cfg(feature = "cuda")]
+pub(crate) use spans::{Matrix, Span};
 
 /// One normalisation of `rows` rows of `hidden` elements, on memory named by address.
 ///

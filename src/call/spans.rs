@@ -12,7 +12,7 @@ struct Lattice {
 
 /// The bytes that a tensor spans, for the aliasing rules.
 #[derive(Clone, Copy)]
-pub(super) struct Span {
+pub(crate) struct Span {
     pub(super) role: Role,
     start: u64,
     end: u64,
@@ -21,7 +21,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    pub(super) fn overlaps(&self, other: &Span) -> bool {
+    pub(crate) fn overlaps(&self, other: &Span) -> bool {
         if self.start >= other.end || other.start >= self.end {
             return false;
         }
@@ -48,19 +48,19 @@ impl Span {
 }
 
 /// A matrix of a call: `rows` rows of `count` parts.
-struct Matrix {
-    role: Role,
-    rows: RawRows,
-    count: usize,
-    part_stride: usize,
+pub(crate) struct Matrix {
+    pub(crate) role: Role,
+    pub(crate) rows: RawRows,
+    pub(crate) count: usize,
+    pub(crate) part_stride: usize,
     /// Elements of a part, and bytes of an element.
-    hidden: usize,
-    size: usize,
+    pub(crate) hidden: usize,
+    pub(crate) size: usize,
 }
 
 impl Matrix {
     /// Its span; None where it has no rows.
-    fn span(&self, rows: usize) -> Result<Option<Span>, CallError> {
+    pub(crate) fn span(&self, rows: usize) -> Result<Option<Span>, CallError> {
         let Matrix { role, rows: RawRows { address, stride }, count, part_stride, hidden, size } = *self;
         if count > 1 && part_stride < hidden {
             return Err(CallError::PartStride { role, given: part_stride, hidden });

@@ -1,14 +1,26 @@
 //! The safe face: a norm of cudarc's slices and views.
 
+mod parameter;
+mod parts;
+mod quantised;
+mod rope;
+
+pub use rope::{PositionElement, RopeTables};
+
+pub(super) use parts::{Second, SecondHeads};
+pub(super) use rope::Tables;
+
+use parameter::{Parameter, bytes_of};
+
 use super::codes::ScaleView;
 use super::launch::Operands;
-use super::{CodesMut, IntoView, IntoViewMut, Kernels, Rows, RowsMut, ScaleElement};
-use crate::{DType, Element, Error, Norm, ParameterOf, RawVector};
+use super::{CodesMut, IntoView, IntoViewMut, Kernels, Rows, RowsMut};
+use crate::{Element, Error, Norm, ParameterOf};
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut};
 
 /// A norm about to be run: [`Kernels::norm`], the tensors that it takes beside x, then
-/// [`run`](Self::run), [`run_in_place`](Self::run_in_place) or, for the codes of y alone,
-/// [`run_quantised`](Self::run_quantised).
+/// [`run`](Self::run), [`run_in_place`](Self::run_in_place), [`run_over_residual`](Self::run_over_residual) or, for
+/// the codes of y alone, [`run_quantised`](Self::run_quantised).
 ///
 /// `E` is the activation type and follows from x. What is written is borrowed mutably, so that a call
 /// whose output aliases what it reads does not compile:
@@ -62,71 +74,6 @@ use cudarc::driver::{CudaStream, CudaView, CudaViewMut};
 /// kernels.norm(&norm).residual_in_place(&mut y).run(stream, &x, &mut y)
 /// # }
 /// ```
-///
-/// # Quantised outputs
-/// A norm [with a quantisation](Norm::with_quantisation) writes [`codes`](Self::codes), and
-/// [`scales`](Self::scales) unless it [takes](crate::quantise::Scaling::takes_tensor_scale) a
-/// [`tensor_scale`](Self::tensor_scale) instead; NVFP4 has both. y is stored as well where there is one.
-///
-/// ```no_run
-/// # use cudarc::driver::{CudaSlice, CudaStream};
-/// # use half::bf16;
-/// # use warpnorm::{Norm, cuda::{CodesMut, Kernels, Rows}};
-/// # use warpnorm::quantise::{CodeType, Quantisation};
-/// # fn f(kernels: &Kernels, stream: &CudaStream, data: CudaSlice<bf16>, mut codes: CudaSlice<u8>, mut scales: CudaSlice<f32>) -> Result<(), warpnorm::Error> {
-/// let fp8 = Quantisation::per_token(CodeType::E4m3);
-/// let norm = Norm::rms_norm(1e-6).with_quantisation(fp8);
-/// let x = Rows::contiguous(&data, 4096)?;
-/// let mut codes = CodesMut::contiguous(&mut codes, fp8.row_bytes(4096))?;
-/// kernels.norm(&norm).codes(&mut codes).scales(&mut scales).run_quantised(stream, &x)
-/// # }
-/// ```
-///
-/// Neither codes nor scales can lie in a buffer that is read, or in each other's:
-///
-/// ```compile_fail,E0499
-/// # use cudarc::driver::{CudaSlice, CudaStream};
-/// # use half::bf16;
-/// # use warpnorm::{Norm, cuda::{CodesMut, Kernels, Rows}};
-/// # use warpnorm::quantise::Quantisation;
-/// # fn f(kernels: &Kernels, stream: &CudaStream, data: CudaSlice<bf16>, mut bytes: CudaSlice<u8>) -> Result<(), warpnorm::Error> {
-/// let norm = Norm::rms_norm(1e-6).with_quantisation(Quantisation::mxfp8());
-/// let x = Rows::contiguous(&data, 4096)?;
-/// let mut codes = CodesMut::contiguous(&mut bytes, 4096)?;
-/// kernels.norm(&norm).codes(&mut codes).scales(&mut bytes).run_quantised(stream, &x)
-/// # }
-/// ```
-///
-/// Codes are bytes, and scales f32 or bytes; which of them the quantisation wants, the call checks:
-///
-/// ```compile_fail,E0277
-/// # use cudarc::driver::CudaSlice;
-/// # use half::f16;
-/// # use warpnorm::cuda::CodesMut;
-/// # fn f(mut codes: CudaSlice<f16>) {
-/// let codes = CodesMut::contiguous(&mut codes, 4096);
-/// # }
-/// ```
-///
-/// ```compile_fail,E0277
-/// # use cudarc::driver::CudaSlice;
-/// # use half::f16;
-/// # use warpnorm::{Norm, cuda::{CodesMut, Kernels}};
-/// # fn f(kernels: &Kernels, norm: &Norm, mut scales: CudaSlice<f16>) {
-/// let call = kernels.norm::<f16>(norm).scales(&mut scales);
-/// # }
-/// ```
-///
-/// The scale that is given is one f32:
-///
-/// ```compile_fail,E0271
-/// # use cudarc::driver::CudaSlice;
-/// # use half::f16;
-/// # use warpnorm::{Norm, cuda::{CodesMut, Kernels}};
-/// # fn f(kernels: &Kernels, norm: &Norm, scale: CudaSlice<f16>) {
-/// let call = kernels.norm::<f16>(norm).tensor_scale(&scale);
-/// # }
-/// ```
 #[must_use = "nothing is launched until the call is run"]
 #[derive(Debug)]
 pub struct NormCall<'a, E> {
@@ -135,8 +82,12 @@ pub struct NormCall<'a, E> {
     pub(super) weight: Option<Parameter<'a>>,
     pub(super) bias: Option<Parameter<'a>>,
     pub(super) linear_bias: Option<Parameter<'a>>,
+    pub(super) inner_weight: Option<Parameter<'a>>,
+    pub(super) rate: Option<Parameter<'a>>,
     pub(super) gate: Option<Rows<'a, E>>,
     pub(super) residual: Residual<'a, E>,
+    pub(super) second: Second<'a, E>,
+    pub(super) rope: Option<Tables<'a>>,
     pub(super) mean: Option<CudaViewMut<'a, f32>>,
     pub(super) rstd: Option<CudaViewMut<'a, f32>>,
     pub(super) codes: Option<CodesMut<'a>>,
@@ -153,28 +104,6 @@ pub(super) enum Residual<'a, E> {
     InPlace(RowsMut<'a, E>),
 }
 
-/// A weight or bias of any type.
-#[derive(Debug)]
-pub(super) struct Parameter<'a> {
-    pub(super) bytes: CudaView<'a, u8>,
-    pub(super) dtype: DType,
-    pub(super) length: usize,
-}
-
-impl<'a> Parameter<'a> {
-    fn new<W: Element>(view: CudaView<'a, W>) -> Self {
-        let length = view.len();
-        // SAFETY: any bytes are valid as u8; the view serves for its address and its events alone.
-        let bytes = unsafe { view.transmute::<u8>(length * size_of::<W>()) };
-        let bytes = bytes.expect("a view has the bytes of its elements");
-        Self { bytes, dtype: W::DTYPE, length }
-    }
-
-    pub(super) fn raw(&self, address: u64) -> RawVector {
-        RawVector { address, dtype: self.dtype }
-    }
-}
-
 impl<'a, E: Element> NormCall<'a, E> {
     pub(super) fn new(kernels: &'a Kernels, norm: Norm) -> Self {
         Self {
@@ -183,8 +112,12 @@ impl<'a, E: Element> NormCall<'a, E> {
             weight: None,
             bias: None,
             linear_bias: None,
+            inner_weight: None,
+            rate: None,
             gate: None,
             residual: Residual::None,
+            second: Second::none(),
+            rope: None,
             mean: None,
             rstd: None,
             codes: None,
@@ -193,14 +126,14 @@ impl<'a, E: Element> NormCall<'a, E> {
         }
     }
 
-    /// With γ, `hidden` elements of the activation type or f32.
+    /// With γ, `hidden` elements of the activation type or f32; of all groups one after the other, where the norm is
+    /// of groups.
     pub fn weight<W: ParameterOf<E>>(mut self, weight: impl IntoView<'a, Element = W>) -> Self {
         self.weight = Some(Parameter::new(weight.into_view()));
         self
     }
 
-    /// With β, `hidden` elements of the activation type or f32; of the weight's type, where there is
-    /// one.
+    /// With β, as long as γ, of the activation type or f32; of the weight's type, where there is one.
     pub fn bias<W: ParameterOf<E>>(mut self, bias: impl IntoView<'a, Element = W>) -> Self {
         self.bias = Some(Parameter::new(bias.into_view()));
         self
@@ -210,6 +143,55 @@ impl<'a, E: Element> NormCall<'a, E> {
     /// the Linear has not added it itself.
     pub fn linear_bias(mut self, bias: impl IntoView<'a, Element = E>) -> Self {
         self.linear_bias = Some(Parameter::new(bias.into_view()));
+        self
+    }
+
+    /// With the γ of the first of two norms, `hidden` elements of the weight's type; where the input is
+    /// [`Input::PostNorm`](crate::Input::PostNorm). As Gemma 2 goes from its attention to its MLP: what the attention
+    /// puts out is normalised and added to the residual stream, and the sum normalised.
+    ///
+    /// ```no_run
+    /// # use cudarc::driver::{CudaSlice, CudaStream};
+    /// # use half::bf16;
+    /// # use warpnorm::cuda::{Kernels, Rows, RowsMut};
+    /// # use warpnorm::{Input, Norm, PostAdd, PostRounding};
+    /// # fn f(kernels: &Kernels, stream: &CudaStream, attention: CudaSlice<bf16>, mut stream_of: CudaSlice<bf16>, post_attention: CudaSlice<bf16>, pre_feedforward: CudaSlice<bf16>, mut out: CudaSlice<bf16>) -> Result<(), warpnorm::Error> {
+    /// let hidden = 2304;
+    /// let add = PostAdd { scale: 1.0, rounding: PostRounding::Each };
+    /// let norm = Norm::rms_norm(1e-6).with_weight_offset(1.0).with_input(Input::PostNorm(add));
+    /// let attention = Rows::contiguous(&attention, hidden)?;
+    /// let mut residual = RowsMut::contiguous(&mut stream_of, hidden)?;
+    /// let mut y = RowsMut::contiguous(&mut out, hidden)?;
+    /// // residual ← residual + norm(attention)·(1 + w₁), y ← norm(residual)·(1 + w₂).
+    /// let call = kernels.norm(&norm).inner_weight(&post_attention).weight(&pre_feedforward);
+    /// call.residual_in_place(&mut residual).run(stream, &attention, &mut y)
+    /// # }
+    /// ```
+    pub fn inner_weight<W: ParameterOf<E>>(mut self, weight: impl IntoView<'a, Element = W>) -> Self {
+        self.inner_weight = Some(Parameter::new(weight.into_view()));
+        self
+    }
+
+    /// With the rates, `hidden` elements of the activation type or f32; where the input is an
+    /// [`Input::Interpolation`](crate::Input::Interpolation). nGPT's step of the residual stream towards what a
+    /// block puts out, in the stream's place:
+    ///
+    /// ```no_run
+    /// # use cudarc::driver::{CudaSlice, CudaStream};
+    /// # use half::bf16;
+    /// # use warpnorm::cuda::{Kernels, Rows, RowsMut};
+    /// # use warpnorm::{Input, Interpolation, Norm};
+    /// # fn f(kernels: &Kernels, stream: &CudaStream, block: CudaSlice<bf16>, mut h: CudaSlice<bf16>, alpha: CudaSlice<f32>) -> Result<(), warpnorm::Error> {
+    /// let hidden = 1024;
+    /// // α_init 0.05, α_scale 1/√1024.
+    /// let step = Interpolation { rate_scale: 0.05 * 32.0 };
+    /// let norm = Norm::l2_norm().with_input(Input::Interpolation(step));
+    /// let block = Rows::contiguous(&block, hidden)?;
+    /// kernels.norm(&norm).rate(&alpha).run_over_residual(stream, &block, &mut RowsMut::contiguous(&mut h, hidden)?)
+    /// # }
+    /// ```
+    pub fn rate<W: ParameterOf<E>>(mut self, rate: impl IntoView<'a, Element = W>) -> Self {
+        self.rate = Some(Parameter::new(rate.into_view()));
         self
     }
 
@@ -234,59 +216,37 @@ impl<'a, E: Element> NormCall<'a, E> {
         self
     }
 
-    /// With a residual stream, shaped as x, that is added and not stored. The norm has to say so by
-    /// [`Norm::with_residual_add`]. Replaces the residual of an earlier call.
+    /// With a residual stream, shaped as x, that is read and not stored. The norm has to take one: by
+    /// [`Norm::with_residual_add`] or another [input](crate::Input::takes_residual), or by [`Norm::with_post_add`].
+    /// Replaces the residual of an earlier call.
     pub fn residual(mut self, residual: &Rows<'a, E>) -> Self {
         self.residual = Residual::Read(residual.clone());
         self
     }
 
-    /// As [`residual`](Self::residual), and the sum is stored in `out`, shaped as x.
+    /// As [`residual`](Self::residual), and the sum in front of the norm is stored in `out`, shaped as x; where the
+    /// input [has one](crate::Input::stores_residual).
     pub fn residual_out(mut self, residual: &Rows<'a, E>, out: &'a mut RowsMut<'_, E>) -> Self {
         self.residual = Residual::Into(residual.clone(), out.reborrow());
         self
     }
 
-    /// As [`residual`](Self::residual), and the sum is stored in its place.
+    /// As [`residual_out`](Self::residual_out), in the place of the residual stream.
     pub fn residual_in_place(mut self, residual: &'a mut RowsMut<'_, E>) -> Self {
         self.residual = Residual::InPlace(residual.reborrow());
         self
     }
 
-    /// Stores the mean of every row, one f32 a row; LayerNorm only.
+    /// Stores the mean of every row, one f32 a row, or of every head of every row; LayerNorm only.
     pub fn mean(mut self, mean: impl IntoViewMut<'a, Element = f32>) -> Self {
         self.mean = Some(mean.into_view_mut());
         self
     }
 
     /// Stores the reciprocal standard deviation (LayerNorm) or reciprocal root mean square (RMSNorm)
-    /// of every row, one f32 a row.
+    /// of every row, one f32 a row; or of every head or group of every row.
     pub fn rstd(mut self, rstd: impl IntoViewMut<'a, Element = f32>) -> Self {
         self.rstd = Some(rstd.into_view_mut());
-        self
-    }
-
-    /// Stores the codes of y: as many rows as x has, of
-    /// [`row_bytes`](crate::quantise::Quantisation::row_bytes) each. The norm has to say how y is quantised by
-    /// [`Norm::with_quantisation`].
-    pub fn codes(mut self, codes: &'a mut CodesMut<'_>) -> Self {
-        self.codes = Some(codes.reborrow());
-        self
-    }
-
-    /// Stores the scales of the codes, [`scale_count`](crate::quantise::Quantisation::scale_count) of them, laid
-    /// out as the quantisation says: f32 where [their type](crate::quantise::Scaling::scale_type) is, and u8
-    /// where it is UE8M0 or e4m3.
-    pub fn scales<S: ScaleElement>(mut self, scales: impl IntoViewMut<'a, Element = S>) -> Self {
-        self.scales = Some(ScaleView::new(scales.into_view_mut()));
-        self
-    }
-
-    /// With the scale of all of the tensor, one f32 that is read when the launch runs: the scale itself with
-    /// [`PerTensor`](crate::quantise::Scaling::PerTensor), the global one of
-    /// [`Nvfp4`](crate::quantise::Scaling::Nvfp4).
-    pub fn tensor_scale(mut self, scale: impl IntoView<'a, Element = f32>) -> Self {
-        self.tensor_scale = Some(scale.into_view());
         self
     }
 
@@ -310,13 +270,43 @@ impl<'a, E: Element> NormCall<'a, E> {
         self.launch(stream, Operands::InPlace(x))
     }
 
-    /// Normalises x and stores y as [`codes`](Self::codes) alone, on this stream. Returns as soon as the launch
-    /// is queued.
+    /// Normalises x and stores y in the place of the residual stream, which it reads, on this stream: the new residual
+    /// stream, where the norm [adds it](Norm::with_post_add) after itself. Returns as soon as the launch is queued.
+    ///
+    /// ```no_run
+    /// # use cudarc::driver::{CudaSlice, CudaStream};
+    /// # use half::bf16;
+    /// # use warpnorm::{Norm, PostAdd, cuda::{Kernels, Rows, RowsMut}};
+    /// # fn f(kernels: &Kernels, stream: &CudaStream, block: CudaSlice<bf16>, weight: CudaSlice<bf16>, mut residual: CudaSlice<bf16>) -> Result<(), warpnorm::Error> {
+    /// // OLMo 2: residual ← residual + norm(block)·w.
+    /// let norm = Norm::rms_norm(1e-6).with_post_add(PostAdd::default());
+    /// let block = Rows::contiguous(&block, 4096)?;
+    /// let mut residual = RowsMut::contiguous(&mut residual, 4096)?;
+    /// kernels.norm(&norm).weight(&weight).run_over_residual(stream, &block, &mut residual)
+    /// # }
+    /// ```
+    ///
+    /// It is the residual of the call, once: x cannot be the same rows.
+    ///
+    /// ```compile_fail,E0502
+    /// # use cudarc::driver::{CudaSlice, CudaStream};
+    /// # use half::bf16;
+    /// # use warpnorm::{Norm, PostAdd, cuda::{Kernels, Rows, RowsMut}};
+    /// # fn f(kernels: &Kernels, stream: &CudaStream, mut residual: CudaSlice<bf16>) -> Result<(), warpnorm::Error> {
+    /// let norm = Norm::rms_norm(1e-6).with_post_add(PostAdd::default());
+    /// let mut residual = RowsMut::contiguous(&mut residual, 4096)?;
+    /// kernels.norm(&norm).run_over_residual(stream, &residual.as_rows(), &mut residual)
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`run`](Self::run); [`CallError::Absent`](crate::CallError::Absent) where the norm does not quantise,
-    /// and so needs a y.
-    pub fn run_quantised(self, stream: &CudaStream, x: &Rows<'_, E>) -> Result<(), Error> {
-        self.launch(stream, Operands::Quantised(x))
+    /// As [`run`](Self::run); [`CallError::Unused`](crate::CallError::Unused) where the call has another residual.
+    pub fn run_over_residual(
+        self,
+        stream: &CudaStream,
+        x: &Rows<'_, E>,
+        residual: &mut RowsMut<'_, E>,
+    ) -> Result<(), Error> {
+        self.launch(stream, Operands::OverResidual(x, residual))
     }
 }

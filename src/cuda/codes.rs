@@ -1,7 +1,7 @@
 //! Codes and scales of cudarc's slices and views: what a norm that quantises writes.
 
 use super::IntoViewMut;
-use super::rows::Shape;
+use super::layout::Shape;
 use crate::quantise::{CodeType, ScaleType};
 use crate::{CallError, RawCodes, Role};
 use cudarc::driver::{CudaStream, CudaViewMut, DevicePtrMut, DeviceSlice, SyncOnDrop};

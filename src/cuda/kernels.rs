@@ -119,17 +119,23 @@ impl Kernels {
     ///
     /// # Safety
     /// 1. Every tensor of the call is in memory that the kernels' device can access, of at least the
-    ///    extent that the call's rows, hidden size and stride span (weight and bias: `hidden` elements;
-    ///    mean and rstd: `rows` elements; codes: `rows` rows of
-    ///    [`row_bytes`](crate::quantise::Quantisation::row_bytes) bytes, their stride in bytes; scales:
-    ///    [`scale_count`](crate::quantise::Quantisation::scale_count) scales of their type, the ones between
-    ///    rows' own included; tensor_scale: one f32).
+    ///    extent that the call's rows, hidden size and strides span:
+    ///    - x, gate and y, and the heads beside them: `rows` rows of so many heads or groups of `hidden` elements;
+    ///      residuals: `rows` rows of `hidden` elements;
+    ///    - weight and bias: `hidden` elements, of each group where the norm is of groups; all other parameters:
+    ///      `hidden` elements;
+    ///    - mean and rstd: an f32 for every row, or every head or group of every row;
+    ///    - codes: `rows` rows of [`row_bytes`](crate::quantise::Quantisation::row_bytes) bytes, their stride in
+    ///      bytes; scales: [`scale_count`](crate::quantise::Quantisation::scale_count) scales of their type, the
+    ///      ones between rows' own included; tensor_scale: one f32;
+    ///    - cos and sin: `entries` rows of half as many elements as are rotated; positions: one for every row, of
+    ///      any value.
     /// 2. That memory stays allocated until the launch has completed, also in every replay of a graph
     ///    that captures it.
     /// 3. From the launch's start to its completion, nothing else writes what the call reads, and
     ///    nothing else reads or writes what it writes. Other streams are to be ordered by the caller.
-    /// 4. What the call reads has been written before, in the stream's order: also tensor_scale, which is
-    ///    read when the launch, or a replay of it, runs.
+    /// 4. What the call reads has been written before, in the stream's order: also tensor_scale and positions,
+    ///    which are read when the launch, or a replay of it, runs.
     ///
     /// # Errors
     /// [`Error::Call`] where the call is invalid, [`Error::Plan`] where this device cannot run it,

@@ -77,20 +77,25 @@
 //! must outlive it.
 
 mod call;
+mod check;
 mod codes;
 mod device;
 mod driver;
 mod error;
 mod kernels;
 mod launch;
+mod layout;
 mod module;
 mod rows;
+mod views;
 
-pub use call::NormCall;
+pub use call::{NormCall, PositionElement, RopeTables};
 pub use codes::{CodeByte, CodesMut, ScaleElement};
 pub use cudarc;
 pub use device::Cuda;
 pub use driver::{DeviceInfo, devices};
 pub use error::CudaError;
 pub use kernels::Kernels;
-pub use rows::{IntoView, IntoViewMut, Rows, RowsMut};
+pub use layout::PartLayout;
+pub use rows::{Rows, RowsMut};
+pub use views::{IntoView, IntoViewMut};

@@ -1,126 +1,13 @@
-//! Rows of cudarc's slices and views: a buffer with its number of rows, hidden size and stride.
+//! Rows of cudarc's slices and views: a buffer with its number of rows, hidden size and strides.
 
-use crate::call::extent;
+use super::layout::{PartLayout, Shape, check_disjoint};
+use super::{IntoView, IntoViewMut};
 use crate::{CallError, Element, RawRows};
-use cudarc::driver::{CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, SyncOnDrop};
-
-mod sealed {
-    use cudarc::driver::{CudaSlice, CudaView, CudaViewMut};
-
-    pub trait Sealed {}
-    impl<E> Sealed for &CudaSlice<E> {}
-    impl<E> Sealed for &mut CudaSlice<E> {}
-    impl<E> Sealed for CudaView<'_, E> {}
-    impl<E> Sealed for &CudaView<'_, E> {}
-    impl<E> Sealed for CudaViewMut<'_, E> {}
-    impl<E> Sealed for &CudaViewMut<'_, E> {}
-    impl<E> Sealed for &mut CudaViewMut<'_, E> {}
-}
-
-/// What can be read as device memory: `&CudaSlice`, `CudaView`, `&CudaView` and `&CudaViewMut`.
-pub trait IntoView<'a>: sealed::Sealed {
-    /// The type of its elements.
-    type Element;
-
-    /// The whole of it as a view.
-    fn into_view(self) -> CudaView<'a, Self::Element>;
-}
-
-impl<'a, E> IntoView<'a> for &'a CudaSlice<E> {
-    type Element = E;
-
-    fn into_view(self) -> CudaView<'a, E> {
-        self.as_view()
-    }
-}
-
-impl<'a, E> IntoView<'a> for CudaView<'a, E> {
-    type Element = E;
-
-    fn into_view(self) -> CudaView<'a, E> {
-        self
-    }
-}
-
-impl<'a, E> IntoView<'a> for &CudaView<'a, E> {
-    type Element = E;
-
-    fn into_view(self) -> CudaView<'a, E> {
-        self.slice(..)
-    }
-}
-
-impl<'a, E> IntoView<'a> for &'a CudaViewMut<'_, E> {
-    type Element = E;
-
-    fn into_view(self) -> CudaView<'a, E> {
-        self.as_view()
-    }
-}
-
-/// What can be written as device memory: `&mut CudaSlice`, `CudaViewMut` and `&mut CudaViewMut`.
-pub trait IntoViewMut<'a>: sealed::Sealed {
-    /// The type of its elements.
-    type Element;
-
-    /// The whole of it as a view.
-    fn into_view_mut(self) -> CudaViewMut<'a, Self::Element>;
-}
-
-impl<'a, E> IntoViewMut<'a> for &'a mut CudaSlice<E> {
-    type Element = E;
-
-    fn into_view_mut(self) -> CudaViewMut<'a, E> {
-        self.as_view_mut()
-    }
-}
-
-impl<'a, E> IntoViewMut<'a> for CudaViewMut<'a, E> {
-    type Element = E;
-
-    fn into_view_mut(self) -> CudaViewMut<'a, E> {
-        self
-    }
-}
-
-impl<'a, E> IntoViewMut<'a> for &'a mut CudaViewMut<'_, E> {
-    type Element = E;
-
-    fn into_view_mut(self) -> CudaViewMut<'a, E> {
-        self.slice_mut(..)
-    }
-}
-
-/// Number of rows, hidden size and stride of a buffer, checked against its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) rows: usize,
-    pub(super) hidden: usize,
-    pub(super) stride: usize,
-}
-
-impl Shape {
-    pub(super) fn contiguous(length: usize, hidden: usize) -> Result<Self, CallError> {
-        if hidden == 0 {
-            return Err(CallError::Hidden { given: hidden });
-        }
-        if !length.is_multiple_of(hidden) {
-            return Err(CallError::PartialRow { given: length, hidden });
-        }
-        Ok(Self { rows: length / hidden, hidden, stride: hidden })
-    }
-
-    pub(super) fn strided(length: usize, rows: usize, hidden: usize, stride: usize) -> Result<Self, CallError> {
-        let wanted = extent(rows, hidden, stride).ok_or(CallError::TooLarge { rows, stride })?;
-        if length < wanted {
-            return Err(CallError::Buffer { given: length, wanted, rows, hidden, stride });
-        }
-        Ok(Self { rows, hidden, stride })
-    }
-}
+use cudarc::driver::{CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, SyncOnDrop};
+use std::ptr;
 
 /// Rows to read: `rows × hidden` elements of device memory, each row `stride` elements after the one
-/// before.
+/// before. Where the norm is of heads or of groups, a row has several of `hidden` elements.
 #[derive(Debug)]
 pub struct Rows<'a, E> {
     view: CudaView<'a, E>,
@@ -154,14 +41,28 @@ impl<'a, E: Element> Rows<'a, E> {
         Ok(Self { shape: Shape::strided(view.len(), rows, hidden, stride)?, view })
     }
 
+    /// Rows of heads, or of groups.
+    ///
+    /// # Errors
+    /// As [`strided`](Self::strided).
+    pub fn parts(data: impl IntoView<'a, Element = E>, layout: PartLayout) -> Result<Self, CallError> {
+        let view = data.into_view();
+        Ok(Self { shape: Shape::of_parts(view.len(), layout)?, view })
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.shape.rows
     }
 
-    /// Elements of a row.
+    /// Elements of a row, or of each head or group of a row.
     pub fn hidden(&self) -> usize {
         self.shape.hidden
+    }
+
+    /// Heads or groups of a row; 1 where it is whole.
+    pub fn count(&self) -> usize {
+        self.shape.count
     }
 
     /// From one row to the next, in elements.
@@ -173,10 +74,14 @@ impl<'a, E: Element> Rows<'a, E> {
         cudarc::driver::DeviceSlice::stream(&self.view)
     }
 
+    pub(super) fn view(&self) -> CudaView<'a, E> {
+        self.view.slice(..)
+    }
+
     /// The address for the raw face. The guard is to be dropped after the launch.
     pub(super) fn raw<'s>(&'s self, stream: &'s CudaStream) -> (RawRows, SyncOnDrop<'s>) {
         let (address, guard) = self.view.device_ptr(stream);
-        (RawRows { address, stride: self.shape.stride }, guard)
+        (self.shape.raw(address, size_of::<E>()), guard)
     }
 }
 
@@ -189,6 +94,8 @@ impl<E> Clone for Rows<'_, E> {
 /// Rows to write, or to work on in place; as [`Rows`], and borrowed for that alone.
 #[derive(Debug)]
 pub struct RowsMut<'a, E> {
+    /// Of it, only what belongs to the rows may be read or written: the views of [`disjoint`](Self::disjoint) rows
+    /// overlap.
     view: CudaViewMut<'a, E>,
     pub(super) shape: Shape,
 }
@@ -218,14 +125,65 @@ impl<'a, E: Element> RowsMut<'a, E> {
         Ok(Self { shape: Shape::strided(view.len(), rows, hidden, stride)?, view })
     }
 
+    /// Rows of heads, or of groups. What lies between them is left as it is.
+    ///
+    /// # Errors
+    /// As [`strided`](Self::strided).
+    pub fn parts(data: impl IntoViewMut<'a, Element = E>, layout: PartLayout) -> Result<Self, CallError> {
+        let view = data.into_view_mut();
+        Ok(Self { shape: Shape::of_parts(view.len(), layout)?, view })
+    }
+
+    /// Several of one buffer, which may lie between one another and share no element: the heads of Q and those of K
+    /// in packed projections, say.
+    ///
+    /// ```no_run
+    /// # use cudarc::driver::CudaSlice;
+    /// # use half::bf16;
+    /// # use warpnorm::cuda::{PartLayout, RowsMut};
+    /// # fn f(mut qkv: CudaSlice<bf16>, rows: usize) -> Result<(), warpnorm::CallError> {
+    /// let (q_heads, k_heads, v_heads, hidden) = (32, 8, 8, 128);
+    /// let row = (q_heads + k_heads + v_heads) * hidden;
+    /// let q = PartLayout::packed(rows, q_heads, hidden).with_row_stride(row);
+    /// let k = PartLayout::packed(rows, k_heads, hidden).with_row_stride(row).starting_at(q_heads * hidden);
+    /// let [mut q, mut k] = RowsMut::disjoint(&mut qkv, [q, k])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`parts`](Self::parts); [`CallError::Stride`](crate::CallError::Stride) or
+    /// [`CallError::PartStride`](crate::CallError::PartStride) where the rows or the heads of one overlap, and
+    /// [`CallError::NotDisjoint`] where two share an element, or lie between one another in steps of which none is
+    /// a multiple of the other.
+    pub fn disjoint<const N: usize>(
+        data: impl IntoViewMut<'a, Element = E>,
+        layouts: [PartLayout; N],
+    ) -> Result<[Self; N], CallError> {
+        let view = data.into_view_mut();
+        let shapes = check_disjoint(view.len(), layouts)?;
+        Ok(shapes.map(|shape| {
+            // SAFETY: a view is an address and borrows of the slice's events, and frees nothing. The slice stays
+            // borrowed mutably for 'a by all of the copies; each is used for its own rows alone, which share no
+            // element with the others', as was just checked, and none is handed out.
+            let view = unsafe { ptr::read(&raw const view) };
+            Self { view, shape }
+        }))
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.shape.rows
     }
 
-    /// Elements of a row.
+    /// Elements of a row, or of each head or group of a row.
     pub fn hidden(&self) -> usize {
         self.shape.hidden
+    }
+
+    /// Heads or groups of a row; 1 where it is whole.
+    pub fn count(&self) -> usize {
+        self.shape.count
     }
 
     /// From one row to the next, in elements.
@@ -248,32 +206,8 @@ impl<'a, E: Element> RowsMut<'a, E> {
 
     /// The address for the raw face. The guard is to be dropped after the launch.
     pub(super) fn raw_mut<'s>(&'s mut self, stream: &'s CudaStream) -> (RawRows, SyncOnDrop<'s>) {
-        let stride = self.shape.stride;
+        let shape = self.shape;
         let (address, guard) = self.view.device_ptr_mut(stream);
-        (RawRows { address, stride }, guard)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn contiguous_rows_divide_the_buffer() {
-        assert_eq!(Shape::contiguous(12, 4), Ok(Shape { rows: 3, hidden: 4, stride: 4 }));
-        assert_eq!(Shape::contiguous(0, 4), Ok(Shape { rows: 0, hidden: 4, stride: 4 }));
-        assert_eq!(Shape::contiguous(13, 4), Err(CallError::PartialRow { given: 13, hidden: 4 }));
-        assert_eq!(Shape::contiguous(13, 0), Err(CallError::Hidden { given: 0 }));
-    }
-
-    #[test]
-    fn strided_rows_need_no_gap_after_the_last() {
-        // Three rows of 4, 10 apart: the last ends at 2·10 + 4.
-        assert_eq!(Shape::strided(24, 3, 4, 10), Ok(Shape { rows: 3, hidden: 4, stride: 10 }));
-        let short = CallError::Buffer { given: 23, wanted: 24, rows: 3, hidden: 4, stride: 10 };
-        assert_eq!(Shape::strided(23, 3, 4, 10), Err(short));
-        assert_eq!(Shape::strided(0, 0, 4, 10), Ok(Shape { rows: 0, hidden: 4, stride: 10 }));
-        let rows = usize::MAX / 2;
-        assert_eq!(Shape::strided(24, rows, 4, 10), Err(CallError::TooLarge { rows, stride: 10 }));
+        (shape.raw(address, size_of::<E>()), guard)
     }
 }
