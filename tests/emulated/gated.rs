@@ -1,25 +1,14 @@
 //! Activations and gates: the functions of feed-forward layers, and the gate after a norm.
 
 use crate::judge;
+use crate::support::ops::{ACTIVATIONS, ROUNDINGS};
 use crate::support::{Failures, case, emulated_devices};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement};
 use warpnorm::parity::Values;
 use warpnorm::plan::Regime;
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{Activation, DType, DeviceFacts, Family, Norm, WeightRounding};
-
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::LeakyRelu { slope: 0.01 },
-    Activation::Sigmoid,
-    Activation::SILU,
-    Activation::Swish { beta: -1.702 },
-    Activation::GeluTanh,
-    Activation::GeluExact,
-    Activation::Swish { beta: 1e4 },
-];
+use warpnorm::{Activation, DType, DeviceFacts, Family, Norm};
 
 /// Every 16-bit value there is, infinities and NaNs too.
 #[test]
@@ -80,7 +69,7 @@ fn gated_rms_norms() {
     let mut failures = Failures::default();
     let devices = emulated_devices();
     for dtype in DType::ALL {
-        for (index, weight_rounding) in [WeightRounding::Single, WeightRounding::BeforeWeight].into_iter().enumerate() {
+        for (index, weight_rounding) in ROUNDINGS.into_iter().enumerate() {
             for (weight, offset) in [(None, 0.0), (Some(dtype), 0.0), (Some(DType::F32), 1.0)] {
                 for (size, hidden) in [1, 64, 128, 500, 2048, 4097, 20_000, 131_072].into_iter().enumerate() {
                     let norm = Norm::rms_norm(1e-5)

@@ -1,24 +1,15 @@
 //! Norms with the residual after them, and with another norm before them.
 
 use crate::judge;
+use crate::support::ops::{post_adds, residual_after, steps, two_norms};
 use crate::support::{Failures, case, emulated_devices};
 use warpnorm::host::Placement;
 use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{DType, Family, Input, Interpolation, Norm, PostAdd, PostRounding, WeightRounding};
+use warpnorm::{DType, Input, Interpolation, Norm, PostAdd};
 
 /// Around the edges of chunks, of the registers of 512 threads, and of what a T4 stages.
 const HIDDEN: [usize; 12] = [1, 7, 64, 100, 769, 2304, 4097, 8192, 8193, 16_385, 33_000, 66_001];
-
-fn post_adds() -> [PostAdd; 4] {
-    let add = |scale, rounding| PostAdd { scale, rounding };
-    [
-        PostAdd::default(),
-        add(1.0, PostRounding::Each),
-        add(0.7, PostRounding::Single),
-        add(2.632_148, PostRounding::Each),
-    ]
-}
 
 /// The types of weights that activations of a type are tested with.
 fn weights(dtype: DType) -> Vec<Option<DType>> {
@@ -67,41 +58,19 @@ fn assert_parity(norms: &[Norm], dtypes: &[DType]) {
     failures.assert_none();
 }
 
-const ROUNDINGS: [WeightRounding; 2] = [WeightRounding::Single, WeightRounding::BeforeWeight];
-
-/// y = (r + norm(x)·w)·scale: Gemma 2, OLMo 2, and Swin v2's LayerNorm.
 #[test]
 fn the_residual_after_the_norm() {
-    let norms: Vec<Norm> = Family::NORMS
-        .into_iter()
-        .flat_map(|family| ROUNDINGS.map(|rounding| Norm::new(family, 1e-5).with_weight_rounding(rounding)))
-        .flat_map(|norm| post_adds().map(|add| norm.with_post_add(add)))
-        .collect();
-    assert_parity(&norms, &DType::ALL);
+    assert_parity(&residual_after(), &DType::ALL);
 }
 
-/// norm(R((r + norm(x)·w₁)·scale))·w₂, and the residual stream between the two.
 #[test]
 fn a_norm_and_the_next_one() {
-    let norms: Vec<Norm> = ROUNDINGS
-        .into_iter()
-        .flat_map(|rounding| {
-            post_adds().map(|add| Norm::rms_norm(1e-6).with_weight_rounding(rounding).with_input(Input::PostNorm(add)))
-        })
-        .collect();
-    assert_parity(&norms, &DType::ALL);
+    assert_parity(&two_norms(), &DType::ALL);
 }
 
-/// Norm(A + lr·(B − A)): nGPT.
 #[test]
 fn a_step_on_the_sphere() {
-    let step = |rate_scale| Input::Interpolation(Interpolation { rate_scale });
-    let norms = [
-        Norm::l2_norm().with_input(step(1.0)),
-        Norm::l2_norm().with_input(step(-1.6)),
-        Norm::rms_norm(1e-5).with_input(step(0.05)),
-    ];
-    assert_parity(&norms, &DType::ALL);
+    assert_parity(&steps(), &DType::ALL);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! results are the same bits.
 
 use crate::gpu;
+use crate::support::ops::{ACTIVATIONS, groups, residual_after, ropes, rotated, steps, two_norms};
 use crate::support::quantisations::quantisations;
 use crate::support::{Failures, case, norms};
 use warpnorm::cuda::Cuda;
@@ -25,7 +26,7 @@ fn bits(dtype: DType, output: &Output) -> Vec<u32> {
     };
     let activations = |bytes| if dtype == DType::F32 { f32s(bytes) } else { halves(bytes) };
     let mut all = activations(&output.y);
-    all.extend(output.residual.iter().flat_map(activations));
+    all.extend([&output.second_y, &output.residual].into_iter().flatten().flat_map(activations));
     let bytes = [&output.codes, &output.scales].into_iter().flatten().flatten();
     all.extend(bytes.map(|&byte| u32::from(byte)));
     all.extend([&output.mean, &output.rstd].into_iter().flatten().flatten().map(|&value| f32_bits(value)));
@@ -75,6 +76,46 @@ fn gpu_and_executor_agree_bit_for_bit() {
                     failures.record(found.map(|what| format!("{family} {dtype} {hidden} {values} {norm:?}: {what}")));
                 }
             }
+        }
+    }
+    failures.assert_none();
+}
+
+/// The ops around a norm.
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_and_executor_agree_on_every_op() {
+    let cuda = gpu();
+    let emulated = emulated(&cuda);
+    let mut failures = Failures::default();
+    let mut compare = |case: &Case| {
+        let found = difference(&cuda, &emulated, case);
+        let what = format!("{:?} {} {} × {}", case.norm, case.dtype, case.rows, case.hidden);
+        failures.record(found.map(|found| format!("{what}: {found}")));
+    };
+    let gates = ACTIVATIONS.into_iter().flat_map(|activation| {
+        let rms = Norm::rms_norm(1e-6);
+        [rms.with_gate(activation), rms.with_input(Input::Gated(activation)), Norm::activation(activation)]
+    });
+    let norms: Vec<Norm> = gates.chain(residual_after()).chain(two_norms()).chain(steps()).collect();
+    let mut number = 0;
+    for dtype in DType::ALL {
+        for norm in &norms {
+            number += 1;
+            let hidden = [100, 769, 4096, 16_500][number % 4];
+            let values = Values::ALL[number / 4 % Values::ALL.len()];
+            let case = case((*norm, Some(dtype), None), dtype, 3, hidden, values, 33);
+            let two = matches!(norm.input, Input::PostNorm(_));
+            compare(&if two { case.with_inner_weight(dtype) } else { case });
+        }
+        for rope in [64, 96, 512].into_iter().flat_map(ropes) {
+            number += 1;
+            let norm = Norm::new(Family::NORMS[number % 3], 1e-6).with_rope(rope);
+            compare(&rotated(norm, dtype, [64, 96, 512][number % 3].max(rope.dim), number));
+        }
+        for norm in groups() {
+            let case = Case::of_parts(norm, dtype, 5, 4, 100, Values::Unit, 33).expect("a shape");
+            compare(&case.with_weight(dtype));
         }
     }
     failures.assert_none();

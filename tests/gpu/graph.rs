@@ -7,11 +7,11 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream};
 use half::bf16;
 use std::sync::Arc;
-use warpnorm::cuda::{CodesMut, CudaError, Kernels, Rows, RowsMut};
-use warpnorm::parity::Values;
+use warpnorm::cuda::{CodesMut, CudaError, Kernels, PartLayout, RopeTables, Rows, RowsMut};
+use warpnorm::parity::{Case, Rotation, Values};
 use warpnorm::plan::Module;
 use warpnorm::quantise::Quantisation;
-use warpnorm::{DType, Error, Norm, ResidualAdd};
+use warpnorm::{DType, Error, Input, Norm, PostAdd, ResidualAdd, Rope};
 
 const ROWS: usize = 40;
 const HIDDEN: usize = 1024;
@@ -159,4 +159,104 @@ fn a_captured_quantised_norm_replays() {
         results.push(wanted);
     }
     assert!(results[0].1 != results[1].1 && results[1].1 != results[2].1, "the scale is read when it runs");
+}
+
+/// Heads of packed projections, rotated in their place, replay too: at the positions that their tensor holds then.
+#[test]
+#[ignore = "needs a GPU"]
+fn captured_heads_replay() {
+    let _alone = gpu_alone();
+    let context = CudaContext::new(0).expect("a GPU");
+    // SAFETY: everything here is on one stream, and waited for before it is dropped.
+    unsafe { context.disable_event_tracking() };
+    let stream = context.new_stream().expect("a stream");
+    let kernels = Kernels::new(&context).expect("kernels");
+    let (heads, hidden) = (4, 128);
+    let rope = Rope::half_split(hidden);
+    let norm = Norm::rms_norm(1e-6).with_rope(rope);
+    let case = Case::of_parts(norm, DType::BF16, ROWS, 2 * heads, hidden, Values::Unit, 1).expect("a shape");
+    let x = elements::<bf16>(&case.x);
+    let rotation = Rotation::new(rope, DType::F32, 1000);
+    let cos = stream.clone_htod(&elements::<f32>(&rotation.cos)).expect("copies");
+    let sin = stream.clone_htod(&elements::<f32>(&rotation.sin)).expect("copies");
+    let mut positions: CudaSlice<i32> = stream.alloc_zeros(ROWS).expect("allocates");
+    let mut qk: CudaSlice<bf16> = stream.alloc_zeros(x.len()).expect("allocates");
+    stream.synchronize().expect("runs");
+    let run = |qk: &mut CudaSlice<bf16>, positions: &CudaSlice<i32>| -> Result<(), Error> {
+        let q = PartLayout::packed(ROWS, heads, hidden).with_row_stride(2 * heads * hidden);
+        let [mut q, mut k] = RowsMut::disjoint(qk, [q, q.starting_at(heads * hidden)])?;
+        let table = |table| Rows::contiguous(table, hidden / 2);
+        let tables = RopeTables::new(&table(&cos)?, &table(&sin)?)?.positions(positions);
+        kernels.norm(&norm).second_in_place(&mut k).rope(&tables).run_in_place(&stream, &mut q)
+    };
+    let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+    let flags = CUgraphInstantiate_flags(0);
+
+    let module = Module::of(&norm, DType::BF16);
+    stream.begin_capture(mode).expect("captures");
+    let error = run(&mut qk, &positions).expect_err("the module is not loaded");
+    assert!(matches!(&error, Error::Cuda(error) if *error == CudaError::NotLoaded { module }), "{error:?}");
+    drop(stream.end_capture(flags).expect("the refused launch leaves the capture valid"));
+
+    kernels.warm_up(&[module]).expect("loads");
+    stream.begin_capture(mode).expect("captures");
+    run(&mut qk, &positions).expect("captures a launch");
+    let graph = stream.end_capture(flags).expect("ends the capture").expect("is not empty");
+
+    let mut results = Vec::new();
+    for start in [0, 500, 2000] {
+        let read = |qk: &CudaSlice<bf16>| {
+            let values = stream.clone_dtoh(qk).expect("copies");
+            stream.synchronize().expect("runs");
+            bits(&values)
+        };
+        let at: Vec<i32> = (start..).take(ROWS).collect();
+        stream.memcpy_htod(&at, &mut positions).expect("copies");
+        stream.memcpy_htod(&x, &mut qk).expect("copies");
+        run(&mut qk, &positions).expect("launches");
+        let wanted = read(&qk);
+        stream.memcpy_htod(&x, &mut qk).expect("copies");
+        graph.launch().expect("replays");
+        assert!(read(&qk) == wanted, "a replay from position {start} differs from a launch");
+        results.push(wanted);
+    }
+    assert!(results[0] != results[1] && results[1] != results[2], "positions are read when it runs");
+}
+
+/// Two norms and the residual stream between them.
+#[test]
+#[ignore = "needs a GPU"]
+fn captured_norms_with_one_before_replay() {
+    let _alone = gpu_alone();
+    let context = CudaContext::new(0).expect("a GPU");
+    // SAFETY: everything here is on one stream, and waited for before it is dropped.
+    unsafe { context.disable_event_tracking() };
+    let stream = context.new_stream().expect("a stream");
+    let kernels = Kernels::new(&context).expect("kernels");
+    let norm = Norm::rms_norm(1e-6).with_input(Input::PostNorm(PostAdd::default()));
+    let mut tensors = Tensors::new(&stream);
+    stream.synchronize().expect("runs");
+    let run = |tensors: &mut Tensors| -> Result<(), Error> {
+        kernels
+            .norm(&norm)
+            .weight(&tensors.weight)
+            .inner_weight(&tensors.weight)
+            .residual_in_place(&mut RowsMut::contiguous(&mut tensors.residual, HIDDEN)?)
+            .run(&stream, &Rows::contiguous(&tensors.x, HIDDEN)?, &mut RowsMut::contiguous(&mut tensors.y, HIDDEN)?)
+    };
+    kernels.warm_up(&[Module::of(&norm, DType::BF16)]).expect("loads");
+    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).expect("captures");
+    run(&mut tensors).expect("captures a launch");
+    let graph = stream.end_capture(CUgraphInstantiate_flags(0)).expect("ends the capture").expect("is not empty");
+
+    for seed in 0..3 {
+        tensors.fill(&stream, seed);
+        run(&mut tensors).expect("launches");
+        let wanted = tensors.read(&stream);
+        tensors.fill(&stream, seed);
+        let before = tensors.read(&stream);
+        graph.launch().expect("replays");
+        assert!(tensors.read(&stream) == wanted, "replay {seed} differs from a launch");
+        assert!(wanted.1 != before.1, "the residual stream is another");
+    }
 }

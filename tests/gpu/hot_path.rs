@@ -5,10 +5,10 @@ use cudarc::driver::CudaSlice;
 use half::bf16;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use warpnorm::cuda::{CodesMut, Rows, RowsMut};
+use warpnorm::cuda::{CodesMut, Cuda, PartLayout, RopeTables, Rows, RowsMut};
 use warpnorm::plan::Module;
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{DType, Norm, ResidualAdd};
+use warpnorm::{DType, Input, Norm, PostAdd, ResidualAdd, Rope};
 
 /// The system's allocator, which counts what each thread asks of it.
 struct Counting;
@@ -88,19 +88,53 @@ fn launches_allocate_nothing() {
             call.run_quantised(stream, &x).expect("launches");
         };
         kernels.warm_up(&[plain, add, quantised].map(|norm| Module::of(&norm, DType::BF16))).expect("loads");
-        for _ in 0..10 {
-            launch();
-        }
-        stream.synchronize().expect("runs");
-
-        let free = || kernels.context().mem_get_info().expect("memory info").0;
-        let free_before = free();
-        let allocations = ALLOCATIONS.get();
-        for _ in 0..500 {
-            launch();
-        }
-        assert_eq!(ALLOCATIONS.get(), allocations, "launches of {hidden} allocate on the heap");
-        stream.synchronize().expect("runs");
-        assert_eq!(free(), free_before, "launches of {hidden} allocate on the device");
+        assert_no_allocations(&cuda, &mut launch, &format!("launches of {hidden}"));
     }
+}
+
+/// Heads of packed projections and their rotation, and two norms: the calls with the most tensors.
+#[test]
+#[ignore = "needs a GPU"]
+fn launches_of_heads_and_of_two_norms_allocate_nothing() {
+    let cuda = gpu_alone();
+    let (kernels, stream) = (cuda.kernels(), cuda.stream());
+    let (rows, heads, hidden) = (64, 8, 128);
+    let row = heads * hidden;
+    let mut qk: CudaSlice<bf16> = stream.alloc_zeros(rows * 2 * row).expect("allocates");
+    let cache: CudaSlice<f32> = stream.alloc_zeros(100 * hidden).expect("allocates");
+    let positions: CudaSlice<i64> = stream.alloc_zeros(rows).expect("allocates");
+    let weight: CudaSlice<f32> = stream.alloc_zeros(row).expect("allocates");
+    let mut residual: CudaSlice<bf16> = stream.alloc_zeros(rows * row).expect("allocates");
+    let mut x: CudaSlice<bf16> = stream.alloc_zeros(rows * row).expect("allocates");
+    let rotated = Norm::rms_norm(1e-6).with_rope(Rope::half_split(hidden));
+    let two = Norm::rms_norm(1e-6).with_input(Input::PostNorm(PostAdd::default()));
+    let mut launch = || {
+        let q = PartLayout::packed(rows, heads, hidden).with_row_stride(2 * row);
+        let [mut q, mut k] = RowsMut::disjoint(&mut qk, [q, q.starting_at(row)]).expect("side by side");
+        let tables = RopeTables::cache(&cache, hidden).expect("whole rows").positions(&positions);
+        let weights = weight.slice(..hidden);
+        let call = kernels.norm(&rotated).weight(&weights).second_weight(&weights).second_in_place(&mut k);
+        call.rope(&tables).run_in_place(stream, &mut q).expect("launches");
+        let mut residual = RowsMut::contiguous(&mut residual, row).expect("whole rows");
+        let call = kernels.norm(&two).weight(&weight).inner_weight(&weight).residual_in_place(&mut residual);
+        call.run_in_place(stream, &mut RowsMut::contiguous(&mut x, row).expect("whole rows")).expect("launches");
+    };
+    kernels.warm_up(&[rotated, two].map(|norm| Module::of(&norm, DType::BF16))).expect("loads");
+    assert_no_allocations(&cuda, &mut launch, "launches");
+}
+
+fn assert_no_allocations(cuda: &Cuda, launch: &mut dyn FnMut(), what: &str) {
+    for _ in 0..10 {
+        launch();
+    }
+    cuda.stream().synchronize().expect("runs");
+    let free = || cuda.kernels().context().mem_get_info().expect("memory info").0;
+    let free_before = free();
+    let allocations = ALLOCATIONS.get();
+    for _ in 0..500 {
+        launch();
+    }
+    assert_eq!(ALLOCATIONS.get(), allocations, "{what} allocate on the heap");
+    cuda.stream().synchronize().expect("runs");
+    assert_eq!(free(), free_before, "{what} allocate on the device");
 }

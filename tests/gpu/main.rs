@@ -9,11 +9,13 @@ mod support;
 #[cfg(feature = "emulator")]
 mod bits;
 mod errors;
+mod face;
 mod graph;
 mod hot_path;
 mod invariance;
 mod large;
 mod matrix;
+mod ops;
 mod quantise;
 mod streams;
 

@@ -2,6 +2,8 @@
 
 #[allow(dead_code, reason = "not every test of the support's users goes through all ops")]
 pub mod catalogue;
+#[allow(dead_code, reason = "not every test binary has all of the ops")]
+pub mod ops;
 pub mod quantisations;
 
 use warpnorm::parity::{Case, Values};

@@ -134,7 +134,7 @@ impl<'a, E: Element> NormCall<'a, E> {
     /// # use cudarc::driver::{CudaSlice, CudaStream};
     /// # use half::f16;
     /// # use warpnorm::cuda::{PartLayout, RowsMut};
-    /// # fn f(stream: &CudaStream, mut qk: CudaSlice<f16>, q: PartLayout, k: PartLayout) -> Result<(), Box<dyn std::error::Error>> {
+    /// # fn f(stream: &std::sync::Arc<CudaStream>, mut qk: CudaSlice<f16>, q: PartLayout, k: PartLayout) -> Result<(), Box<dyn std::error::Error>> {
     /// let [mut q, mut k] = RowsMut::disjoint(&mut qk, [q, k])?;
     /// stream.memset_zeros(&mut qk)?;
     /// # q.as_rows();
