@@ -68,6 +68,13 @@
 //! # }
 //! ```
 //!
+//! # Heads, groups and the residual after the norm
+//! Where a norm is of heads or of groups, [`Rows::parts`] and [`RowsMut::parts`] say how they lie in a row, and
+//! [`RowsMut::disjoint`] lends several of them, of one buffer, to be written: Q and K of packed projections, which
+//! [one launch](NormCall::second) normalises and, by [`RopeTables`], rotates. A norm that
+//! [adds the residual](crate::Norm::with_post_add) after itself runs
+//! [over the residual](NormCall::run_over_residual).
+//!
 //! # CUDA graphs
 //! A launch can be captured once its module is loaded: call [`Kernels::warm_up`] before the capture
 //! begins. As cudarc's own operations do, the safe face orders streams by events that the slices
