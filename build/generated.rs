@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::table::{Instance, Table};
+use super::table::{Instance, Kernel, Table};
 use super::{Embedded, Origin, PREBUILT, Ptx};
 
 /// Rust source that defines `PROVENANCE`, `INSTANCES` and `MODULES`.
@@ -20,15 +20,22 @@ pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     );
     // Writing to a String cannot fail.
     for instance in &table.instances {
-        let Instance { name, dtype, statistic, source, sink } = instance;
+        let Instance { name, dtype, kernel } = instance;
+        let variant = dtype.to_ascii_uppercase();
         // A variant that no enum has is an error of the Rust compiler.
-        let _ = writeln!(
-            text,
-            "    Instance {{ module: Module {{ statistic: Family::{statistic}, source: Source::{source}, \
-             sink: Sink::{sink}, dtype: DType::{} }}, name: {name:?}, \
-             kernels: [\"{name}_{dtype}_registers\", \"{name}_{dtype}_looped\"] }},",
-            dtype.to_ascii_uppercase()
-        );
+        let _ = match kernel {
+            Kernel::Row { statistic, source, sink } => writeln!(
+                text,
+                "    Instance {{ module: Module {{ statistic: Family::{statistic}, source: Source::{source}, \
+                 sink: Sink::{sink}, dtype: DType::{variant} }}, name: {name:?}, \
+                 kernels: &[\"{name}_{dtype}_registers\", \"{name}_{dtype}_looped\"] }},"
+            ),
+            Kernel::Columns => writeln!(
+                text,
+                "    Instance {{ module: Module::of_columns(DType::{variant}), name: {name:?}, \
+                 kernels: &[\"{name}_{dtype}\"] }},"
+            ),
+        };
     }
     text.push_str("];\npub(crate) static MODULES: &[EmbeddedModule] = &[\n");
     for ptx in &embedded.modules {

@@ -28,8 +28,6 @@ use table::Table;
 pub const GENERATED: &str = "ptx_modules.rs";
 /// Where the CUDA sources are, relative to the package.
 pub const KERNELS: &str = "kernels";
-/// The row kernel, in [`KERNELS`], of which every module is an instance.
-pub const SOURCE: &str = "row.cu";
 /// Where the prebuilt PTX is, relative to the package.
 pub const PREBUILT: &str = "kernels/prebuilt";
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::table::Table;
-use super::{BuildError, Env, KERNELS, Ptx, Request, SOURCE, parallel, ptx_header};
+use super::{BuildError, Env, KERNELS, Ptx, Request, parallel, ptx_header};
 
 /// What the search for nvcc came to.
 pub enum Lookup {
@@ -132,7 +132,7 @@ fn compile_module(
         .args(instance.defines())
         .args(["-I", KERNELS, "-o"])
         .arg(&path)
-        .arg(format!("{KERNELS}/{SOURCE}"));
+        .arg(format!("{KERNELS}/{}", instance.source_file()));
     let output = run(&mut command)?;
     let ptx = fs::read_to_string(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
     let unfit = |problem| BuildError::Nvcc {

@@ -1,6 +1,7 @@
 //! `kernels/modules.txt`: what is compiled, and how. The file itself explains
 //! its lines.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -22,19 +23,31 @@ pub struct Table {
     pub instances: Vec<Instance>,
 }
 
-/// One instance of the row kernel: a `module` line for one of its dtypes.
+/// One instance of a kernel: a `module` or `columns` line for one of its dtypes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instance {
     /// What its files and its exported kernels begin with.
     pub name: String,
     /// The activation dtype.
     pub dtype: String,
-    /// The statistic, as CUDA and Rust name it.
-    pub statistic: String,
-    /// The source.
-    pub source: String,
-    /// The sink.
-    pub sink: String,
+    /// What it is an instance of.
+    pub kernel: Kernel,
+}
+
+/// A kernel of the sources.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kernel {
+    /// The row kernel.
+    Row {
+        /// The statistic, as CUDA and Rust name it.
+        statistic: String,
+        /// The source.
+        source: String,
+        /// The sink.
+        sink: String,
+    },
+    /// The kernel of columns.
+    Columns,
 }
 
 impl Instance {
@@ -43,26 +56,49 @@ impl Instance {
         format!("{}.{}.sm_{target}.ptx", self.name, self.dtype)
     }
 
-    /// What the compiler is told of it.
-    pub fn defines(&self) -> [String; 5] {
-        [
-            format!("-DWARPNORM_MODULE={}", self.name),
-            format!("-DWARPNORM_STATISTIC={}", self.statistic),
-            format!("-DWARPNORM_SOURCE={}", self.source),
-            format!("-DWARPNORM_SINK={}", self.sink),
-            format!("-DWARPNORM_ACTIVATION_{}", self.dtype.to_ascii_uppercase()),
-        ]
+    /// The source file that it is compiled from.
+    pub fn source_file(&self) -> &'static str {
+        match self.kernel {
+            Kernel::Row { .. } => "row.cu",
+            Kernel::Columns => "columns.cu",
+        }
     }
 
-    fn templates(&self) -> [&str; 3] {
-        [&self.statistic, &self.source, &self.sink]
+    /// What the compiler is told of it.
+    pub fn defines(&self) -> Vec<String> {
+        let mut defines = vec![format!("-DWARPNORM_MODULE={}", self.name)];
+        if let Kernel::Row { statistic, source, sink } = &self.kernel {
+            defines.extend([
+                format!("-DWARPNORM_STATISTIC={statistic}"),
+                format!("-DWARPNORM_SOURCE={source}"),
+                format!("-DWARPNORM_SINK={sink}"),
+            ]);
+        }
+        defines.push(format!("-DWARPNORM_ACTIVATION_{}", self.dtype.to_ascii_uppercase()));
+        defines
+    }
+}
+
+/// The words of its line behind the name; the key, where there are none.
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kernel::Row { statistic, source, sink } => write!(f, "{statistic} {source} {sink}"),
+            Kernel::Columns => f.write_str("columns"),
+        }
     }
 }
 
 impl Table {
-    /// The place of every instance, for every one of these targets, sorted.
+    /// The place of every instance, for every one of these targets that it is compiled for, sorted.
     pub fn expand(&self, targets: &[u32]) -> Vec<(usize, u32)> {
-        (0..self.instances.len()).flat_map(|at| targets.iter().map(move |&target| (at, target))).collect()
+        let of = |instance: &Instance| match instance.kernel {
+            Kernel::Row { .. } => targets,
+            // It rounds to no 16-bit type, the only thing that later targets do otherwise.
+            Kernel::Columns => &targets[..targets.len().min(1)],
+        };
+        let places = self.instances.iter().enumerate();
+        places.flat_map(|(at, instance)| of(instance).iter().map(move |&target| (at, target))).collect()
     }
 }
 
@@ -107,17 +143,16 @@ fn check_unique(instances: &[Instance]) -> Result<(), String> {
     for (at, one) in instances.iter().enumerate() {
         for other in &instances[at + 1..] {
             let same_name = one.name == other.name;
-            let same_kernel = one.templates() == other.templates();
+            let same_kernel = one.kernel == other.kernel;
             if same_name && !same_kernel {
-                let [one_is, other_is] = [one, other].map(|instance| instance.templates().join(" "));
-                return Err(format!("{} is both {one_is} and {other_is}", one.name));
+                return Err(format!("{} is both {} and {}", one.name, one.kernel, other.kernel));
             }
             if same_name && one.dtype == other.dtype {
                 return Err(format!("{} {} is listed twice", one.name, one.dtype));
             }
             if same_kernel && one.dtype == other.dtype {
-                let is = one.templates().join(" ");
-                return Err(format!("{} {} and {} {} are both {is}", one.name, one.dtype, other.name, other.dtype));
+                let [one_is, other_is] = [one, other].map(|instance| format!("{} {}", instance.name, instance.dtype));
+                return Err(format!("{one_is} and {other_is} are both {}", one.kernel));
             }
         }
     }
@@ -144,24 +179,31 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
         "module" => {
             let mut next = || words.next().ok_or("<name> <Statistic> <Source> <Sink> <dtype>... is wanted");
             let (name, statistic, source, sink) = (next()?, next()?, next()?, next()?);
-            let (name, statistic) = (identifier(name)?, type_name(statistic)?);
-            let (source, sink) = (type_name(source)?, type_name(sink)?);
-            if words.peek().is_none() {
-                return Err("at least one dtype is wanted".to_owned());
-            }
-            for dtype in words {
-                table.instances.push(Instance {
-                    name: name.clone(),
-                    dtype: identifier(dtype)?,
-                    statistic: statistic.clone(),
-                    source: source.clone(),
-                    sink: sink.clone(),
-                });
-            }
+            let name = identifier(name)?;
+            let (statistic, source, sink) = (type_name(statistic)?, type_name(source)?, type_name(sink)?);
+            instances(&name, &Kernel::Row { statistic, source, sink }, words, table)?;
         }
-        _ => return Err("the first word is not one of targets, flags, max-isa, module".to_owned()),
+        "columns" => {
+            let name = identifier(words.next().unwrap_or_default())?;
+            instances(&name, &Kernel::Columns, words, table)?;
+        }
+        _ => return Err("the first word is not one of targets, flags, max-isa, module, columns".to_owned()),
     }
     Ok(())
+}
+
+/// The instances of a line, which ends in dtypes.
+fn instances<'a>(
+    name: &str,
+    kernel: &Kernel,
+    dtypes: impl Iterator<Item = &'a str>,
+    table: &mut Table,
+) -> Result<(), String> {
+    let before = table.instances.len();
+    for dtype in dtypes {
+        table.instances.push(Instance { name: name.to_owned(), dtype: identifier(dtype)?, kernel: kernel.clone() });
+    }
+    if table.instances.len() == before { Err("at least one dtype is wanted".to_owned()) } else { Ok(()) }
 }
 
 /// Names and dtypes become file names and parts of C identifiers.

@@ -21,7 +21,6 @@ from pathlib import Path
 
 NVRTC_PACKAGE = "nvidia-cuda-nvrtc-cu12"
 TABLE = "modules.txt"
-SOURCE = "row.cu"
 MANIFEST = "manifest.txt"
 
 
@@ -31,20 +30,26 @@ class Failure(Exception):
 
 @dataclass(frozen=True, order=True)
 class Instance:
-    """One instance of the row kernel: a module line for one of its dtypes."""
+    """One instance of a kernel: a module or columns line for one of its dtypes."""
 
     name: str
     dtype: str
-    statistic: str
-    source: str
-    sink: str
+    # Statistic, Source and Sink of the row kernel; none of the kernel of columns.
+    templates: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        return "row.cu" if self.templates else "columns.cu"
+
+    def targets(self, targets: list[int]) -> list[int]:
+        """Those of the targets that it is compiled for; see Table::expand of build/table.rs."""
+        return targets if self.templates else targets[:1]
 
     def defines(self) -> list[str]:
+        templates = zip(("STATISTIC", "SOURCE", "SINK"), self.templates)
         return [
             f"-DWARPNORM_MODULE={self.name}",
-            f"-DWARPNORM_STATISTIC={self.statistic}",
-            f"-DWARPNORM_SOURCE={self.source}",
-            f"-DWARPNORM_SINK={self.sink}",
+            *(f"-DWARPNORM_{which}={template}" for which, template in templates),
             f"-DWARPNORM_ACTIVATION_{self.dtype.upper()}",
         ]
 
@@ -77,8 +82,10 @@ class Table:
                     table.max_isa = tuple(int(part) for part in isa.split("."))
                 case ["module", name, statistic, source, sink, *dtypes] if dtypes:
                     table.instances += [
-                        Instance(name, dtype, statistic, source, sink) for dtype in dtypes
+                        Instance(name, dtype, (statistic, source, sink)) for dtype in dtypes
                     ]
+                case ["columns", name, *dtypes] if dtypes:
+                    table.instances += [Instance(name, dtype, ()) for dtype in dtypes]
                 case _:
                     raise Failure(f"{path}:{number}: cannot read `{line}`")
         if not (table.targets and table.flags and table.max_isa and table.instances):
@@ -209,7 +216,8 @@ def compile_module(kernels: Path, table: Table, instance: Instance, target: int)
     ]
     what = f"{instance.name} for {instance.dtype}, compute_{target}"
     try:
-        ptx, log = nvrtc.compile((kernels / SOURCE).read_text(encoding="utf-8"), SOURCE, options)
+        source = (kernels / instance.source).read_text(encoding="utf-8")
+        ptx, log = nvrtc.compile(source, instance.source, options)
         if isa_of(ptx) > table.max_isa:
             raise Failure(f"its PTX ISA {isa_of(ptx)} is newer than {table.max_isa}")
         if f".target sm_{target}\n" not in ptx:
@@ -251,7 +259,9 @@ def main() -> None:
         shutil.copytree(kernels, frozen, ignore=shutil.ignore_patterns("prebuilt"))
         table = Table.read(frozen / TABLE)
         wanted = [
-            (instance, target) for instance in table.instances for target in table.targets
+            (instance, target)
+            for instance in table.instances
+            for target in instance.targets(table.targets)
         ]
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
             modules = list(pool.map(partial(compile_module, frozen, table), *zip(*wanted)))

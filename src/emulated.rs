@@ -1,9 +1,9 @@
 //! The emulated device: the PTX of this build, run by the executor on any machine.
 
 use crate::host::{Device, DeviceMemory, Output, Placement, Problem, run_on};
-use crate::plan::{Module, Plan, plan};
+use crate::plan::{ColumnPlan, Kernel, Module, Plan, plan, plan_columns};
 use crate::ptx;
-use crate::{Call, DeviceFacts, Error, PlanError, Role};
+use crate::{Call, ColumnCall, DeviceFacts, Error, PlanError, Role};
 use ptx_emu::{LaunchConfig, LaunchError, LaunchOptions, LaunchReport, Memory, MemoryError, ParseError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,17 +80,42 @@ impl Emulated {
     /// The call is invalid, no PTX of this build runs on the device, or the executor found a fault.
     pub fn launch(&self, call: &Call, memory: &mut Memory) -> Result<Option<(Plan, LaunchReport)>, Error> {
         let Some(plan) = plan(call, &self.facts)? else { return Ok(None) };
-        let module = parsed(plan.kernel.module(), self.facts.compute_capability)?;
         let config = LaunchConfig {
             grid: [plan.grid, 1, 1],
             block: [plan.block, 1, 1],
             cluster: [plan.cluster, 1, 1],
             dynamic_shared_bytes: plan.shared_bytes,
         };
-        let report = module
-            .launch_with(plan.kernel.name(), &config, &[bytemuck::bytes_of(&plan.args)], memory, &self.options)
-            .map_err(EmulatedError::from)?;
+        let report = self.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), memory)?;
         Ok(Some((plan, report)))
+    }
+
+    /// Plans a call for the statistics of columns on emulated memory and runs it. Returns the plan and the
+    /// executor's counters.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    pub fn launch_columns(&self, call: &ColumnCall, memory: &mut Memory) -> Result<(ColumnPlan, LaunchReport), Error> {
+        let plan = plan_columns(call, &self.facts)?;
+        let config = LaunchConfig {
+            grid: [plan.grid, 1, 1],
+            block: [plan.block, 1, 1],
+            cluster: [1; 3],
+            dynamic_shared_bytes: 0,
+        };
+        let report = self.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), memory)?;
+        Ok((plan, report))
+    }
+
+    fn execute(
+        &self,
+        kernel: Kernel,
+        config: &LaunchConfig,
+        args: &[u8],
+        memory: &mut Memory,
+    ) -> Result<LaunchReport, Error> {
+        let module = parsed(kernel.module(), self.facts.compute_capability)?;
+        Ok(module.launch_with(kernel.name(), config, &[args], memory, &self.options).map_err(EmulatedError::from)?)
     }
 
     /// The target of the PTX of a module that the device runs, compute capability × 10.

@@ -73,9 +73,9 @@ pub enum Role {
     Y,
     /// The residual stream that goes out.
     ResidualOut,
-    /// The mean of every row.
+    /// The mean of every row, or of every column.
     Mean,
-    /// The reciprocal standard deviation, or reciprocal root mean square, of every row.
+    /// The reciprocal standard deviation, or reciprocal root mean square, of every row or column.
     Rstd,
     /// The quantised output.
     Codes,
@@ -105,6 +105,10 @@ pub enum Role {
     Sin,
     /// The position of every row.
     Positions,
+    /// γ·rstd of every column.
+    Scale,
+    /// β − mean·γ·rstd of every column.
+    Shift,
 }
 
 impl Role {
@@ -133,6 +137,8 @@ impl Role {
             Role::Cos => "cos",
             Role::Sin => "sin",
             Role::Positions => "positions",
+            Role::Scale => "scale",
+            Role::Shift => "shift",
         }
     }
 }
@@ -375,6 +381,12 @@ pub enum CallError {
         /// The number of rows where positions are theirs, else 1.
         wanted: usize,
     },
+    /// Columns without rows have no statistics.
+    #[error("statistics of no rows are asked for, wanted at least 1 row")]
+    NoRows,
+    /// Nothing is to be stored of the statistics of columns.
+    #[error("no output is given, wanted at least one of mean, rstd, scale and shift")]
+    NoOutput,
     /// RMSNorm computes no mean.
     #[error("mean is asked for, but {family} computes none")]
     Mean {

@@ -25,7 +25,10 @@ pub mod reference;
 mod rope;
 
 pub use activation::{Activation, ActivationError};
-pub use call::{Call, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector};
+pub use call::{
+    BatchStatistics, Call, ColumnCall, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows,
+    RawVector,
+};
 pub use device::DeviceFacts;
 pub use element::{DType, Element, ParameterOf};
 pub use error::{CallError, Error, NormError, PlanError, Role};

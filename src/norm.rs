@@ -18,7 +18,8 @@ pub enum Family {
     /// zeros, or of values whose squares all vanish, stays zero.
     L2Norm,
     /// None: v = h. With a gate, the activations of feed-forward layers; with weight and bias, a scale and a shift
-    /// per feature, which is what batch normalisation folds to at inference.
+    /// per feature, which is what batch normalisation folds to: at inference, or by
+    /// [`BatchStatistics`](crate::BatchStatistics).
     Identity,
 }
 
@@ -244,7 +245,8 @@ impl Norm {
         Self::new(Family::Identity, 0.0).with_gate(activation)
     }
 
-    /// A scale and a shift per feature: x·weight + bias.
+    /// A scale and a shift per feature: x·weight + bias. Batch normalisation, with what
+    /// [`BatchStatistics`](crate::BatchStatistics) folds.
     pub const fn affine() -> Self {
         Self::new(Family::Identity, 0.0)
     }

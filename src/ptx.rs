@@ -52,7 +52,7 @@ impl EmbeddedModule {
     }
 
     /// The names of the module's kernels.
-    pub fn kernels(&self) -> [&'static str; 2] {
+    pub fn kernels(&self) -> &'static [&'static str] {
         self.instance.kernels
     }
 

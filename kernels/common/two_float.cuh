@@ -88,6 +88,13 @@ __device__ __forceinline__ TwoFloat reciprocal_root(const TwoFloat& v) {
     return isfinite(correction) ? fast_two_sum(estimate, correction) : TwoFloat{estimate, 0.0f};
 }
 
+/// 1/√(mean_square + eps); zero where the mean square is past f32's range.
+__device__ __forceinline__ TwoFloat rstd_of(const TwoFloat& mean_square, float eps) {
+    const TwoFloat sum = two_sum(mean_square.hi, eps);
+    if (isinf(sum.hi)) return {0.0f, 0.0f};
+    return reciprocal_root(fast_two_sum(sum.hi, sum.lo + mean_square.lo));
+}
+
 /// A running sum that keeps what its additions round away.
 ///
 /// It starts at an anchor, which is larger than any partial sum of the magnitudes of its terms: then each

@@ -75,13 +75,6 @@ struct Scale {
     float offset;
 };
 
-/// 1/√(mean_square + eps); zero where the mean square is past f32's range.
-__device__ __forceinline__ TwoFloat rstd_of(const TwoFloat& mean_square, float eps) {
-    const TwoFloat sum = two_sum(mean_square.hi, eps);
-    if (isinf(sum.hi)) return {0.0f, 0.0f};
-    return reciprocal_root(fast_two_sum(sum.hi, sum.lo + mean_square.lo));
-}
-
 __device__ __forceinline__ TwoFloat from_first_lane(const TwoFloat& value, unsigned int width) {
     return {from_first_lane(value.hi, width), from_first_lane(value.lo, width)};
 }

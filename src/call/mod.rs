@@ -1,8 +1,10 @@
 //! Calls: an op description with the tensors that it is to run on, as device addresses.
 
+mod columns;
 mod spans;
 mod tensors;
 
+pub use columns::{BatchStatistics, ColumnCall};
 pub use tensors::{Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector};
 
 use crate::quantise::Scaling;

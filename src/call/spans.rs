@@ -21,6 +21,26 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// That of `rows` rows of `hidden` elements of `size` bytes; None where there are none.
+    pub(super) fn of_rows(
+        role: Role,
+        matrix: RawRows,
+        rows: usize,
+        hidden: usize,
+        size: usize,
+    ) -> Result<Option<Self>, CallError> {
+        Matrix { role, rows: matrix, count: 1, part_stride: 0, hidden, size }.span(rows)
+    }
+
+    /// That of `length` elements of `size` bytes side by side.
+    pub(super) fn of_vector(role: Role, address: u64, size: usize, length: usize) -> Result<Self, CallError> {
+        let start = check_address(role, address, size)?;
+        let bytes = (length as u64).checked_mul(size as u64);
+        let end = bytes.and_then(|bytes| start.checked_add(bytes));
+        let end = end.ok_or(CallError::TooLarge { rows: 1, stride: length })?;
+        Ok(Self { role, start, end, lattices: [None; 2] })
+    }
+
     pub(crate) fn overlaps(&self, other: &Span) -> bool {
         if self.start >= other.end || other.start >= self.end {
             return false;

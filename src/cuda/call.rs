@@ -1,6 +1,6 @@
 //! The safe face: a norm of cudarc's slices and views.
 
-mod parameter;
+pub(super) mod parameter;
 mod parts;
 mod quantised;
 mod rope;

@@ -193,11 +193,11 @@ fn check_scales(quantisation: &Quantisation, given: usize, of_x: Shape) -> Resul
     check_length(Role::Scales, given, wanted)
 }
 
-fn check_length(role: Role, given: usize, wanted: usize) -> Result<(), CallError> {
+pub(super) fn check_length(role: Role, given: usize, wanted: usize) -> Result<(), CallError> {
     if given == wanted { Ok(()) } else { Err(CallError::Length { role, given, wanted }) }
 }
 
-fn check_device(role: Role, tensor: &CudaStream, stream: &CudaStream) -> Result<(), CudaError> {
+pub(super) fn check_device(role: Role, tensor: &CudaStream, stream: &CudaStream) -> Result<(), CudaError> {
     // By the driver's handle: two cudarc contexts of one device share the primary context.
     if tensor.context() == stream.context() {
         return Ok(());

@@ -2,9 +2,9 @@
 
 use super::error::During;
 use super::module::LoadedModule;
-use super::{CudaError, NormCall, driver};
-use crate::plan::{Module, Plan, plan};
-use crate::{Call, DeviceFacts, Element, Error, Norm, PlanError};
+use super::{BatchStatisticsCall, CudaError, NormCall, driver};
+use crate::plan::{Kernel, Module, plan, plan_columns};
+use crate::{BatchStatistics, Call, ColumnCall, DeviceFacts, Element, Error, Norm, PlanError};
 use cudarc::driver::sys::{self, CUstreamCaptureStatus};
 use cudarc::driver::{CudaContext, CudaStream, result};
 use std::ffi::c_void;
@@ -115,6 +115,11 @@ impl Kernels {
         NormCall::new(self, *norm)
     }
 
+    /// Begins the statistics of columns of a tensor that cudarc holds; see [`BatchStatisticsCall`].
+    pub fn batch_statistics<E: Element>(&self, statistics: &BatchStatistics) -> BatchStatisticsCall<'_, E> {
+        BatchStatisticsCall::new(self, *statistics)
+    }
+
     /// Launches a call on memory named by address. Returns as soon as the launch is queued.
     ///
     /// # Safety
@@ -160,26 +165,72 @@ impl Kernels {
     /// As [`launch_raw`](Self::launch_raw), but for the stream's context, which is not checked.
     pub unsafe fn launch_raw_on(&self, stream: sys::CUstream, call: &Call) -> Result<(), Error> {
         let Some(plan) = plan(call, &self.facts)? else { return Ok(()) };
-        self.context.bind_to_thread().during("bind the context")?;
-        // SAFETY: the context is current and the stream is live by point 5.
-        let loaded = unsafe { self.module_on(stream, &plan) }?;
         let mut args = plan.args;
-        let mut parameters = [(&raw mut args).cast::<c_void>()];
-        // SAFETY: the function is of a module that `self` keeps loaded; its one parameter is a
-        // `RowArgs`, which the driver copies before it returns; grid, block and shared memory are those
-        // that the plan made for this device. The plan's accesses stay within the extents of point 1,
-        // and points 2 to 4 make them sound for as long as they last.
+        // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block and shared
+        // memory are those that the plan made for this device. The plan's accesses stay within the extents of
+        // point 1, and points 2 to 4 make them sound for as long as they last.
+        unsafe { self.enqueue(stream, plan.kernel, (plan.grid, plan.block, plan.shared_bytes), &mut args) }
+    }
+
+    /// Launches the statistics of columns on memory named by address. Returns as soon as the launch is queued.
+    ///
+    /// # Safety
+    /// Points 2 to 4 of [`launch_raw`](Self::launch_raw), and:
+    ///
+    /// 1. Every tensor of the call is in memory that the kernels' device can access: of x, `rows` rows of `hidden`
+    ///    elements, its stride apart; of all others, `hidden` elements.
+    ///
+    /// # Errors
+    /// As [`launch_raw`](Self::launch_raw).
+    pub unsafe fn launch_columns_raw(&self, stream: &CudaStream, call: &ColumnCall) -> Result<(), Error> {
+        self.check_context(stream)?;
+        // SAFETY: the stream is of the kernels' context and borrowed, so alive; the rest is the caller's to keep.
+        unsafe { self.launch_columns_raw_on(stream.cu_stream(), call) }
+    }
+
+    /// [`launch_columns_raw`](Self::launch_columns_raw) on a stream that another library owns.
+    ///
+    /// # Safety
+    /// As [`launch_columns_raw`](Self::launch_columns_raw), and point 5 of [`launch_raw_on`](Self::launch_raw_on).
+    ///
+    /// # Errors
+    /// As [`launch_raw_on`](Self::launch_raw_on).
+    pub unsafe fn launch_columns_raw_on(&self, stream: sys::CUstream, call: &ColumnCall) -> Result<(), Error> {
+        let plan = plan_columns(call, &self.facts)?;
+        let mut args = plan.args;
+        // SAFETY: as above, with a `ColumnArgs`.
+        unsafe { self.enqueue(stream, plan.kernel, (plan.grid, plan.block, 0), &mut args) }
+    }
+
+    /// Launches a kernel on so many thread blocks, of so many threads and bytes of dynamic shared memory.
+    ///
+    /// # Safety
+    /// The stream is a live one of the kernels' context; the kernel takes one parameter, an `A`; all that it
+    /// accesses in such a launch stays allocated, and untouched by others, until it has completed.
+    unsafe fn enqueue<A: bytemuck::Pod>(
+        &self,
+        stream: sys::CUstream,
+        kernel: Kernel,
+        (grid, block, shared_bytes): (u32, u32, u32),
+        args: &mut A,
+    ) -> Result<(), Error> {
+        self.context.bind_to_thread().during("bind the context")?;
+        // SAFETY: the context is current, and the stream is live as the caller promises.
+        let loaded = unsafe { self.module_on(stream, kernel.module()) }?;
+        let mut parameters = [(&raw mut *args).cast::<c_void>()];
+        // SAFETY: the function is of a module that `self` keeps loaded; the driver copies its parameter before it
+        // returns; the rest is as the caller promises.
         unsafe {
             result::launch_kernel(
-                loaded.function(plan.kernel),
-                (plan.grid, 1, 1),
-                (plan.block, 1, 1),
-                plan.shared_bytes,
+                loaded.function(kernel),
+                (grid, 1, 1),
+                (block, 1, 1),
+                shared_bytes,
                 stream,
                 &mut parameters,
             )
         }
-        .during("launch a norm")?;
+        .during("launch a kernel")?;
         Ok(())
     }
 
@@ -195,12 +246,11 @@ impl Kernels {
         Ok(&self.modules[module.index()?])
     }
 
-    /// The plan's module, loaded now if need be and if the stream allows it.
+    /// A module, loaded now if need be and if the stream allows it.
     ///
     /// # Safety
     /// The kernels' context is current, and the stream is a live one of it.
-    unsafe fn module_on(&self, stream: sys::CUstream, plan: &Plan) -> Result<&LoadedModule, Error> {
-        let module = plan.kernel.module();
+    unsafe fn module_on(&self, stream: sys::CUstream, module: Module) -> Result<&LoadedModule, Error> {
         if let Some(loaded) = self.slot(module)?.get() {
             return Ok(loaded);
         }

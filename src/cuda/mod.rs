@@ -74,6 +74,9 @@
 //! [one launch](NormCall::second) normalises and, by [`RopeTables`], rotates. A norm that
 //! [adds the residual](crate::Norm::with_post_add) after itself runs
 //! [over the residual](NormCall::run_over_residual).
+//! # Batch normalisation
+//! [`Kernels::batch_statistics`] takes the statistics of columns over the rows of a batch, and folds them to a scale
+//! and a shift for [`Norm::affine`](crate::Norm::affine): see [`BatchStatisticsCall`].
 //!
 //! # CUDA graphs
 //! A launch can be captured once its module is loaded: call [`Kernels::warm_up`] before the capture
@@ -86,6 +89,7 @@
 mod call;
 mod check;
 mod codes;
+mod columns;
 mod device;
 mod driver;
 mod error;
@@ -98,6 +102,7 @@ mod views;
 
 pub use call::{NormCall, PositionElement, RopeTables};
 pub use codes::{CodeByte, CodesMut, ScaleElement};
+pub use columns::BatchStatisticsCall;
 pub use cudarc;
 pub use device::Cuda;
 pub use driver::{DeviceInfo, devices};

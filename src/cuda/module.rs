@@ -18,7 +18,7 @@ pub(super) struct LoadedModule {
     /// Keeps the context alive for as long as the module is in it.
     context: Arc<CudaContext>,
     handle: sys::CUmodule,
-    /// By [`Kernel::looped`].
+    /// By [`Kernel::looped`]; null where the module has no such kernel, of which there is no [`Kernel`] then.
     functions: [sys::CUfunction; 2],
 }
 

@@ -3,14 +3,19 @@
 //! A row is reduced by a [`Team`]. The team follows from the hidden size and the activation type
 //! alone, never from the number of rows, alignment, strides or the device; so do the bits of the
 //! result. The device decides where the team lives and what is kept between the passes over a row.
+//!
+//! [`plan_columns`] is the same for the statistics of columns, which have no team: a thread block takes some columns
+//! through all rows.
 
 mod args;
+mod columns;
 mod floor;
 mod module;
 mod occupancy;
 mod team;
 
 pub use args::{PartArgs, RopeArgs, RowArgs, flags};
+pub use columns::{COLUMN_THREADS, ColumnArgs, ColumnPlan, column_byte_floor, column_flags, plan_columns};
 pub use floor::{ByteFloor, byte_floor};
 pub(crate) use module::Instance;
 pub use module::{Kernel, Module, Sink, Source};
@@ -146,7 +151,7 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
 fn stage_bytes(dtype: DType, source: Source, hidden: u32) -> u64 {
     let elements = (CHUNK_BYTES / dtype.size()) as u64;
     let chunk_bytes = match source {
-        Source::Plain | Source::PostAdd | Source::PostNorm | Source::Parts => CHUNK_BYTES as u64,
+        Source::Plain | Source::PostAdd | Source::PostNorm | Source::Parts | Source::Columns => CHUNK_BYTES as u64,
         Source::Interpolation => 2 * CHUNK_BYTES as u64,
         Source::ResidualAdd | Source::Gated => 4 * elements,
     };

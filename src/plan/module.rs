@@ -1,5 +1,6 @@
 //! Modules: the instances of the row kernel, and their exported kernels.
 
+use super::columns::COLUMN_THREADS;
 use crate::ptx::INSTANCES;
 use crate::{DType, Family, Input, Norm, PlanError, Scope};
 use std::fmt;
@@ -21,11 +22,13 @@ pub enum Source {
     Parts,
     /// h = x·act(z), of a row or its groups.
     Gated,
+    /// The columns of x. A kernel of its own, with [`Sink::Fold`]; no norm's.
+    Columns,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Source; 7] = [
+    pub const ALL: [Source; 8] = [
         Source::Plain,
         Source::ResidualAdd,
         Source::PostAdd,
@@ -33,6 +36,7 @@ impl Source {
         Source::Interpolation,
         Source::Parts,
         Source::Gated,
+        Source::Columns,
     ];
 
     /// The threads of the largest team. Rows that need more are walked in slabs; with less, a thread has the
@@ -41,6 +45,7 @@ impl Source {
         match self {
             Source::Plain | Source::ResidualAdd => 1024,
             Source::PostAdd | Source::PostNorm | Source::Interpolation | Source::Parts | Source::Gated => 512,
+            Source::Columns => COLUMN_THREADS,
         }
     }
 }
@@ -60,15 +65,17 @@ pub enum Sink {
     QuantiseWide,
     /// y, rotated where heads are given their positions, stored in the activation type.
     Rotate,
+    /// No y: the statistic itself, and the scale and shift that it folds to.
+    Fold,
 }
 
 impl Sink {
     /// Every sink.
-    pub const ALL: [Sink; 6] =
-        [Sink::Store, Sink::Quantise, Sink::GatedStore, Sink::GatedQuantise, Sink::QuantiseWide, Sink::Rotate];
+    pub const ALL: [Sink; 7] =
+        [Sink::Store, Sink::Quantise, Sink::GatedStore, Sink::GatedQuantise, Sink::QuantiseWide, Sink::Rotate, Sink::Fold];
 }
 
-/// One instance of the row kernel: what is loaded, and compiled by the driver, as one.
+/// One instance of the row kernel, or of the kernel of columns: what is loaded, and compiled by the driver, as one.
 ///
 /// `kernels/modules.txt` lists those that a build has, [`Module::all`] returns them. Any other
 /// combination is a value too, and refused as [`PlanError::NoModule`] where it is to be run.
@@ -124,6 +131,11 @@ impl Module {
         Self { statistic, source, sink, dtype }
     }
 
+    /// The module that takes the [statistics](crate::BatchStatistics) of columns of this type.
+    pub const fn of_columns(dtype: DType) -> Self {
+        Self { statistic: Family::LayerNorm, source: Source::Columns, sink: Sink::Fold, dtype }
+    }
+
     /// Every module of this build.
     pub fn all() -> impl ExactSizeIterator<Item = Module> + Clone {
         INSTANCES.iter().map(|instance| instance.module)
@@ -137,12 +149,13 @@ impl Module {
         Ok(INSTANCES[self.index()?].name)
     }
 
-    /// The module's kernels: for rows that stay in registers, and for longer ones.
+    /// The module's kernels: for rows that stay in registers, and for longer ones; of columns, the one.
     ///
     /// # Errors
     /// [`PlanError::NoModule`] where this build has no such module.
-    pub fn kernels(self) -> Result<[Kernel; 2], PlanError> {
-        Ok([self.kernel(false)?, self.kernel(true)?])
+    pub fn kernels(self) -> Result<impl ExactSizeIterator<Item = Kernel>, PlanError> {
+        let names = INSTANCES[self.index()?].kernels.iter().enumerate();
+        Ok(names.map(move |(at, &name)| Kernel { module: self, looped: at == 1, name }))
     }
 
     /// The modules of the same statistic and type, for messages.
@@ -153,7 +166,8 @@ impl Module {
     }
 
     pub(super) fn kernel(self, looped: bool) -> Result<Kernel, PlanError> {
-        let name = INSTANCES[self.index()?].kernels[usize::from(looped)];
+        let kernels = INSTANCES[self.index()?].kernels;
+        let name = kernels.get(usize::from(looped)).ok_or(PlanError::NoModule { module: self })?;
         Ok(Kernel { module: self, looped, name })
     }
 
@@ -220,8 +234,8 @@ impl Kernel {
 pub(crate) struct Instance {
     pub(crate) module: Module,
     pub(crate) name: &'static str,
-    /// The exported names, of the registers regime and looped.
-    pub(crate) kernels: [&'static str; 2],
+    /// The exported names: of the registers regime and looped; of the kernel of columns, the one.
+    pub(crate) kernels: &'static [&'static str],
 }
 
 const COMBINATIONS: usize = Family::ALL.len() * Source::ALL.len() * Sink::ALL.len() * DType::ALL.len();
@@ -256,7 +270,7 @@ mod tests {
     fn what_is_not_in_the_table_is_not_found() {
         let norm = Norm::layer_norm(1e-5);
         let there = [Module::of(&norm, DType::F16), Module::of(&Norm::rms_norm(1e-6), DType::F32)];
-        let instances = there.map(|module| Instance { module, name: "", kernels: [""; 2] });
+        let instances = there.map(|module| Instance { module, name: "", kernels: &["", ""] });
         let indices = indices(&instances);
         for module in Module::all() {
             let wanted = there.iter().position(|&one| one == module);

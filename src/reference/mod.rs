@@ -51,6 +51,7 @@
 //!   0 elsewhere.
 
 mod activation;
+pub mod columns;
 mod quantise;
 mod round;
 mod row;

@@ -45,6 +45,22 @@ fn nvcc_compiles_every_module_for_every_target() {
 }
 
 #[test]
+fn the_kernel_of_columns_is_compiled_for_the_first_target() {
+    let mut scratch = Scratch::new("nvcc-columns");
+    let line = "module norm Mean Plain Store f32 bf16";
+    scratch.replace("kernels/modules.txt", line, &format!("{line}\ncolumns stats f16"));
+    let home = scratch.toolkit("12.9.86");
+    let run = scratch.set("CUDA_HOME", &home).run().unwrap();
+    let instance = "Instance { module: Module::of_columns(DType::F16), name: \"stats\", kernels: &[\"stats_f16\"] },";
+    assert!(run.generated.contains(instance), "{}", run.generated);
+    let ptx = scratch.read_output("stats.f16.sm_75.ptx");
+    let wanted = "// --ptx --gpu-architecture=compute_75 --std=c++17 --fmad=false \
+                  -DWARPNORM_MODULE=stats -DWARPNORM_ACTIVATION_F16 -I kernels -o ";
+    assert!(ptx.starts_with(wanted) && ptx.contains(" kernels/columns.cu\n"), "{ptx}");
+    assert!(run.generated.contains("stats.f16.sm_75.ptx") && !run.generated.contains("stats.f16.sm_90.ptx"));
+}
+
+#[test]
 fn the_number_of_processes_does_not_change_the_outcome() {
     let outcome = |jobs: &str| {
         // In one folder: its path is in the stand-in's PTX.

@@ -8,6 +8,7 @@ mod support;
 
 #[cfg(feature = "emulator")]
 mod bits;
+mod columns;
 mod errors;
 mod face;
 mod graph;

@@ -93,7 +93,7 @@ impl Ptxas {
         let options = ["--verbose", &chip, "--output-file=/dev/null"].map(OsStr::new);
         let said = run(&self.path, &[&options[..], &[file.path().as_os_str()]].concat())?;
         let functions = parse(&said);
-        match module.kernels().into_iter().find(|kernel| functions.get(*kernel).is_none_or(|of| of.registers == 0)) {
+        match module.kernels().iter().find(|kernel| functions.get(**kernel).is_none_or(|of| of.registers == 0)) {
             None => Ok(functions),
             Some(kernel) => Err(fail(format!("it says nothing of kernel {kernel}"))),
         }

@@ -12,7 +12,7 @@ pub struct Parameter<'a> {
 }
 
 impl<'a> Parameter<'a> {
-    pub(super) fn new<W: Element>(view: CudaView<'a, W>) -> Self {
+    pub(in crate::cuda) fn new<W: Element>(view: CudaView<'a, W>) -> Self {
         Self { dtype: W::DTYPE, length: view.len(), bytes: bytes_of(&view) }
     }
 

@@ -249,14 +249,14 @@ fn assemble_lists_every_module_and_fails_on_local_memory() {
     for module in ptx::modules() {
         assert!(all.contains(&module.to_string()), "{module:?}");
     }
+    let mut kernels = 0;
     for row in rows(&all) {
-        assert_eq!(
-            (column(&row, "registers"), column(&row, "static shared"), column(&row, "kernels")),
-            ("61", "640", "2")
-        );
+        assert_eq!((column(&row, "registers"), column(&row, "static shared")), ("61", "640"));
+        let of_columns = column(&row, "module").starts_with("batch_statistics");
+        assert_eq!(column(&row, "kernels"), if of_columns { "1" } else { "2" });
+        kernels += if of_columns { 1 } else { 2 };
     }
-    let kernels = rows(&assemble(0, &["--all"]).passed().stdout);
-    assert_eq!(kernels.len(), 2 * rows(&all).len());
+    assert_eq!(rows(&assemble(0, &["--all"]).passed().stdout).len(), kernels);
     let spilling = assemble(24, &[]);
     assert_eq!((spilling.code, spilling.stderr.as_str()), (Some(1), ""));
     assert!(spilling.stdout.contains("24 bytes of stack, 24 bytes spilled"), "{}", spilling.stdout);
