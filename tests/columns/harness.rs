@@ -38,7 +38,7 @@ impl Values {
             Values::Constant => (column as f64 + 1.0) * 0.37,
             Values::Outlier if row == column % rows => 4000.0,
             Values::Outlier => spread,
-            Values::Square => (if row / 256 % 2 == 0 { 0.1 } else { -0.1 }) * (1.0 + column as f64 / 7.0),
+            Values::Square => (if (row / 256).is_multiple_of(2) { 0.1 } else { -0.1 }) * (1.0 + column as f64 / 7.0),
             Values::Scaled => spread * 2f64.powi((column % 24) as i32 - 12),
         };
         (0..rows * hidden).map(|at| value(at / hidden, at % hidden, spread())).collect()

@@ -11,6 +11,7 @@ mod refused;
 
 use harness::{Case, Values};
 use ptx_emu::{LaunchOptions, LaunchReport, Schedule};
+use warpnorm::reference::{decode, encode, ulp};
 use warpnorm::{DType, DeviceFacts};
 
 /// GPUs of both targets, although both take the same PTX of this kernel.
@@ -75,6 +76,38 @@ fn outliers_and_every_magnitude() {
     }
 }
 
+/// A column's first row is no more to it than any other: were deviations taken from it, one that is far out would
+/// cost digits.
+#[test]
+fn the_first_row_may_be_an_outlier() {
+    for dtype in DType::ALL {
+        let mut case = Case { eps: 0.0, ..Case::new(Values::Unit, dtype, 1024, 100) };
+        let first = encode(dtype, (0..100).map(|column| 3000.0 + 7.3 * f64::from(column)));
+        case.x[..first.len()].copy_from_slice(&first);
+        for (column, (rstd, wanted)) in case.run(&devices()[0]).values(1).iter().zip(case.reference()).enumerate() {
+            let ulps = (f64::from(*rstd) - wanted.rstd).abs() / ulp(DType::F32, wanted.rstd);
+            assert!(ulps < 1.5, "{dtype}, column {column}: {ulps} ULP");
+        }
+    }
+}
+
+/// Beside a large mean, y = x·scale + shift lives on what the product and shift leave of each other: shift is
+/// β − mean·scale for the scale that is stored, rounded once.
+#[test]
+fn shift_goes_with_the_scale_that_is_stored() {
+    let mut case = Case::new(Values::LargeMean, DType::F32, 1000, 100);
+    case.parameters = Some(DType::F32);
+    let run = case.run(&devices()[1]);
+    let (_, _, beta) = case.gamma_and_beta().expect("given");
+    let beta = decode(DType::F32, &beta);
+    for (column, reference) in case.reference().iter().enumerate() {
+        let (scale, shift) = (f64::from(run.values(2)[column]), f64::from(run.values(3)[column]));
+        let wanted = beta[column] - reference.mean * scale;
+        let ulps = (shift - wanted).abs() / ulp(DType::F32, wanted);
+        assert!(ulps <= 0.501, "column {column}: {ulps} ULP");
+    }
+}
+
 /// So many rows that a thread's sums are long.
 #[test]
 fn tall_matrices() {
@@ -116,7 +149,7 @@ fn infinities_and_nan_stay_in_their_column() {
                 for row in [0, rows / 2, rows - 1] {
                     let (mut case, column) = (clean.clone(), (row * 7 + 3) % 40);
                     let (at, size) = (row * 40 + column, dtype.size());
-                    let bytes = warpnorm::reference::encode(dtype, [bad]);
+                    let bytes = encode(dtype, [bad]);
                     case.x[at * size..][..size].copy_from_slice(&bytes);
                     let run = case.run(&DeviceFacts::t4());
                     for output in 0..4 {

@@ -2,20 +2,19 @@
 
 use crate::gpu;
 use crate::support::Failures;
-use cudarc::driver::{CudaSlice, DeviceRepr};
+use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
 use half::{bf16, f16};
 use warpnorm::cuda::{Cuda, Rows, RowsMut};
 use warpnorm::host::Vector;
 use warpnorm::parity::{Case, Values};
 use warpnorm::reference::columns::batch_statistics;
-use warpnorm::{BatchStatistics, CallError, DType, Element, Error, Norm, Role};
+use warpnorm::{BatchStatistics, CallError, DType, Element, Error, Norm, ParameterOf, Role};
 
-fn judge<E: Element + DeviceRepr + bytemuck::Pod>(
-    failures: &mut Failures,
-    cuda: &Cuda,
-    values: Values,
-    shape: [usize; 3],
-) {
+fn judge<E>(failures: &mut Failures, cuda: &Cuda, values: Values, shape: [usize; 3])
+where
+    E: Element + DeviceRepr + ValidAsZeroBits + bytemuck::Pod,
+    f32: ParameterOf<E>,
+{
     let [rows, hidden, stride] = shape;
     let (kernels, stream) = (cuda.kernels(), cuda.stream());
     let statistics = BatchStatistics::new(1e-5);
