@@ -20,10 +20,23 @@ pub enum ToolError {
     /// An option refers to a tensor that the input does not have.
     #[error("{option} needs the tensor `{tensor}`, which the input does not have")]
     OptionWithoutTensor {
-        /// The option.
-        option: &'static str,
+        /// The option, with its value where that says it.
+        option: String,
         /// The tensor's name in the file.
         tensor: String,
+    },
+    /// The input has a tensor that what is asked for does nothing with.
+    #[error(
+        "the input has the tensor `{tensor}`, which {given} does not use{}",
+        .by.map_or(String::new(), |by| format!("; {by} makes use of it"))
+    )]
+    TensorWithoutUse {
+        /// The tensor's name in the file.
+        tensor: String,
+        /// What is asked for, and the op that it is with the other tensors.
+        given: String,
+        /// The option that would use it.
+        by: Option<&'static str>,
     },
     /// A file cannot be read.
     #[error("{}: cannot read: {source}", .path.display())]

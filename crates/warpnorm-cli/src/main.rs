@@ -13,12 +13,15 @@ mod error;
 mod files;
 mod grid;
 mod info;
+mod ops;
 mod options;
 mod parity_cmd;
 mod profile_cmd;
 mod ptxas;
 mod quantise;
 mod report;
+mod tensors;
+mod words;
 
 use clap::Parser;
 use cli::{Cli, Command};

@@ -1,21 +1,14 @@
-//! From the options of a norm to its description.
+//! From the options of a norm and the tensors that are there to its description.
 
-use crate::cli::{self, NormOptions};
+use crate::cli::{self, NormOptions, PartOptions};
 use crate::error::ToolError;
-use crate::files::NormInput;
-use crate::quantise::words;
-use std::fmt::Write;
+use crate::ops::{self, Subject, is_plain, may_add};
+use crate::tensors::Present;
 use warpnorm::quantise::Quantisation;
-use warpnorm::{Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
-
-/// eps where none is given.
-pub fn default_eps(family: Family) -> f32 {
-    match family {
-        Family::LayerNorm => 1e-5,
-        Family::RmsNorm => 1e-6,
-        Family::L2Norm | Family::Identity => 0.0,
-    }
-}
+use warpnorm::{
+    CallError, Family, Input, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, Rope, RopePairs,
+    RopeRounding, Scope, WeightRounding,
+};
 
 impl NormOptions {
     /// The name of the first option given, if any is.
@@ -23,9 +16,17 @@ impl NormOptions {
         let given = [
             (self.eps.is_some(), "--eps"),
             (self.weight_offset.is_some(), "--weight-offset"),
-            (self.residual_scale.is_some(), "--residual-scale"),
             (self.weight_rounding.is_some(), "--weight-rounding"),
+            (self.residual_scale.is_some(), "--residual-scale"),
             (self.residual_rounding.is_some(), "--residual-rounding"),
+            (self.post_scale.is_some(), "--post-scale"),
+            (self.post_rounding.is_some(), "--post-rounding"),
+            (self.activation.is_some(), "--activation"),
+            (self.gate_activation.is_some(), "--gate-activation"),
+            (self.rate_scale.is_some(), "--rate-scale"),
+            (self.rope_dim.is_some(), "--rope-dim"),
+            (self.rope_pairs.is_some(), "--rope-pairs"),
+            (self.rope_rounding.is_some(), "--rope-rounding"),
         ];
         given.into_iter().find_map(|(given, name)| given.then_some(name))
     }
@@ -33,139 +34,198 @@ impl NormOptions {
     /// The norm that these options make of the tensors that are there.
     ///
     /// # Errors
-    /// An option would change what a missing tensor does to the result, or its value is never valid.
+    /// An option or a tensor would do nothing, one that is needed is missing, or a value is never valid.
     pub fn norm(
         &self,
-        family: Family,
+        subject: &Subject,
+        parts: PartOptions,
         quantisation: Option<Quantisation>,
-        input: &NormInput<'_>,
+        present: &Present,
     ) -> Result<Norm, ToolError> {
-        let needs = |option, given: bool, name: &str, there: bool| {
-            if given && !there {
-                return Err(ToolError::OptionWithoutTensor { option, tensor: input.tensor_name(name) });
-            }
-            Ok(())
-        };
-        // Values that do nothing are not refused, nor are roundings: they say how to compute, not what.
-        let (residual, weight) = (input.residual.is_some(), input.weight.is_some());
-        needs("--residual-scale", self.residual_scale.is_some_and(|scale| scale != 1.0), "residual", residual)?;
-        needs("--weight-offset", self.weight_offset.is_some_and(|offset| offset != 0.0), "weight", weight)?;
-
-        let mut norm = Norm::new(family, self.eps.unwrap_or(default_eps(family)))
-            .with_weight_offset(self.weight_offset.unwrap_or(0.0))
-            .with_weight_rounding(self.weight_rounding.map_or_else(WeightRounding::default, Into::into));
-        if residual {
-            norm = norm.with_residual_add(ResidualAdd {
-                scale: self.residual_scale.unwrap_or(1.0),
-                rounding: self.residual_rounding.map_or_else(ResidualRounding::default, Into::into),
-            });
+        let mut norm = parts.divide(subject.norm())?;
+        if norm.scope != Scope::Row && parts.count().is_none() {
+            let option = if norm.scope == Scope::Head { "--heads" } else { "--groups" };
+            return Err(ToolError::Usage(format!("{} needs {option}; see --help", subject.option())));
         }
+        self.set_activation(&mut norm)?;
+        match subject {
+            // Presets with a residual add are without it where there is no residual.
+            Subject::Preset(_) if norm.residual_add().is_some() && !present.has("residual") => {
+                norm.input = Input::Plain
+            }
+            Subject::Op(_) if may_add(&norm) && present.has("residual") => {
+                norm.input = Input::ResidualAdd(ResidualAdd::default());
+            }
+            _ => {}
+        }
+        self.set_values(&mut norm, present)?;
+        self.set_residual_add(&mut norm, present)?;
+        self.set_rope(&mut norm, present)?;
         norm.quantisation = quantisation;
-        norm.validate().map_err(warpnorm::CallError::from)?;
+        norm.validate().map_err(CallError::from)?;
+        present.check(subject, &norm)?;
+        Ok(norm)
+    }
+
+    fn set_activation(&self, norm: &mut Norm) -> Result<(), ToolError> {
+        if let Some(activation) = self.activation {
+            let applies = |norm: &Norm| norm.family == Family::Identity && norm.gate.is_some();
+            goes_with("--activation", applies, norm)?;
+            norm.gate = Some(activation);
+        }
+        if let Some(activation) = self.gate_activation {
+            let applies = |norm: &Norm| norm.family != Family::Identity && (norm.takes_gate() || is_plain(norm));
+            goes_with("--gate-activation", applies, norm)?;
+            match &mut norm.input {
+                Input::Gated(gate) => *gate = activation,
+                _ => norm.gate = Some(activation),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_values(&self, norm: &mut Norm, present: &Present) -> Result<(), ToolError> {
+        if let Some(eps) = self.eps {
+            goes_with("--eps", |norm| norm.family != Family::Identity, norm)?;
+            norm.eps = eps;
+        }
+        if let Some(offset) = self.weight_offset {
+            // Values that do nothing are not refused, nor are roundings: they say how to compute, not what.
+            needs("--weight-offset", offset != 0.0, "weight", present)?;
+            norm.weight_offset = offset;
+        }
+        norm.weight_rounding = self.weight_rounding.map_or(norm.weight_rounding, Into::into);
+        let of_post_add = |norm: &mut Norm, option, set: &dyn Fn(&mut PostAdd)| {
+            goes_with(option, |norm| post_add(norm).is_some(), norm)?;
+            match (&mut norm.input, &mut norm.post_add) {
+                (Input::PostNorm(add), _) | (_, Some(add)) => set(add),
+                _ => {}
+            }
+            Ok::<(), ToolError>(())
+        };
+        if let Some(scale) = self.post_scale {
+            of_post_add(norm, "--post-scale", &|add| add.scale = scale)?;
+        }
+        if let Some(rounding) = self.post_rounding {
+            of_post_add(norm, "--post-rounding", &|add| add.rounding = rounding.into())?;
+        }
+        if let Some(scale) = self.rate_scale {
+            goes_with("--rate-scale", |norm| matches!(norm.input, Input::Interpolation(_)), norm)?;
+            if let Input::Interpolation(step) = &mut norm.input {
+                step.rate_scale = scale;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_residual_add(&self, norm: &mut Norm, present: &Present) -> Result<(), ToolError> {
+        let applies = |norm: &Norm| norm.residual_add().is_some();
+        if let Some(scale) = self.residual_scale.filter(|&scale| scale != 1.0 || applies(norm)) {
+            needs("--residual-scale", may_add(norm), "residual", present)?;
+            goes_with("--residual-scale", applies, norm)?;
+            if let Input::ResidualAdd(add) = &mut norm.input {
+                add.scale = scale;
+            }
+        }
+        if let (Some(rounding), Input::ResidualAdd(add)) = (self.residual_rounding, &mut norm.input) {
+            add.rounding = rounding.into();
+        }
+        Ok(())
+    }
+
+    /// Heads are rotated where there are tables.
+    fn set_rope(&self, norm: &mut Norm, present: &Present) -> Result<(), ToolError> {
+        let Self { rope_dim, rope_pairs, rope_rounding, .. } = *self;
+        for (option, given) in [
+            ("--rope-dim", rope_dim.is_some()),
+            ("--rope-pairs", rope_pairs.is_some()),
+            ("--rope-rounding", rope_rounding.is_some()),
+        ] {
+            if given {
+                goes_with(option, |norm| norm.scope == Scope::Head, norm)?;
+                needs(option, true, "cos", present)?;
+            }
+        }
+        if norm.scope != Scope::Head || !present.has("cos") {
+            return Ok(());
+        }
+        norm.rope = Some(Rope {
+            dim: rope_dim.unwrap_or(present.table_row.unwrap_or(0).saturating_mul(2)),
+            pairs: rope_pairs.map_or_else(RopePairs::default, Into::into),
+            rounding: rope_rounding.map_or_else(RopeRounding::default, Into::into),
+        });
+        Ok(())
+    }
+}
+
+impl PartOptions {
+    /// Parts of a row, where they are given.
+    pub fn count(self) -> Option<usize> {
+        self.heads.or(self.groups)
+    }
+
+    /// The norm of heads or groups, where those are given.
+    ///
+    /// # Errors
+    /// The norm has none.
+    pub fn divide(self, mut norm: Norm) -> Result<Norm, ToolError> {
+        let divided = |norm: &Norm, scope| norm.scope == scope || norm.scope == Scope::Row;
+        if self.heads.is_some() {
+            goes_with("--heads", |norm| divided(norm, Scope::Head) && is_plain(norm), &norm)?;
+            norm.scope = Scope::Head;
+        }
+        if self.groups.is_some() {
+            let inputs = |norm: &Norm| matches!(norm.input, Input::Plain | Input::Gated(_));
+            let applies = |norm: &Norm| {
+                let normalises = norm.family != Family::Identity;
+                divided(norm, Scope::Group) && inputs(norm) && norm.post_add.is_none() && normalises
+            };
+            goes_with("--groups", applies, &norm)?;
+            norm.scope = Scope::Group;
+        }
         Ok(norm)
     }
 }
 
-impl From<cli::WeightRounding> for WeightRounding {
-    fn from(rounding: cli::WeightRounding) -> Self {
-        match rounding {
-            cli::WeightRounding::Single => WeightRounding::Single,
-            cli::WeightRounding::BeforeWeight => WeightRounding::BeforeWeight,
+/// The residual add after a norm, or after the first of two.
+pub fn post_add(norm: &Norm) -> Option<PostAdd> {
+    match norm.input {
+        Input::PostNorm(add) => Some(add),
+        _ => norm.post_add,
+    }
+}
+
+/// Refuses an option that would change nothing.
+fn goes_with(option: &str, applies: impl Fn(&Norm) -> bool, norm: &Norm) -> Result<(), ToolError> {
+    if applies(norm) {
+        return Ok(());
+    }
+    Err(ToolError::Usage(format!("{option} goes with --op {}; see --help", ops::names(applies))))
+}
+
+/// Refuses an option that would change what a missing tensor does to the result.
+fn needs(option: &str, given: bool, name: &str, present: &Present) -> Result<(), ToolError> {
+    if given && !present.has(name) {
+        return Err(ToolError::OptionWithoutTensor { option: option.to_owned(), tensor: present.tensor_name(name) });
+    }
+    Ok(())
+}
+
+/// The library's enums of the same names.
+macro_rules! same {
+    ($($name:ident: $($variant:ident)+;)+) => {$(
+        impl From<cli::$name> for $name {
+            fn from(given: cli::$name) -> Self {
+                match given { $(cli::$name::$variant => $name::$variant,)+ }
+            }
         }
-    }
+    )+};
 }
 
-impl From<cli::ResidualRounding> for ResidualRounding {
-    fn from(rounding: cli::ResidualRounding) -> Self {
-        match rounding {
-            cli::ResidualRounding::Stored => ResidualRounding::Stored,
-            cli::ResidualRounding::Wide => ResidualRounding::Wide,
-            cli::ResidualRounding::Split => ResidualRounding::Split,
-        }
-    }
-}
-
-/// The op as options name it, such as `add-rms-norm`.
-pub fn op_name(norm: &Norm) -> &'static str {
-    match (norm.family, norm.residual_add().is_some()) {
-        (Family::LayerNorm, false) => "layer-norm",
-        (Family::RmsNorm, false) => "rms-norm",
-        (Family::LayerNorm, true) => "add-layer-norm",
-        (Family::RmsNorm, true) => "add-rms-norm",
-        (Family::L2Norm, false) => "l2-norm",
-        (Family::L2Norm, true) => "add-l2-norm",
-        (Family::Identity, false) => "identity",
-        (Family::Identity, true) => "add",
-    }
-}
-
-/// The option's name of the rounding.
-pub fn weight_rounding_name(rounding: WeightRounding) -> &'static str {
-    match rounding {
-        WeightRounding::Single => "single",
-        WeightRounding::BeforeWeight => "before-weight",
-    }
-}
-
-/// The option's name of the rounding.
-pub fn residual_rounding_name(rounding: ResidualRounding) -> &'static str {
-    match rounding {
-        ResidualRounding::Stored => "stored",
-        ResidualRounding::Wide => "wide",
-        ResidualRounding::Split => "split",
-    }
-}
-
-/// A factor for tables, with three decimals at most.
-fn short(value: f32) -> String {
-    if !(1e-3..1e4).contains(&value.abs()) {
-        return format!("{value:e}");
-    }
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// What sets the norm apart from the plain one of its op: roundings, offset and scale, without eps.
-pub fn variant(norm: &Norm) -> String {
-    let mut text = String::new();
-    let mut add = |part: &str| {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(part);
-    };
-    if let Some(residual) = norm.residual_add() {
-        add(residual_rounding_name(residual.rounding));
-        if residual.scale != 1.0 {
-            add(&format!("residual × {}", short(residual.scale)));
-        }
-    }
-    if norm.weight_rounding != WeightRounding::Single {
-        add(weight_rounding_name(norm.weight_rounding));
-    }
-    if norm.weight_offset != 0.0 {
-        add(&format!("weight + {}", short(norm.weight_offset)));
-    }
-    if let Some(quantisation) = norm.quantisation {
-        add(&words(quantisation));
-    }
-    text
-}
-
-/// All options of the norm, in the words of the command line.
-pub fn describe(norm: &Norm) -> String {
-    let mut text = format!("eps {:e}, weight rounding {}", norm.eps, weight_rounding_name(norm.weight_rounding));
-    let offset = norm.weight_offset;
-    if offset != 0.0 {
-        // Writing to a string cannot fail.
-        let _ = write!(text, ", weight offset {offset}");
-    }
-    if let Some(residual) = norm.residual_add() {
-        let rounding = residual_rounding_name(residual.rounding);
-        let _ = write!(text, ", residual rounding {rounding}, residual scale {}", residual.scale);
-    }
-    if let Some(quantisation) = norm.quantisation {
-        let _ = write!(text, ", quantised to {}", words(quantisation));
-    }
-    text
+same! {
+    WeightRounding: Single BeforeWeight;
+    ResidualRounding: Stored Wide Split;
+    PostRounding: Single Each;
+    RopePairs: HalfSplit Interleaved;
+    RopeRounding: Single Each;
 }

@@ -3,32 +3,70 @@
 mod json;
 mod points;
 
-use crate::cli::{GridOp, Op, ParityArguments};
+use crate::cli::ParityArguments;
 use crate::device::Chosen;
 use crate::error::ToolError;
 use crate::files::{Destination, NormInput, TensorFile, Tensors};
 use crate::grid::Point;
-use crate::options::{op_name, variant};
+use crate::ops::{self, Choice, OPS, Subject, op_name};
 use crate::quantise::Quantised;
 use crate::report::{self, Fields, Outcome, align_right, percent, progress, table, ulp};
+use crate::words::{shape_words, variant};
 use warpnorm::host::{Outputs, Placement, Problem};
 use warpnorm::parity::{Verdict, judge};
 use warpnorm::plan::Plan;
-use warpnorm::{DType, Family, Norm};
+use warpnorm::{DType, Norm, PositionType};
 
 /// One comparison.
 struct Cell {
     norm: Norm,
     dtype: DType,
     rows: usize,
+    /// Heads or groups of a row.
+    parts: usize,
     hidden: usize,
     /// The kind of data, or the prefix in the file.
     data: String,
     weight: Option<DType>,
     bias: Option<DType>,
+    beside: Beside,
     tensor_scale: Option<f32>,
     plan: Option<Plan>,
     verdict: Verdict,
+}
+
+impl Cell {
+    fn shape(&self) -> String {
+        shape_words(self.rows, self.parts, self.hidden)
+    }
+}
+
+/// The tensors beside x, residual, weight and bias.
+struct Beside {
+    /// The type of a gate's tensor, which an activation can go without.
+    gate: Option<DType>,
+    linear_bias: Option<DType>,
+    inner_weight: Option<DType>,
+    rate: Option<DType>,
+    /// Heads of a row of a second tensor.
+    second_parts: Option<usize>,
+    tables: Option<DType>,
+    positions: Option<PositionType>,
+}
+
+impl Beside {
+    fn new(problem: &Problem<'_>) -> Self {
+        let positions = problem.rope.filter(|tables| tables.positions.is_some());
+        Self {
+            gate: problem.gate.map(|_| problem.dtype),
+            linear_bias: problem.linear_bias.map(|vector| vector.dtype),
+            inner_weight: problem.inner_weight.map(|vector| vector.dtype),
+            rate: problem.rate.map(|vector| vector.dtype),
+            second_parts: problem.second.map(|heads| heads.count),
+            tables: problem.rope.map(|tables| tables.dtype),
+            positions: positions.map(|tables| tables.position_type),
+        }
+    }
 }
 
 /// Runs the command.
@@ -61,46 +99,56 @@ pub fn run(arguments: &ParityArguments) -> Result<Outcome, ToolError> {
 }
 
 /// The norms of a file that the options ask for.
-fn file_problems<'a>(
-    arguments: &ParityArguments,
-    tensors: &Tensors<'a>,
-) -> Result<Vec<(NormInput<'a>, Norm)>, ToolError> {
-    let ops: Vec<GridOp> = match arguments.op.as_slice() {
-        [] => [Op::LayerNorm, Op::RmsNorm].map(GridOp::from).to_vec(),
-        given => given.to_vec(),
-    };
+fn file_problems<'a>(arguments: &ParityArguments, tensors: &Tensors<'a>) -> Result<Vec<NormInput<'a>>, ToolError> {
     let quantisation = arguments.quantise.quantised_file()?.map(|quantised| quantised.quantisation);
+    let subjects = file_subjects(arguments)?;
     let mut problems = Vec::new();
     for prefix in tensors.prefixes()? {
-        for &op in &ops {
-            let input = tensors.norm_input(&prefix)?;
-            if op.adds() && input.residual.is_none() {
-                let option = if op == GridOp::AddLayerNorm { "--op add-layer-norm" } else { "--op add-rms-norm" };
-                return Err(ToolError::OptionWithoutTensor { option, tensor: input.tensor_name("residual") });
-            }
-            let norm = arguments.norm.norm(op.family(), quantisation, &input)?;
-            problems.push((input, norm));
+        let present = tensors.present(&prefix)?;
+        for subject in &subjects {
+            let norm = arguments.norm.norm(subject, arguments.parts, quantisation, &present)?;
+            problems.push(tensors.norm_input(&prefix, norm, arguments.parts.count().unwrap_or(1))?);
         }
     }
     Ok(problems)
 }
 
+/// What to make of each set of tensors: where nothing is asked for, the two norms that everyone has.
+fn file_subjects(arguments: &ParityArguments) -> Result<Vec<Subject>, ToolError> {
+    if let Some(preset) = arguments.subjects.preset {
+        return Ok(vec![Subject::Preset(preset)]);
+    }
+    let by_default = || ["layer-norm", "rms-norm"].into_iter().filter_map(ops::named).collect();
+    let mut asked = Vec::new();
+    for choice in &arguments.subjects.op {
+        match choice {
+            Choice::One(op) => asked.push(*op),
+            // No file has the tensors of every op, and none that they do not use.
+            Choice::All => {
+                let names = OPS.iter().map(|op| op.name).collect::<Vec<_>>().join(", ");
+                return Err(ToolError::Usage(format!("--op all goes without --input, wanted some of {names}")));
+            }
+        }
+    }
+    let ops = if asked.is_empty() { by_default() } else { asked };
+    Ok(ops.into_iter().map(Subject::Op).collect())
+}
+
 fn compare_file(
     chosen: &Chosen,
-    problems: &[(NormInput<'_>, Norm)],
+    inputs: &[NormInput<'_>],
     quantised: Option<Quantised>,
 ) -> Result<Vec<Cell>, ToolError> {
     let y = quantised.is_none_or(|quantised| quantised.with_y);
     let tensor_scale = quantised.and_then(|quantised| quantised.tensor_scale);
-    let progress = progress(problems.len());
-    let compare = |(input, norm): &(NormInput<'_>, Norm)| {
-        let outputs =
-            Outputs { y, residual: norm.residual_add().is_some(), mean: norm.family == Family::LayerNorm, rstd: true };
-        let cell = cell(chosen, &input.problem(*norm, tensor_scale, outputs), input.prefix.clone());
+    let progress = progress(inputs.len());
+    let compare = |input: &NormInput<'_>| {
+        let outputs = Outputs { y, ..input.all_outputs() };
+        let cell = cell(chosen, &input.problem(tensor_scale, outputs), input.prefix.clone());
         progress.inc(1);
         cell
     };
-    problems.iter().map(compare).collect()
+    inputs.iter().map(compare).collect()
 }
 
 fn compare_grid(chosen: &Chosen, arguments: &ParityArguments) -> Result<Vec<Cell>, ToolError> {
@@ -122,10 +170,12 @@ fn cell(chosen: &Chosen, problem: &Problem<'_>, data: String) -> Result<Cell, To
         norm: problem.norm,
         dtype: problem.dtype,
         rows: problem.rows,
+        parts: problem.parts,
         hidden: problem.hidden,
         data,
         weight: problem.weight.map(|weight| weight.dtype),
         bias: problem.bias.map(|bias| bias.dtype),
+        beside: Beside::new(problem),
         tensor_scale: problem.tensor_scale,
         plan,
         verdict: judge(problem, &output)?,
@@ -150,7 +200,7 @@ fn summary(arguments: &ParityArguments, chosen: &Chosen, cells: &[Cell]) -> Stri
     let mut text = format!("{fields}\n{}\n\n{result}\n", cells_table(cells));
     for cell in cells.iter().filter(|cell| !cell.verdict.passed) {
         let mut faults = Fields::default();
-        let place = format!("{} {} {}x{} {}", op_name(&cell.norm), cell.dtype, cell.rows, cell.hidden, cell.data);
+        let place = format!("{} {} {} {}", op_name(&cell.norm), cell.dtype, cell.shape(), cell.data);
         faults.add(&place, report::faults(&cell.verdict));
         text.push_str(&faults.to_string());
     }
@@ -175,10 +225,10 @@ fn cells_table(cells: &[Cell]) -> String {
     for cell in cells {
         let verdict = &cell.verdict;
         table.add_row([
-            op_name(&cell.norm).to_owned(),
+            op_name(&cell.norm),
             variant(&cell.norm),
             cell.dtype.to_string(),
-            format!("{}x{}", cell.rows, cell.hidden),
+            cell.shape(),
             crate::error::one_line(&cell.data),
             ulp(verdict.max_ulp),
             ulp(verdict.mean_ulp),
@@ -190,13 +240,4 @@ fn cells_table(cells: &[Cell]) -> String {
     }
     align_right(&mut table, &[3, 5, 6, 7, 8, 9]);
     table.to_string()
-}
-
-impl From<Op> for GridOp {
-    fn from(op: Op) -> Self {
-        match op {
-            Op::LayerNorm => GridOp::LayerNorm,
-            Op::RmsNorm => GridOp::RmsNorm,
-        }
-    }
 }

@@ -3,14 +3,15 @@
 use super::{Cell, points};
 use crate::cli::ParityArguments;
 use crate::device::Chosen;
-use crate::options::{op_name, residual_rounding_name, weight_rounding_name};
 use crate::quantise::{block_rounding_name, layout_name};
 use crate::report::{Outcome, PtxJson};
+use crate::words::NormJson;
 use serde::{Serialize, Serializer};
 use warpnorm::parity::{Tolerance, Verdict, Worst};
 use warpnorm::plan::Plan;
 use warpnorm::ptx;
 use warpnorm::quantise::{Quantisation, ScaleLayout, ScaleType, Scaling};
+use warpnorm::{DType, PositionType};
 
 /// A number that may be NaN or infinite, which JSON has no numbers for: then the string `NaN`, `inf`
 /// or `-inf`.
@@ -48,17 +49,25 @@ struct DeviceJson {
 
 #[derive(Serialize)]
 struct CellJson {
-    op: &'static str,
-    eps: f32,
-    weight_offset: f32,
-    weight_rounding: &'static str,
-    residual_scale: Option<f32>,
-    residual_rounding: Option<&'static str>,
+    #[serde(flatten)]
+    norm: NormJson,
     quantisation: Option<QuantisationJson>,
     dtype: &'static str,
     weight_dtype: Option<&'static str>,
     bias_dtype: Option<&'static str>,
+    gate_dtype: Option<&'static str>,
+    linear_bias_dtype: Option<&'static str>,
+    inner_weight_dtype: Option<&'static str>,
+    rate_dtype: Option<&'static str>,
+    /// The type of cos and sin.
+    tables_dtype: Option<&'static str>,
+    positions_dtype: Option<&'static str>,
     rows: usize,
+    /// Heads or groups of a row; 1 where it is normalised whole.
+    parts: usize,
+    /// Heads of a row of the second tensor.
+    second_parts: Option<usize>,
+    /// Elements of a row, or of a part of it.
     hidden: usize,
     data: String,
     plan: Option<PlanJson>,
@@ -157,19 +166,26 @@ pub fn render(arguments: &ParityArguments, chosen: &Chosen, cells: &[Cell], outc
 }
 
 fn cell_json(chosen: &Chosen, cell: &Cell) -> CellJson {
-    let norm = &cell.norm;
+    let (norm, beside) = (&cell.norm, &cell.beside);
+    let name = |dtype: Option<DType>| dtype.map(|dtype| dtype.name());
     CellJson {
-        op: op_name(norm),
-        eps: norm.eps,
-        weight_offset: norm.weight_offset,
-        weight_rounding: weight_rounding_name(norm.weight_rounding),
-        residual_scale: norm.residual_add().map(|add| add.scale),
-        residual_rounding: norm.residual_add().map(|add| residual_rounding_name(add.rounding)),
+        norm: NormJson::new(norm),
         quantisation: norm.quantisation.map(|quantisation| quantisation_json(quantisation, cell.tensor_scale)),
         dtype: cell.dtype.name(),
-        weight_dtype: cell.weight.map(|dtype| dtype.name()),
-        bias_dtype: cell.bias.map(|dtype| dtype.name()),
+        weight_dtype: name(cell.weight),
+        bias_dtype: name(cell.bias),
+        gate_dtype: name(beside.gate),
+        linear_bias_dtype: name(beside.linear_bias),
+        inner_weight_dtype: name(beside.inner_weight),
+        rate_dtype: name(beside.rate),
+        tables_dtype: name(beside.tables),
+        positions_dtype: beside.positions.map(|kind| match kind {
+            PositionType::I32 => "i32",
+            PositionType::I64 => "i64",
+        }),
         rows: cell.rows,
+        parts: cell.parts,
+        second_parts: beside.second_parts,
         hidden: cell.hidden,
         data: cell.data.clone(),
         plan: cell.plan.as_ref().map(|plan| plan_json(chosen, plan)),

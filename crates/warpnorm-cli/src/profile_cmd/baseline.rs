@@ -168,8 +168,17 @@ mod tests {
             ideal_sectors: 40,
         };
         let op = "rms-norm".to_owned();
-        let key =
-            Key { op, options: String::new(), dtype: "f16".to_owned(), weight: None, bias: None, rows: 4, hidden };
+        let key = Key {
+            op,
+            options: String::new(),
+            dtype: "f16".to_owned(),
+            weight: None,
+            bias: None,
+            tensors: Vec::new(),
+            rows: 4,
+            hidden,
+            parts: 1,
+        };
         Cell {
             key,
             kernel: "kernel".to_owned(),

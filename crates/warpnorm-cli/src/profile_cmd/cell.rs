@@ -2,14 +2,16 @@
 
 use crate::error::ToolError;
 use crate::grid::Point;
-use crate::options::{op_name, variant};
+use crate::ops::op_name;
 use crate::ptxas::{Assembled, Functions};
+use crate::tensors;
+use crate::words::{shape_words, variant};
 use ptx_emu::{InstructionClass, LaunchReport, Traffic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use warpnorm::emulated::Emulated;
-use warpnorm::host::{Outputs, Placement};
+use warpnorm::host::{Outputs, Placement, Problem};
 use warpnorm::plan::{Plan, Resources, occupancy};
 
 /// What is computed: by this, cells are found in a baseline.
@@ -20,20 +22,31 @@ pub struct Key {
     pub dtype: String,
     pub weight: Option<String>,
     pub bias: Option<String>,
+    /// The other tensors beside x and the residual.
+    #[serde(default)]
+    pub tensors: Vec<String>,
     pub rows: usize,
+    /// Of a head or group, where the norm is of those.
     pub hidden: usize,
+    /// Heads or groups of a row.
+    #[serde(default = "one")]
+    pub parts: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Key {
-    /// Weight and bias, as far as they are there.
+    /// Weight, bias and the other tensors, as far as they are there.
     pub fn parameters(&self) -> String {
         let there = [(&self.weight, "weight"), (&self.bias, "bias")];
-        let names: Vec<&str> = there.iter().filter(|(dtype, _)| dtype.is_some()).map(|(_, name)| *name).collect();
-        names.join(", ")
+        let names = there.iter().filter(|(dtype, _)| dtype.is_some()).map(|(_, name)| *name);
+        names.chain(self.tensors.iter().map(String::as_str)).collect::<Vec<_>>().join(", ")
     }
 
     pub fn shape(&self) -> String {
-        format!("{}x{}", self.rows, self.hidden)
+        shape_words(self.rows, self.parts, self.hidden)
     }
 }
 
@@ -128,7 +141,7 @@ impl Cell {
     /// # Errors
     /// The shape is not possible, or the executor found a fault.
     pub fn measure(device: &Emulated, point: &Point, assembled: &Functions) -> Result<Option<Cell>, ToolError> {
-        let outputs = Outputs { y: point.y, residual: point.norm.residual_add().is_some(), ..Outputs::default() };
+        let outputs = Outputs { y: point.y, residual: point.norm.input.stores_residual(), ..Outputs::default() };
         let case = point.case()?.with_outputs(outputs);
         let problem = case.as_problem();
         let Some((plan, report)) = device.run_counted(&problem, Placement::default())?.1 else { return Ok(None) };
@@ -141,13 +154,15 @@ impl Cell {
         let classes = InstructionClass::ALL.map(|class| (class.name(), report.instructions[class].thread));
         Ok(Some(Cell {
             key: Key {
-                op: op_name(&problem.norm).to_owned(),
+                op: op_name(&problem.norm),
                 options,
                 dtype: problem.dtype.name().to_owned(),
                 weight: problem.weight.map(|weight| weight.dtype.name().to_owned()),
                 bias: problem.bias.map(|bias| bias.dtype.name().to_owned()),
+                tensors: tensors::beside(&problem).map(str::to_owned).collect(),
                 rows: problem.rows,
                 hidden: problem.hidden,
+                parts: problem.parts,
             },
             kernel: kernel.to_owned(),
             regime: plan.regime.name().to_owned(),
@@ -164,7 +179,7 @@ impl Cell {
             warp_instructions: report.warp_instructions,
             thread_instructions: report.thread_instructions,
             thread_instructions_by_class: classes.map(|(name, count)| (name.to_owned(), count)).into(),
-            instructions_per_element: per_element(&report, problem.rows * problem.hidden),
+            instructions_per_element: per_element(&report, elements(&problem)),
             assembled: assembled.get(kernel).map(|assembled| on_chip(device, &plan, assembled)),
         }))
     }
@@ -196,6 +211,11 @@ fn bank_conflicts(report: &LaunchReport) -> u64 {
         .iter()
         .map(|traffic| traffic.bank_conflicts)
         .sum()
+}
+
+/// Elements that are put out.
+fn elements(problem: &Problem<'_>) -> usize {
+    problem.rows * problem.hidden * (problem.parts + problem.second.map_or(0, |heads| heads.count))
 }
 
 /// Thread instructions by element, in thousandths.

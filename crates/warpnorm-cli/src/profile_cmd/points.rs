@@ -3,11 +3,12 @@
 use super::cell::Key;
 use crate::cli::{ProfileArguments, Shape};
 use crate::error::ToolError;
-use crate::grid::{Point, Quantising, Variant, norms, or_all};
-use crate::options::{op_name, variant};
-use warpnorm::Family;
+use crate::grid::{Breadth, Extent, Point, Quantising, Variant, check_size, norms, or_all};
+use crate::ops::{With, op_name};
+use crate::words::variant;
 use warpnorm::parity::Values;
 use warpnorm::quantise::{CodeType, Quantisation};
+use warpnorm::{DType, Family, Scope};
 
 /// Where a row can live and how a team can fill: teams within a warp with many rows side by side (64,
 /// 128), a warp (512), several warps (4096) and the largest team (16 384), all of them full; a team
@@ -27,6 +28,13 @@ const SHAPES: [Shape; 8] = [
 /// Options of an op change what is computed and not what is moved, so one shape shows their cost.
 const SHAPE_OF_OPTIONS: Shape = Shape { rows: 4, hidden: 4096 };
 
+/// The same of 32 heads, and of 8 groups.
+const SHAPE_OF_HEADS: Shape = Shape { rows: 4, hidden: 128 };
+const SHAPE_OF_GROUPS: Shape = Shape { rows: 4, hidden: 512 };
+
+/// bf16 and f32 cost what they do with the ops of which there is the whole.
+const BREADTH: Breadth = Breadth { dtypes: &DType::ALL, sampled_dtypes: &[DType::F16], samples: true, parts: (32, 8) };
+
 /// A scale for a row, and a scale for every slice of it that a few threads own.
 const QUANTISATIONS: [Quantisation; 2] =
     [Quantisation::per_token(CodeType::E4m3), Quantisation::per_group(CodeType::E4m3, 128)];
@@ -40,29 +48,46 @@ fn quantising(arguments: &ProfileArguments) -> Result<Quantising<'static>, ToolE
     Ok(quantised.map_or(Quantising::Also(&QUANTISATIONS), |quantised| Quantising::Each(quantised.quantisation)))
 }
 
-/// The points that the options ask for: with a weight, and LayerNorm with and without a bias.
+/// The norms that the options ask for. Of ops of which there are samples, one quantisation is enough.
+fn variants(arguments: &ProfileArguments) -> Result<Vec<Variant>, ToolError> {
+    let ProfileArguments { subjects, parts, dtype, .. } = arguments;
+    let mut variants = norms(subjects, *parts, dtype, quantising(arguments)?, &BREADTH)?;
+    let surplus = |variant: &Variant| {
+        variant.extent == Extent::Samples && !variant.plain && variant.norm.quantisation == Some(QUANTISATIONS[1])
+    };
+    if arguments.quantise.quantise.is_none() {
+        variants.retain(|variant| !surplus(variant));
+    }
+    Ok(variants)
+}
+
+/// The points that the options ask for: LayerNorm, where there is the whole of it, without a bias as well.
 ///
 /// # Errors
-/// The options of the quantisation are refused.
+/// The options of the quantisation are refused, or an op has no heads or groups.
 pub fn points(arguments: &ProfileArguments) -> Result<Vec<Point>, ToolError> {
     let quantising = quantising(arguments)?;
     let (tensor_scale, y) = (arguments.quantise.tensor_scale, arguments.quantise.with_y);
     let mut points = Vec::new();
-    for variant in norms(&arguments.op, &arguments.dtype, quantising) {
-        let (norm, dtype) = (variant.norm, variant.dtype);
-        let shapes = if variant.plain { &SHAPES[..] } else { &[SHAPE_OF_OPTIONS] };
+    for variant in variants(arguments)? {
+        let Variant { norm, with, parts, dtype, plain, extent } = variant;
+        let shapes = match norm.scope {
+            Scope::Row if plain && extent == Extent::Whole => &SHAPES[..],
+            Scope::Row => &[SHAPE_OF_OPTIONS],
+            Scope::Head => &[SHAPE_OF_HEADS],
+            Scope::Group => &[SHAPE_OF_GROUPS],
+        };
+        let without = With { bias: false, ..with };
+        let both = plain && extent == Extent::Whole && norm.family == Family::LayerNorm && with.bias;
+        let withs = if both { &[without, with][..] } else { &[with] };
         for &shape in or_all(&arguments.shape, shapes) {
             if !quantising.fits(&norm, shape, !arguments.shape.is_empty()) {
                 continue;
             }
-            let biases: &[bool] = match (norm.family, variant.plain) {
-                (Family::LayerNorm, true) => &[false, true],
-                (Family::LayerNorm, false) => &[true],
-                (Family::RmsNorm | Family::L2Norm | Family::Identity, _) => &[false],
-            };
+            check_size(shape, parts)?;
             let values = Values::Unit;
-            let point = |&bias| Point { norm, dtype, shape, bias, tensor_scale, y, values, seed: SEED };
-            points.extend(biases.iter().map(point));
+            let point = |&with| Point { norm, dtype, shape, parts, with, tensor_scale, y, values, seed: SEED };
+            points.extend(withs.iter().map(point));
         }
     }
     Ok(points)
@@ -70,20 +95,21 @@ pub fn points(arguments: &ProfileArguments) -> Result<Vec<Point>, ToolError> {
 
 /// Whether the options leave nothing of the grid out.
 pub fn is_whole(arguments: &ProfileArguments) -> bool {
-    let ProfileArguments { op, dtype, shape, quantise, .. } = arguments;
-    op.is_empty() && dtype.is_empty() && shape.is_empty() && quantise.quantise.is_none()
+    let ProfileArguments { subjects, parts, dtype, shape, quantise, .. } = arguments;
+    let any = !subjects.op.is_empty() || subjects.preset.is_some() || parts.count().is_some();
+    !any && dtype.is_empty() && shape.is_empty() && quantise.quantise.is_none()
 }
 
 /// Whether the options ask for a cell of this key. Of one quantisation, only its own cells; else also
 /// cells of options that the grid has no longer.
 pub fn selected(arguments: &ProfileArguments, key: &Key) -> bool {
-    let Ok(quantising) = quantising(arguments) else { return false };
+    let Ok(variants) = variants(arguments) else { return false };
     let shape = Shape { rows: key.rows, hidden: key.hidden };
     let of_key = |one: &Variant| {
         op_name(&one.norm) == key.op
             && one.dtype.name() == key.dtype
+            && (arguments.parts.count().is_none() || one.parts == key.parts)
             && (arguments.quantise.quantise.is_none() || variant(&one.norm) == key.options)
     };
-    (arguments.shape.is_empty() || arguments.shape.contains(&shape))
-        && norms(&arguments.op, &arguments.dtype, quantising).iter().any(of_key)
+    (arguments.shape.is_empty() || arguments.shape.contains(&shape)) && variants.iter().any(of_key)
 }
