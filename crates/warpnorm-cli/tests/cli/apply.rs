@@ -8,20 +8,20 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-fn apply(input: &Path, output: &Path, more: &[&str]) -> Run {
+pub fn apply(input: &Path, output: &Path, more: &[&str]) -> Run {
     let files = [OsStr::new("apply"), "--input".as_ref(), input.as_os_str(), "--output".as_ref(), output.as_os_str()];
     warpnorm(files.into_iter().chain(more.iter().map(OsStr::new)))
 }
 
 /// Applies a norm to tensors and returns those of the output.
-fn applied(tensors: &[Tensor], more: &[&str]) -> Vec<Tensor> {
+pub fn applied(tensors: &[Tensor], more: &[&str]) -> Vec<Tensor> {
     let (folder, input) = folder_with(tensors);
     let output = folder.path().join("out.safetensors");
     apply(&input, &output, more).passed();
     read(&output)
 }
 
-fn folder_with(tensors: &[Tensor]) -> (TempDir, PathBuf) {
+pub fn folder_with(tensors: &[Tensor]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("in.safetensors");
     write(&input, tensors);
@@ -63,7 +63,7 @@ fn tolerance(dtype: Dtype) -> f64 {
 }
 
 #[track_caller]
-fn assert_close(got: &[f64], wanted: &[f64], relative: f64) {
+pub fn assert_close(got: &[f64], wanted: &[f64], relative: f64) {
     assert_eq!(got.len(), wanted.len());
     for (index, (got, wanted)) in got.iter().zip(wanted).enumerate() {
         // Values are of order 1; the absolute term is for those that cancel.
@@ -272,6 +272,12 @@ fn the_file_says_what_made_it() {
     for fact in [env!("CARGO_PKG_VERSION"), "add-rms-norm", "eps 2.5e-1"] {
         assert!(made_by.contains(fact), "{fact} in {made_by}");
     }
+    let (_folder, input) = folder_with(&[Tensor::new("x", Dtype::F32, &[1, 4], &values(1, 4))]);
+    apply(&input, &output, &["--op", "l2-norm", "--heads", "2"]).passed();
+    let bytes = std::fs::read(&output).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let made_by = &header.metadata().as_ref().unwrap()["warpnorm"];
+    assert!(made_by.contains("head-l2-norm of 2 heads"), "{made_by}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::tool::{Run, command, warpnorm};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use warpnorm::ptx;
+use warpnorm::{DType, ptx};
 
 /// Runs the tool with no ptxas but the one that is given.
 fn run(arguments: &[&str]) -> Run {
@@ -78,6 +78,11 @@ fn the_whole_grid_is_at_the_floor_and_is_reported() {
             }
         }
     }
+    // Every module is somewhere in the grid, with f16 at least.
+    for module in ptx::modules().iter().filter(|module| module.module().dtype == DType::F16) {
+        let kernels = module.kernels();
+        assert!(cells.iter().any(|cell| kernels.iter().any(|kernel| cell["kernel"] == *kernel)), "{module}");
+    }
     for (row, cell) in rows.iter().zip(cells) {
         for direction in ["loads", "stores"] {
             assert_eq!(cell[direction]["distinct_bytes"], cell[direction]["floor_bytes"], "{cell}");
@@ -85,7 +90,8 @@ fn the_whole_grid_is_at_the_floor_and_is_reported() {
         assert_eq!(column(row, "moved / floor"), "1.000");
         assert_eq!(column(row, "regime").contains("one read more"), cell["regime"] == "reread");
         assert_eq!(column(row, "kernel"), cell["kernel"].as_str().unwrap());
-        let shape = format!("{}x{}", cell["rows"], cell["hidden"]);
+        let parts = if cell["parts"] == 1 { String::new() } else { format!("{}x", cell["parts"]) };
+        let shape = format!("{}x{parts}{}", cell["rows"], cell["hidden"]);
         assert_eq!(column(row, "shape"), shape);
         let by_class = cell["thread_instructions_by_class"].as_object().unwrap();
         let total: u64 = by_class.values().map(|count| count.as_u64().unwrap()).sum();

@@ -14,7 +14,9 @@ fn bad_usage_is_one_line_and_exit_code_2() {
     let files = ["--input", "in", "--output", "out"];
     let apply = |more: &[&str]| warpnorm(["apply"].iter().chain(&files).chain(more));
     apply(&["--op", "batch-norm"]).failed(2, &["batch-norm", "layer-norm", "rms-norm"]);
-    apply(&["--op", "add-rms-norm"]).failed(2, &["add-rms-norm", "layer-norm", "rms-norm"]);
+    apply(&["--op", "all"]).failed(2, &["all", "layer-norm", "rms-norm"]);
+    apply(&["--preset", "bloom"]).failed(2, &["bloom", "--preset", "llama", "deep-norm"]);
+    apply(&["--preset", "llama", "--op", "rms-norm"]).failed(2, &["--preset", "--op"]);
     let rms = |more: &[&str]| apply(&[&["--op", "rms-norm"], more].concat());
     rms(&["--eps", "many"]).failed(2, &["many", "--eps"]);
     rms(&["--device", "tpu"]).failed(2, &["tpu", "auto", "cuda", "emulated", "cpu"]);
@@ -22,6 +24,9 @@ fn bad_usage_is_one_line_and_exit_code_2() {
     rms(&["--weight-rounding", "twice"]).failed(2, &["twice", "single", "before-weight"]);
     rms(&["--residual-rounding", "x"]).failed(2, &["stored", "wide", "split"]);
     rms(&["--eps", "1", "--eps", "2"]).failed(2, &["--eps"]);
+    rms(&["--gate-activation", "elu"]).failed(2, &["elu", "relu, leaky-relu, sigmoid, silu, swish, gelu, gelu-tanh"]);
+    rms(&["--gate-activation", "relu:1"]).failed(2, &["relu takes no parameter"]);
+    rms(&["--heads", "2", "--groups", "2"]).failed(2, &["--heads", "--groups"]);
     rms(&["a\nb"]).failed(2, &["a b"]);
 }
 
