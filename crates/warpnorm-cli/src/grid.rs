@@ -172,6 +172,7 @@ pub fn norms(
     breadth: &Breadth,
 ) -> Result<Vec<Variant>, ToolError> {
     let mut variants = Vec::new();
+    let asked = !subjects.op.is_empty() || subjects.preset.is_some();
     for (norms, extent) in entries(subjects, breadth) {
         let usual = if extent == Extent::Samples { breadth.sampled_dtypes } else { breadth.dtypes };
         for &dtype in or_all(dtypes, usual) {
@@ -186,7 +187,11 @@ pub fn norms(
                 match quantising {
                     Quantising::Each(_) if dtype == DType::F32 => {}
                     Quantising::Each(quantisation) => {
-                        variants.push(Variant { norm: norm.with_quantisation(quantisation), ..variant });
+                        let norm = norm.with_quantisation(quantisation);
+                        // What was asked for is left for the library to refuse.
+                        if asked || can_run(&norm, dtype) {
+                            variants.push(Variant { norm, ..variant });
+                        }
                     }
                     Quantising::Also(_) => variants.push(variant),
                 }

@@ -25,13 +25,18 @@ impl QuantiseOptions {
         use cli::Scaling as Given;
         let Some(scaling) = self.quantise else { return Ok(None) };
         let layout = self.layout()?;
-        let belongings: [(&str, bool, &[Given]); 6] = [
+        let belongings: [(&str, bool, &[Given]); 7] = [
             ("--group", self.group.is_some(), &[Given::PerGroup]),
             ("--power-of-two", self.power_of_two, &[Given::PerGroup]),
             ("--upper-bound", self.upper_bound.is_some(), &[Given::PerToken]),
             ("--block-rounding", self.block_rounding.is_some(), &[Given::Mxfp8]),
             ("--scale-layout", self.scale_layout.is_some(), &[Given::PerGroup, Given::Mxfp8, Given::Nvfp4]),
-            ("--tensor-scale", self.tensor_scale.is_some(), &[Given::PerTensor, Given::Nvfp4]),
+            ("--tensor-scale", self.tensor_scale.is_some(), &[Given::PerTensor, Given::PerTensorWide, Given::Nvfp4]),
+            (
+                "--with-y",
+                self.with_y,
+                &[Given::PerTensor, Given::PerToken, Given::PerGroup, Given::Mxfp8, Given::Nvfp4],
+            ),
         ];
         for (option, given, goes_with) in belongings {
             if given && !goes_with.contains(&scaling) {
@@ -43,6 +48,7 @@ impl QuantiseOptions {
         let usual = if scaling == Given::Nvfp4 { CodeType::E2m1 } else { CodeType::E4m3 };
         let scaling = match scaling {
             Given::PerTensor => Scaling::PerTensor,
+            Given::PerTensorWide => Scaling::PerTensorWide,
             Given::PerToken => Scaling::PerToken { upper_bound: self.upper_bound },
             Given::PerGroup => Scaling::PerGroup {
                 size: match self.group {
@@ -115,6 +121,7 @@ const FLOOR: f32 = 1e-10;
 fn name(scaling: cli::Scaling) -> &'static str {
     match scaling {
         cli::Scaling::PerTensor => "per-tensor",
+        cli::Scaling::PerTensorWide => "per-tensor-wide",
         cli::Scaling::PerToken => "per-token",
         cli::Scaling::PerGroup => "per-group",
         cli::Scaling::Mxfp8 => "mxfp8",
@@ -180,9 +187,10 @@ mod tests {
 
     #[test]
     fn what_is_usual_is_the_librarys() {
-        use cli::Scaling::{Mxfp8, Nvfp4, PerGroup, PerTensor, PerToken};
+        use cli::Scaling::{Mxfp8, Nvfp4, PerGroup, PerTensor, PerTensorWide, PerToken};
         let all = [
             (PerTensor, Quantisation::per_tensor(CodeType::E4m3), "e4m3 per-tensor"),
+            (PerTensorWide, Quantisation::per_tensor_wide(), "e4m3 per-tensor-wide"),
             (PerToken, Quantisation::per_token(CodeType::E4m3), "e4m3 per-token"),
             (PerGroup, Quantisation::per_group(CodeType::E4m3, 128), "e4m3 per-group 128"),
             (Mxfp8, Quantisation::mxfp8(), "e4m3 mxfp8, rounded up"),

@@ -29,7 +29,7 @@ pub struct QuantiseOptions {
     /// How the exponents of scales are rounded, mxfp8 [default: up]
     #[arg(long, value_enum, requires = "quantise")]
     pub block_rounding: Option<BlockRounding>,
-    /// The scale of all elements (per-tensor), or the global scale (nvfp4); generated data have one of their own
+    /// The scale of all elements (per-tensor, per-tensor-wide), or the global scale (nvfp4); generated data have one of their own
     #[arg(long, value_name = "S", requires = "quantise", allow_hyphen_values = true)]
     pub tensor_scale: Option<f32>,
     /// Store y beside its codes
@@ -42,6 +42,8 @@ pub struct QuantiseOptions {
 pub enum Scaling {
     /// One given scale for all
     PerTensor,
+    /// The same, of y before it is rounded, which is not stored then; rms-norm
+    PerTensorWide,
     /// An f32 scale for every row
     PerToken,
     /// An f32 scale for every 64 or 128 elements of a row

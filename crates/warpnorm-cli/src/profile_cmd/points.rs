@@ -35,9 +35,12 @@ const SHAPE_OF_GROUPS: Shape = Shape { rows: 4, hidden: 512 };
 /// bf16 and f32 cost what they do with the ops of which there is the whole.
 const BREADTH: Breadth = Breadth { dtypes: &DType::ALL, sampled_dtypes: &[DType::F16], samples: true, parts: (32, 8) };
 
-/// A scale for a row, and a scale for every slice of it that a few threads own.
-const QUANTISATIONS: [Quantisation; 2] =
-    [Quantisation::per_token(CodeType::E4m3), Quantisation::per_group(CodeType::E4m3, 128)];
+/// A scale for a row, a scale for every slice of it that a few threads own, and codes of y before it is rounded.
+const QUANTISATIONS: [Quantisation; 3] = [
+    Quantisation::per_token(CodeType::E4m3),
+    Quantisation::per_group(CodeType::E4m3, 128),
+    Quantisation::per_tensor_wide(),
+];
 
 /// Any: counts depend on it only where data decide what a kernel does, such as infinities.
 const SEED: u64 = 1;
@@ -53,7 +56,8 @@ fn variants(arguments: &ProfileArguments) -> Result<Vec<Variant>, ToolError> {
     let ProfileArguments { subjects, parts, dtype, .. } = arguments;
     let mut variants = norms(subjects, *parts, dtype, quantising(arguments)?, &BREADTH)?;
     let surplus = |variant: &Variant| {
-        variant.extent == Extent::Samples && !variant.plain && variant.norm.quantisation == Some(QUANTISATIONS[1])
+        let first = variant.norm.quantisation.is_none_or(|quantisation| quantisation == QUANTISATIONS[0]);
+        variant.extent == Extent::Samples && !first
     };
     if arguments.quantise.quantise.is_none() {
         variants.retain(|variant| !surplus(variant));

@@ -30,8 +30,9 @@ type Expected = (&'static [&'static str], Dtype, usize, Option<(Dtype, Vec<usize
 fn codes_and_scales_have_the_types_and_shapes_of_the_format() {
     let (_folder, input, output) = folder_with(Dtype::F16, &[2, 3, 256]);
     let rows = |last| vec![2usize, 3, last];
-    let all: [Expected; 9] = [
+    let all: [Expected; 10] = [
         (&["per-tensor", "--tensor-scale", "0.01"], Dtype::F8_E4M3, 256, None),
+        (&["per-tensor-wide", "--tensor-scale", "0.01"], Dtype::F8_E4M3, 256, None),
         (&["per-token"], Dtype::F8_E4M3, 256, Some((Dtype::F32, rows(1)))),
         (&["per-token", "--code", "int8"], Dtype::I8, 256, Some((Dtype::F32, rows(1)))),
         (&["per-group", "--code", "e5m2", "--power-of-two"], Dtype::F8_E5M2, 256, Some((Dtype::F32, rows(2)))),
@@ -123,7 +124,7 @@ fn what_does_not_go_together_is_refused() {
     for option in [&["--code", "e4m3"][..], &["--group", "64"], &["--power-of-two"], &["--with-y"]] {
         refused(option, &["--quantise"]);
     }
-    quantise("per-tile", &[], &["per-tile", "per-tensor, per-token, per-group, mxfp8, nvfp4"]);
+    quantise("per-tile", &[], &["per-tile", "per-tensor, per-tensor-wide, per-token, per-group, mxfp8, nvfp4"]);
     quantise("per-token", &["--group", "64"], &["--group", "--quantise per-group"]);
     quantise("per-group", &["--group", "32"], &["32", "64, 128"]);
     quantise("per-token", &["--power-of-two"], &["--power-of-two", "--quantise per-group"]);
@@ -131,9 +132,11 @@ fn what_does_not_go_together_is_refused() {
     quantise("per-group", &["--block-rounding", "up"], &["--block-rounding", "--quantise mxfp8"]);
     quantise("per-token", &["--scale-layout", "tiled"], &["--scale-layout", "per-group or mxfp8 or nvfp4"]);
     quantise("per-group", &["--scale-alignment", "4"], &["--scale-alignment", "column-major"]);
-    quantise("per-token", &["--tensor-scale", "1"], &["--tensor-scale", "per-tensor or nvfp4"]);
+    quantise("per-token", &["--tensor-scale", "1"], &["--tensor-scale", "per-tensor or per-tensor-wide or nvfp4"]);
     quantise("per-tensor", &[], &["per-tensor needs --tensor-scale"]);
     quantise("nvfp4", &[], &["nvfp4 needs --tensor-scale"]);
+    quantise("per-tensor-wide", &[], &["per-tensor-wide needs --tensor-scale"]);
+    quantise("per-tensor-wide", &["--tensor-scale", "1", "--with-y"], &["--with-y goes with", "per-tensor or"]);
     // The library's own words.
     quantise("nvfp4", &["--code", "e4m3", "--tensor-scale", "1"], &["e4m3 codes", "wanted e2m1"]);
     quantise("mxfp8", &["--code", "int8"], &["int8 codes", "wanted e4m3 or e5m2"]);
@@ -178,6 +181,20 @@ fn parity_of_a_quantisation() {
     assert_eq!(table.matches("e5m2 mxfp8, rounded floor, scales tiled").count(), 16);
     warpnorm(["parity", "--quantise", "per-token", "--dtype", "f32"]).failed(2, &["f32", "f16 or bf16"]);
     warpnorm(["parity", "--quantise", "mxfp8", "--shape", "2x100"]).failed(2, &["100", "multiple of 32"]);
+}
+
+#[test]
+fn codes_of_unrounded_y_are_those_of_rms_norms() {
+    let options = ["--quantise", "per-tensor-wide", "--device", "emulated", "--shape", "2x96"];
+    let (_, json) = report("parity", &options);
+    let cells = json["cells"].as_array().unwrap();
+    // Three variants of rms-norm, four of add-rms-norm, two types.
+    assert_eq!(cells.len(), 14);
+    for cell in cells {
+        assert!(cell["op"].as_str().unwrap().contains("rms-norm"), "{cell}");
+        assert_eq!(cell["quantisation"]["scaling"], "per-tensor-wide");
+        assert_eq!(cell["verdict"]["code_mismatches"], 0, "{cell}");
+    }
 }
 
 #[test]
