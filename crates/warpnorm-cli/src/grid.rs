@@ -141,8 +141,8 @@ type Entry = (Vec<(Norm, With)>, Extent);
 
 fn entries(subjects: &GridSubjects, breadth: &Breadth) -> Vec<Entry> {
     if let Some(preset) = subjects.preset {
-        let bias = preset.norm.family == Family::LayerNorm;
-        return vec![(vec![(preset.norm, With { weight: true, bias, ..With::default() })], Extent::Whole)];
+        let (weight, bias) = (preset.norm.family != Family::L2Norm, preset.norm.family == Family::LayerNorm);
+        return vec![(vec![(preset.norm, With { weight, bias, ..With::default() })], Extent::Whole)];
     }
     let by_default = OPS.iter().filter_map(|op| match op.coverage {
         Coverage::Whole => Some((ops::all(op).collect(), Extent::Whole)),
@@ -176,7 +176,9 @@ pub fn norms(
     for (norms, extent) in entries(subjects, breadth) {
         let usual = if extent == Extent::Samples { breadth.sampled_dtypes } else { breadth.dtypes };
         for &dtype in or_all(dtypes, usual) {
-            for (index, &(norm, with)) in norms.iter().enumerate().filter(|(_, (norm, _))| !idle(norm, dtype)) {
+            for (index, &(norm, with)) in
+                norms.iter().enumerate().filter(|&(index, (norm, _))| index == 0 || !idle(norm, dtype))
+            {
                 let norm = parts.divide(norm)?;
                 let count = match norm.scope {
                     Scope::Row => 1,

@@ -149,10 +149,12 @@ impl NormOptions {
         if norm.scope != Scope::Head || !present.has("cos") {
             return Ok(());
         }
+        let whole = Rope::half_split(present.table_row.unwrap_or(0).saturating_mul(2));
+        let base = norm.rope.unwrap_or(whole);
         norm.rope = Some(Rope {
-            dim: rope_dim.unwrap_or(present.table_row.unwrap_or(0).saturating_mul(2)),
-            pairs: rope_pairs.map_or_else(RopePairs::default, Into::into),
-            rounding: rope_rounding.map_or_else(RopeRounding::default, Into::into),
+            dim: rope_dim.unwrap_or(base.dim),
+            pairs: rope_pairs.map_or(base.pairs, Into::into),
+            rounding: rope_rounding.map_or(base.rounding, Into::into),
         });
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Presets on the command line: the library's names, and the layers after colons where a preset takes them.
+//! Presets on the command line: the library's names, and numbers after colons where a preset takes them.
 
 use std::fmt;
 use warpnorm::{Norm, presets};
@@ -7,8 +7,8 @@ use warpnorm::{Norm, presets};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preset {
     name: &'static str,
-    /// The numbers of layers that it was made from.
-    layers: [Option<u32>; 2],
+    /// The numbers that it was made from.
+    numbers: [Option<u32>; 2],
     /// The norm.
     pub norm: Norm,
 }
@@ -16,7 +16,7 @@ pub struct Preset {
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)?;
-        self.layers.iter().flatten().try_for_each(|layers| write!(f, ":{layers}"))
+        self.numbers.iter().flatten().try_for_each(|number| write!(f, ":{number}"))
     }
 }
 
@@ -25,23 +25,34 @@ enum Make {
     Alone(fn() -> Norm),
     OfLayers(fn(u32) -> Norm),
     OfEncoderAndDecoder(fn(u32, u32) -> Norm),
+    /// Elements of a head that are rotated.
+    OfHeads(fn(usize) -> Norm),
 }
 
-use Make::{Alone, OfEncoderAndDecoder, OfLayers};
+use Make::{Alone, OfEncoderAndDecoder, OfHeads, OfLayers};
 
 const PRESETS: &[(&str, Make)] = &[
     ("llama", Alone(presets::llama)),
     ("mistral", Alone(presets::mistral)),
     ("qwen3", Alone(presets::qwen3)),
+    ("qwen3-heads", OfHeads(presets::qwen3_heads)),
+    ("qwen3-next-gated", Alone(presets::qwen3_next_gated)),
     ("t5", Alone(presets::t5)),
     ("gemma", Alone(presets::gemma)),
+    ("gemma2-add", Alone(presets::gemma2_add)),
+    ("gemma2-sandwich", Alone(presets::gemma2_sandwich)),
     ("olmo2", Alone(presets::olmo2)),
+    ("olmo2-add", Alone(presets::olmo2_add)),
     ("gpt2", Alone(presets::gpt2)),
     ("bert", Alone(presets::bert)),
     ("deep-norm", OfLayers(presets::deep_norm)),
     ("deep-norm-encoder", OfEncoderAndDecoder(presets::deep_norm_encoder)),
     ("deep-norm-decoder", OfLayers(presets::deep_norm_decoder)),
     ("n-gpt", Alone(presets::n_gpt)),
+    // The factor is an option.
+    ("n-gpt-step", Alone(|| presets::n_gpt_step(1.0))),
+    ("mamba2", Alone(|| presets::mamba2(true))),
+    ("mamba2-gate-before", Alone(|| presets::mamba2(false))),
     ("vllm", Alone(presets::vllm)),
     ("flash-infer", Alone(presets::flash_infer)),
     ("flash-infer-gemma", Alone(presets::flash_infer_gemma)),
@@ -50,7 +61,7 @@ const PRESETS: &[(&str, Make)] = &[
 /// The preset of a text such as `llama` or `deep-norm:24`.
 ///
 /// # Errors
-/// There is no such preset, or it is made of other numbers of layers; in words for clap.
+/// There is no such preset, or it is made of other numbers; in words for clap.
 pub fn parse(text: &str) -> Result<Preset, String> {
     let mut parts = text.split(':');
     let given = parts.next().unwrap_or_default();
@@ -58,19 +69,24 @@ pub fn parse(text: &str) -> Result<Preset, String> {
         let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
         return Err(format!("wanted one of {}", names.join(", ")));
     };
-    let parse = |part: &str| part.parse::<u32>().ok().filter(|&layers| layers > 0);
-    let layers: Option<Vec<u32>> = parts.map(parse).collect();
-    let preset = |layers, norm| Ok(Preset { name, layers, norm });
-    match (make, layers.as_deref()) {
-        (Alone(make), Some([])) => preset([None; 2], make()),
-        (Alone(_), _) => Err(format!("{name} takes no number")),
-        (OfLayers(make), Some(&[layers])) => preset([Some(layers), None], make(layers)),
-        (OfLayers(_), _) => Err(format!("wanted the number of layers, as in {name}:24")),
+    let parse = |part: &str| part.parse::<u32>().ok().filter(|&number| number > 0);
+    let numbers: Option<Vec<u32>> = parts.map(parse).collect();
+    let (numbers, norm) = match (make, numbers.as_deref()) {
+        (Alone(make), Some([])) => ([None; 2], make()),
+        (Alone(_), _) => return Err(format!("{name} takes no number")),
+        (OfLayers(make), Some(&[layers])) => ([Some(layers), None], make(layers)),
+        (OfLayers(_), _) => return Err(format!("wanted the number of layers, as in {name}:24")),
         (OfEncoderAndDecoder(make), Some(&[encoder, decoder])) => {
-            preset([Some(encoder), Some(decoder)], make(encoder, decoder))
+            ([Some(encoder), Some(decoder)], make(encoder, decoder))
         }
-        (OfEncoderAndDecoder(_), _) => Err(format!("wanted the layers of encoder and decoder, as in {name}:6:6")),
-    }
+        (OfEncoderAndDecoder(_), _) => {
+            return Err(format!("wanted the layers of encoder and decoder, as in {name}:6:6"));
+        }
+        (OfHeads(make), Some(&[dim])) => ([Some(dim), None], make(dim as usize)),
+        (OfHeads(_), _) => return Err(format!("wanted the elements of a head that are rotated, as in {name}:128")),
+    };
+    norm.validate().map_err(|error| error.to_string())?;
+    Ok(Preset { name, numbers, norm })
 }
 
 #[cfg(test)]
@@ -82,6 +98,7 @@ mod tests {
         assert_eq!(parse("gemma").map(|preset| preset.norm), Ok(presets::gemma()));
         assert_eq!(parse("deep-norm:24").map(|preset| preset.norm), Ok(presets::deep_norm(24)));
         assert_eq!(parse("deep-norm-encoder:6:3").map(|preset| preset.norm), Ok(presets::deep_norm_encoder(6, 3)));
+        assert_eq!(parse("qwen3-heads:64").map(|preset| preset.norm), Ok(presets::qwen3_heads(64)));
         assert_eq!(parse("deep-norm-encoder:6:3").unwrap().to_string(), "deep-norm-encoder:6:3");
         for (bad, word) in [
             ("bloom", "wanted one of llama, mistral"),
@@ -89,6 +106,8 @@ mod tests {
             ("deep-norm", "as in deep-norm:24"),
             ("deep-norm:0", "as in deep-norm:24"),
             ("deep-norm:6:6", "as in deep-norm:24"),
+            ("qwen3-heads", "as in qwen3-heads:128"),
+            ("qwen3-heads:127", "an even number"),
             ("deep-norm-encoder:6", "as in deep-norm-encoder:6:6"),
         ] {
             assert!(parse(bad).is_err_and(|error| error.contains(word)), "{bad}");

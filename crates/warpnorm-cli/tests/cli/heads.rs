@@ -169,6 +169,28 @@ fn each_step_of_a_rotation_is_rounded() {
     assert_ne!(seen[0], seen[1]);
 }
 
+/// The preset's roundings stay where tables are given, and options count over them.
+#[test]
+fn presets_of_heads_and_groups() {
+    let tables = tables(Dtype::BF16, ROWS, HIDDEN / 2);
+    let heads = [&[matrix("x", Dtype::BF16, 1, HEADS)][..], &tables].concat();
+    let y = |tensors: &[Tensor], options: &[&str]| {
+        named(&applied(tensors, &[options, &["--device", "cpu"]].concat()), "y").bytes.clone()
+    };
+    let preset = ["--preset", "qwen3-heads:16", "--heads", "3"];
+    let op = ["--op", "head-rms-norm", "--heads", "3", "--weight-rounding", "before-weight", "--rope-rounding"];
+    assert_eq!(y(&heads, &preset), y(&heads, &[&op[..], &["each"]].concat()));
+    let single = [&preset[..], &["--rope-rounding", "single"]].concat();
+    assert_eq!(y(&heads, &single), y(&heads, &[&op[..], &["single"]].concat()));
+    assert_ne!(y(&heads, &single), y(&heads, &preset));
+
+    let groups = ["x", "gate"].map(|name| matrix(name, Dtype::BF16, name.len() as u64, HEADS));
+    for (preset, op) in [("mamba2", "gated-group-rms-norm"), ("mamba2-gate-before", "gated-input-group-rms-norm")] {
+        let options = |option, name| [option, name, "--groups", "3", "--eps", "1e-5"];
+        assert_eq!(y(&groups, &options("--preset", preset)), y(&groups, &options("--op", op)));
+    }
+}
+
 #[test]
 fn each_group_has_its_own_statistic_and_weights() {
     let all = [

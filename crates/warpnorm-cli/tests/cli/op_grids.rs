@@ -109,6 +109,14 @@ fn parity_of_an_op_has_its_options_one_by_one() {
 fn parity_of_a_preset() {
     let (table, cells) = report("parity", &["--preset", "gemma", "--shape", "2x64", "--device", "cpu"]);
     assert!(table.contains("weight + 1") && cells.iter().all(|cell| cell["op"] == "add-rms-norm"), "{table}");
+    // All types, though roundings do nothing to f32; two sizes of heads are smaller than the rotation.
+    let (_, cells) = report("parity", &["--preset", "qwen3-heads:128", "--device", "emulated"]);
+    let dtypes: Vec<&Value> = cells.iter().map(|cell| &cell["dtype"]).collect();
+    assert_eq!(dtypes, ["f32", "f16", "bf16"]);
+    assert_eq!(
+        (&cells[0]["rope"]["rounding"], &cells[0]["weight_rounding"]),
+        (&"each".into(), &"before-weight".into())
+    );
     warpnorm(["parity", "--preset", "gemma", "--op", "rms-norm"]).failed(2, &["--preset", "--op"]);
 }
 
