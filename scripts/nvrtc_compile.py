@@ -157,14 +157,14 @@ class Nvrtc:
             )
             log = self._text(program, "ProgramLog").strip()
             self._check(result, log)
-            return without_build_id(self._text(program, "PTX")), log
+            return without_comments(self._text(program, "PTX")), log
         finally:
             self.lib.nvrtcDestroyProgram(ctypes.byref(program))
 
 
-def without_build_id(ptx: str) -> str:
-    """The build id tells nothing that the version below it does not."""
-    return re.sub(r"^// Compiler Build ID: .*\n", "", ptx, flags=re.MULTILINE)
+def without_comments(ptx: str) -> str:
+    """The PTX without the comments of the compiler: its build id, and two lines around every inline instruction."""
+    return re.sub(r"^[ \t]*//.*\n", "", ptx, flags=re.MULTILINE)
 
 
 def isa_of(ptx: str) -> tuple[int, ...]:

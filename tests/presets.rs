@@ -253,27 +253,27 @@ fn silu(z: f64) -> f64 {
 
 #[test]
 fn gates_before_and_after_the_norm_of_a_group() {
-    let groups = |step: &Step, parts: usize, of: &dyn Fn(&[f64], &[f64], &[f64]) -> Vec<f64>| -> Vec<f64> {
+    fn groups(step: &Step, parts: usize, of: impl Fn(&[f64], &[f64], &[f64]) -> Vec<f64>) -> Vec<f64> {
         let size = HIDDEN / parts;
         let rows = step.x.chunks(size).zip(step.gate.chunks(size)).zip(step.weight.chunks(size));
         rows.flat_map(|((x, z), w)| of(x, z, w)).collect()
-    };
+    }
     for parts in [1, 3] {
         hold_step("mamba2, norm before gate", presets::mamba2(true), parts, |step| {
-            groups(step, parts, &|x, z, w| {
+            groups(step, parts, |x, z, w| {
                 let length = rms(x, 1e-5);
                 x.iter().zip(z).zip(w).map(|((x, z), w)| round(x / length * w * silu(*z))).collect()
             })
         });
         hold_step("mamba2, gate before norm", presets::mamba2(false), parts, |step| {
-            groups(step, parts, &|x, z, w| {
+            groups(step, parts, |x, z, w| {
                 let h: Vec<f64> = x.iter().zip(z).map(|(x, z)| x * silu(*z)).collect();
                 let length = rms(&h, 1e-5);
                 h.iter().zip(w).map(|(h, w)| round(h / length * w)).collect()
             })
         });
         hold_step("qwen3_next_gated", presets::qwen3_next_gated(), parts, |step| {
-            groups(step, parts, &|x, z, w| {
+            groups(step, parts, |x, z, w| {
                 let length = rms(x, 1e-6);
                 x.iter().zip(z).zip(w).map(|((x, z), w)| round(w * round(x / length) * silu(*z))).collect()
             })

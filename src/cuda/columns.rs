@@ -1,8 +1,8 @@
 //! The safe face of the statistics of columns.
 
 use super::call::parameter::Parameter;
-use super::error::During;
 use super::check::{check_device, check_length};
+use super::error::During;
 use super::{IntoView, IntoViewMut, Kernels, Rows};
 use crate::{BatchStatistics, ColumnCall, Element, Error, ParameterOf, Role};
 use cudarc::driver::{CudaStream, CudaViewMut, DevicePtrMut, DeviceSlice};

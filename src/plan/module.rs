@@ -71,8 +71,15 @@ pub enum Sink {
 
 impl Sink {
     /// Every sink.
-    pub const ALL: [Sink; 7] =
-        [Sink::Store, Sink::Quantise, Sink::GatedStore, Sink::GatedQuantise, Sink::QuantiseWide, Sink::Rotate, Sink::Fold];
+    pub const ALL: [Sink; 7] = [
+        Sink::Store,
+        Sink::Quantise,
+        Sink::GatedStore,
+        Sink::GatedQuantise,
+        Sink::QuantiseWide,
+        Sink::Rotate,
+        Sink::Fold,
+    ];
 }
 
 /// One instance of the row kernel, or of the kernel of columns: what is loaded, and compiled by the driver, as one.
