@@ -15,11 +15,12 @@ use cudarc::driver::{CudaStream, CudaViewMut, DevicePtrMut, DeviceSlice};
 ///
 /// ```no_run
 /// # use cudarc::driver::{CudaSlice, CudaStream};
+/// # use std::sync::Arc;
 /// # use half::bf16;
 /// use warpnorm::cuda::{Kernels, Rows, RowsMut};
 /// use warpnorm::{BatchStatistics, Norm};
 ///
-/// # fn f(kernels: &Kernels, stream: &CudaStream, x: CudaSlice<bf16>, mut y: CudaSlice<bf16>, gamma: CudaSlice<f32>, beta: CudaSlice<f32>) -> Result<(), Box<dyn std::error::Error>> {
+/// # fn f(kernels: &Kernels, stream: &Arc<CudaStream>, x: CudaSlice<bf16>, mut y: CudaSlice<bf16>, gamma: CudaSlice<f32>, beta: CudaSlice<f32>) -> Result<(), Box<dyn std::error::Error>> {
 /// let hidden = 768;
 /// let x = Rows::contiguous(&x, hidden)?;
 /// let mut scale = stream.alloc_zeros::<f32>(hidden)?;
