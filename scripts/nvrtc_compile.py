@@ -157,13 +157,18 @@ class Nvrtc:
             )
             log = self._text(program, "ProgramLog").strip()
             self._check(result, log)
-            return without_comments(self._text(program, "PTX")), log
+            return without_build_id(self._text(program, "PTX")), log
         finally:
             self.lib.nvrtcDestroyProgram(ctypes.byref(program))
 
 
+def without_build_id(ptx: str) -> str:
+    """The build id tells nothing that the version below it does not."""
+    return re.sub(r"^// Compiler Build ID: .*\n", "", ptx, flags=re.MULTILINE)
+
+
 def without_comments(ptx: str) -> str:
-    """The PTX without the comments of the compiler: its build id, and two lines around every inline instruction."""
+    """Most of the comments are two around every inline instruction, and take room."""
     return re.sub(r"^[ \t]*//.*\n", "", ptx, flags=re.MULTILINE)
 
 
@@ -229,7 +234,7 @@ def compile_module(kernels: Path, table: Table, instance: Instance, target: int)
         raise Failure(f"{what}: {reason}") from None
     if log:
         print(f"{what}:\n{log}", file=sys.stderr)
-    return Module.of(instance.file(target), target, ptx)
+    return Module.of(instance.file(target), target, without_comments(ptx))
 
 
 def manifest(kernels: Path, table: Table, modules: list[Module]) -> str:

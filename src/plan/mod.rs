@@ -35,10 +35,9 @@ use crate::{
 const SHARED_CTA_THREADS: u32 = 128;
 
 /// Bytes of shared memory that a kernel takes at most for the exchange between its warps, beside a row that is staged:
-/// for each of 32 warps two sums of two f32 and another one of two, as two norms take them before a third, and a
-/// pivot. A norm that is quantised has the largest magnitude of each warp in their place. The rest of a CTA's shared
+/// for each of 32 warps the sums of two norms, of two f32 each, and that of a third. The rest of a CTA's shared
 /// memory is there for staging.
-pub const EXCHANGE_BYTES: u32 = 32 * 4 * 4 + 32 * 2 * 4 + 16;
+pub const EXCHANGE_BYTES: u32 = 32 * 2 * (2 + 1) * 4;
 
 /// Where a row stays between its statistic and its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -25,7 +25,7 @@ pub fn catalogue(dtype: DType, rows: usize, hidden: usize) -> Vec<(&'static str,
         ("gated groups", rms.with_scope(Scope::Group).with_gate(Activation::SILU)),
         ("groups of gated input", rms.with_scope(Scope::Group).with_input(Input::Gated(Activation::Sigmoid))),
     ];
-    if hidden <= 512 && hidden >= 2 {
+    if (2..=512).contains(&hidden) {
         let rope = Rope::half_split(hidden / 2 * 2);
         norms.push(("rotated heads", rms.with_rope(rope)));
         let rope = Rope::interleaved((hidden / 3).next_multiple_of(2)).with_rounding(RopeRounding::Each);
