@@ -103,6 +103,9 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
             }
             _ => output(norm.weight_rounding, dtype, v, gain, bias, &statistic),
         };
+        if let Some(error) = made.errors.get(column) {
+            value.statistic_error += error * statistic.rstd * gain.unwrap_or(1.0).abs();
+        }
         if let Some(terms) = made.terms.get(column) {
             value.scale = value.scale.max(terms * statistic.rstd * gain.unwrap_or(1.0).abs());
         }
@@ -135,17 +138,17 @@ struct Made {
     terms: Vec<f64>,
     /// How far the kernels' h may be off, relative to it, and rstd with it.
     error: f64,
+    /// And by how much more, element by element; empty where it is no more.
+    errors: Vec<f64>,
 }
 
 impl Made {
-    /// How far rstd may be off because of the terms of h, relative to it: as far as the length of h is, and that is by
+    /// How far rstd may be off because of the terms of h and its errors, relative to it: as far as the length of h is, and that is by
     /// the length of its errors at most.
     fn error_of_rstd(&self) -> f64 {
-        if self.terms.is_empty() {
-            return 0.0;
-        }
         let length = |values: &[f64]| sum(values.iter().map(|value| value * value)).0.sqrt();
-        let relative = f64::from(f32::EPSILON) * length(&self.terms) / length(&self.wide);
+        let off = f64::from(f32::EPSILON) * length(&self.terms) + length(&self.errors);
+        let relative = off / length(&self.wide);
         if relative.is_finite() { relative } else { 0.0 }
     }
 }
@@ -160,8 +163,12 @@ fn made(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameters: &Parameters)
         }
         (Input::Gated(activation), _) => {
             let z = gate.unwrap_or(x);
-            let h = x.iter().zip(z).map(|(x, &z)| in_f32_range(x * activate(activation, z as f32)));
-            Made { wide: h.collect(), error: Tolerance::error_of_gated_input(), ..Made::default() }
+            let of_z = || z.iter().map(|&z| activate(activation, z as f32));
+            let wide = x.iter().zip(of_z()).map(|(x, of_z)| in_f32_range(x * of_z)).collect();
+            // The kernels have this activation in f32 for 16-bit types, too.
+            let lost = |x: f64, of_z: f64| Tolerance::error_of_gate(DType::F32, x.abs(), of_z.abs());
+            let errors = x.iter().zip(of_z()).map(|(&x, of_z)| lost(x, of_z)).collect();
+            Made { wide, error: Tolerance::error_of_gated_input(), errors, ..Made::default() }
         }
         (Input::PostNorm(add), Some(residual)) => post_norm(norm, add, dtype, x, residual, parameters),
         (Input::Interpolation(_), Some(residual)) => interpolation(norm, dtype, x, residual, parameters),

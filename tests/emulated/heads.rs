@@ -105,6 +105,7 @@ fn adversarial_values() {
                 Norm::rms_norm(1e-6).with_rope(Rope::half_split(128)),
                 Norm::layer_norm(1e-5).with_rope(Rope::interleaved(64).with_rounding(RopeRounding::Each)),
                 groups.with_input(Input::Gated(Activation::SILU)),
+                groups.with_input(Input::Gated(Activation::Sigmoid)),
             ]
             .into_iter()
             .enumerate()
