@@ -60,7 +60,8 @@ struct PostNorm : PlainOf<Element, WholeRow> {
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
-        const Parameters<Element> weight(args.inner_weight, args.flags & WIDE_INNER_WEIGHT, args.flags & PARAMETERS_F32);
+        const Parameters<Element> weight(args.inner_weight, args.flags & WIDE_INNER_WEIGHT,
+                                         args.flags & PARAMETERS_F32);
         normalise_chunks(raw.x, inner, weight, Addend<Element>::residual(args, place), group, args, place);
     }
     static __device__ __forceinline__ void stage_raw(uint4* stage, const Raw& raw, const G& group,
@@ -76,8 +77,8 @@ struct PostNorm : PlainOf<Element, WholeRow> {
     __device__ __forceinline__ void store_residual(const Values& values, const G& group, const RowArgs& args,
                                                    const WholeRow& place) const {
         if (args.residual_out != nullptr) {
-            store_group<Element>(row_address<Element>(args.residual_out, place.row, args.residual_out_stride), group,
-                                 values, args.flags & WIDE_RESIDUAL_OUT);
+            const Address row = row_address<Element>(args.residual_out, place.row, args.residual_out_stride);
+            store_group<Element>(row, group, values, args.flags & WIDE_RESIDUAL_OUT);
         }
     }
 };

@@ -219,7 +219,9 @@ private:
                 float z[STEP];
                 gate(z, h, args);
 #pragma unroll
-                for (unsigned int e = 0; e < STEP; ++e) y[e] *= activate(args.activation, args.activation_parameter, z[e]);
+                for (unsigned int e = 0; e < STEP; ++e) {
+                    y[e] *= activate(args.activation, args.activation_parameter, z[e]);
+                }
             }
             chunk = narrow_chunk<F32>(y);
         }

@@ -1,8 +1,8 @@
 // The sink that stores y as codes, and the scales that they are under. The rules, and whose they are, stand in
 // src/quantise/mod.rs.
 //
-// Quantisation starts from y as the activation type holds it (but for QuantiseWide), and y stays in registers until the largest
-// magnitude of those that share a scale is known: of a row by one reduction of the team, of a group by one of
+// Quantisation starts from y as the activation type holds it (but for QuantiseWide), and y stays in registers until
+// the largest magnitude of those that share a scale is known: of a row by one reduction of the team, of a group by one of
 // the lanes that hold it.
 #pragma once
 
@@ -141,7 +141,8 @@ struct QuantiseOf : CodeRows<Element> {
         Codes codes[G::CHUNKS];
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            codes[c] = codes_of(y.of[c], grouped ? by_group(largest[c], c, team, group, args, place.row) : by_row(args), args);
+            const Scaler by = grouped ? by_group(largest[c], c, team, group, args, place.row) : by_row(args);
+            codes[c] = codes_of(y.of[c], by, args);
             if (args.y != nullptr) {
                 const Address to = column<Element>(place.y<Element>(args), group.first[c]);
                 store_raw<Element>(to, y.of[c], group.valid[c], args.flags & WIDE_Y);
@@ -219,7 +220,8 @@ private:
         } else if (args.scaling == Scaling::MXFP8) {
             const BlockRounding rounding =
                 args.flags & FLOOR_OF_BLOCK_SCALES ? BlockRounding::FLOOR : BlockRounding::UP;
-            stored = args.code == CodeType::E4M3 ? block_scale<E4M3>(amax, rounding) : block_scale<E5M2>(amax, rounding);
+            const bool e4m3 = args.code == CodeType::E4M3;
+            stored = e4m3 ? block_scale<E4M3>(amax, rounding) : block_scale<E5M2>(amax, rounding);
             by = Scaler::multiply(block_factor(stored));
         } else {
             const Fp4Scale scale(amax, load_f32(address_of(args.tensor_scale)));

@@ -5,9 +5,9 @@
 // Two regimes share every piece of it. In the registers regime a row is one slab and stays in the
 // team's registers between the statistic and the sink. In the looped regime the team walks the row in
 // slabs twice; in between, the row waits in shared memory or is read again. A sink that must see all of y
-// before it can store any has the team walk the row once more, and so does a source that normalises its inputs. A thread reads, stages and writes the same
-// elements in all passes and writes in the last alone, so outputs may lie over inputs and the stage needs no
-// barrier.
+// before it can store any has the team walk the row once more, and so does a source that normalises its
+// inputs. A thread reads, stages and writes the same elements in all passes and writes in the last alone, so
+// outputs may lie over inputs and the stage needs no barrier.
 #pragma once
 
 #include "args.cuh"
@@ -96,7 +96,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     source.store_residual(h, group, args, place);
     source.output(h, args);
     Sink sink;
-    Sink::Output::each(h, moments, AHEAD ? &ahead : nullptr, place.template weight<Element>(args), addend<Source>(args, place), group, args, place,
+    Sink::Output::each(h, moments, AHEAD ? &ahead : nullptr, place.template weight<Element>(args),
+                       addend<Source>(args, place), group, args, place,
                        [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
     if constexpr (Sink::COLLECTIVE) {
         if (sink.observes(args)) sink.observe(group);
@@ -193,7 +194,8 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             Values h = staged ? source.staged(stage, group, args) : source.h(inputs(group, false), group, args);
             if (stores) source.store_residual(h, group, args, place);
             source.output(h, args);
-            Sink::Output::each(h, moments, nullptr, place.template weight<Element>(args), addend<Source>(args, place), group, args, place,
+            Sink::Output::each(h, moments, nullptr, place.template weight<Element>(args),
+                               addend<Source>(args, place), group, args, place,
                                [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
             if constexpr (Sink::COLLECTIVE) {
                 if (stores) {

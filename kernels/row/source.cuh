@@ -78,7 +78,9 @@ __device__ __forceinline__ Values widened(const RawChunk (&chunks)[Group<Element
     constexpr unsigned int LENGTH = Group<Element>::LENGTH;
     Values values;
 #pragma unroll
-    for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) values.at[e] = element_of<Element>(chunks[e / LENGTH], e % LENGTH);
+    for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+        values.at[e] = element_of<Element>(chunks[e / LENGTH], e % LENGTH);
+    }
     return values;
 }
 
@@ -178,7 +180,8 @@ struct PostAdd : PlainOf<Element, WholeRow> {
 template <class Element>
 using Parts = PlainOf<Element, PartOfRow>;
 
-/// h = (α·r + x) + b, where b is the bias of the Linear that x comes from, if there is one, and the new residual stream R(h) where it is asked for.
+/// h = (α·r + x) + b, where b is the bias of the Linear that x comes from, if there is one, and the new residual
+/// stream R(h) where it is asked for.
 template <class Element_>
 struct ResidualAdd {
     using Element = Element_;
@@ -259,8 +262,8 @@ struct ResidualAdd {
     __device__ __forceinline__ void store_residual(const Values& values, const G& group, const RowArgs& args,
                                                    const Place& place) const {
         if (args.residual_out != nullptr) {
-            store_group<Element>(row_address<Element>(args.residual_out, place.row, args.residual_out_stride), group, values,
-                                 args.flags & WIDE_RESIDUAL_OUT);
+            const Address row = row_address<Element>(args.residual_out, place.row, args.residual_out_stride);
+            store_group<Element>(row, group, values, args.flags & WIDE_RESIDUAL_OUT);
         }
     }
 };

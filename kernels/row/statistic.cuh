@@ -233,7 +233,9 @@ struct RmsNorm {
     static __device__ __forceinline__ Moments moments(const State& state, float, unsigned int width,
                                                       const RowArgs& args) {
         TwoFloat mean_square = {state.of[0].hi, 0.0f};
-        if (!isinf(state.of[0].hi)) mean_square = quotient(state.of[0], args.square_divisor, args.square_divisor_reciprocal);
+        if (!isinf(state.of[0].hi)) {
+            mean_square = quotient(state.of[0], args.square_divisor, args.square_divisor_reciprocal);
+        }
         TwoFloat rstd = rstd_of(mean_square, args.eps);
         if ((args.flags & ZERO_STAYS_ZERO) && mean_square.hi == 0.0f) rstd = {0.0f, 0.0f};
         return {{0.0f, 0.0f}, from_first_lane(rstd, width)};

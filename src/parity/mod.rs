@@ -14,14 +14,16 @@
 //! # Ok::<(), warpnorm::Error>(())
 //! ```
 
+mod cases;
 mod house;
-pub mod inputs;
 mod tolerance;
+mod values;
 mod verdict;
 
+pub use cases::{Case, Rotation, SecondHeads};
 pub use house::{plain, plain_error, within_house_tolerance};
-pub use inputs::{Case, Rotation, SecondHeads, Values};
 pub use tolerance::Tolerance;
+pub use values::Values;
 pub use verdict::{Verdict, Worst, judge};
 
 use crate::Error;

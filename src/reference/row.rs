@@ -87,8 +87,8 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
         Some(ResidualRounding::Split) => (wide, stored),
     };
     let mut statistic = statistic(norm, dtype, statistic_input);
-    // v is off by as much as h is.
-    statistic.rstd_error += made.error;
+    // v is off by as much as h is, and by as much as the length of all of h.
+    statistic.rstd_error += made.error + made.error_of_rstd();
     let at = |vector: &Option<Vec<f64>>, column: usize| vector.as_ref().map(|vector| vector[inputs.first + column]);
     let y = output_input.iter().enumerate().map(|(column, &h)| {
         let (gain, bias) = (at(&parameters.gain, column), at(&parameters.bias, column));
@@ -120,7 +120,7 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
         mean: statistic.mean.0,
         mean_error: statistic.mean_error,
         rstd: statistic.rstd,
-        rstd_error: (statistic.rstd_error + made.error_of_rstd()) * statistic.rstd,
+        rstd_error: statistic.rstd_error * statistic.rstd,
         residual: made.residual,
     }
 }
@@ -147,7 +147,7 @@ impl Made {
     /// the length of its errors at most.
     fn error_of_rstd(&self) -> f64 {
         let length = |values: &[f64]| sum(values.iter().map(|value| value * value)).0.sqrt();
-        let off = f64::from(f32::EPSILON) * length(&self.terms) + length(&self.errors);
+        let off = f64::from(f32::EPSILON) / 2.0 * length(&self.terms) + length(&self.errors);
         let relative = off / length(&self.wide);
         if relative.is_finite() { relative } else { 0.0 }
     }

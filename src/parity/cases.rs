@@ -1,123 +1,12 @@
-//! Inputs for parity checks: the same for the same seed, on every machine.
+//! Cases for parity checks: problems that own their tensors, the same for the same seed, on every machine.
 
+use super::Values;
+use super::values::{Random, rows_of};
 use crate::call::extent;
 use crate::host::{Heads, Outputs, Problem, RopeTables, Vector};
 use crate::quantise::{Quantisation, Scaling};
-use crate::reference::{encode, largest, smallest, smallest_normal};
+use crate::reference::encode;
 use crate::{CallError, DType, Family, Input, MAX_HIDDEN, Norm, PositionType, Rope, Scope};
-
-/// What the rows of x and residual are like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Values {
-    /// Mean 0, deviation 1.
-    Unit,
-    /// A mean that is large beside the deviation, as far as the type can tell them apart: f32 10 000
-    /// with deviation 0.01, f16 1000 with 1, bf16 64 with 1. The sign changes from row to row.
-    LargeMean,
-    /// Unit, and one channel a thousand times larger, as in trained transformers.
-    OutlierChannel,
-    /// One value all along a row, another in the next row.
-    Constant,
-    /// Zeros of both signs.
-    Zeros,
-    /// Denormals of the type.
-    Denormals,
-    /// Unit, with one infinity in the row, two of opposite signs, or none, row by row.
-    Infinities,
-    /// Unit, with a NaN in the row, a NaN and an infinity, or none, row by row.
-    Nans,
-    /// The largest finite values of both signs, the smallest normal ones, or a mix with ±1 and
-    /// denormals, row by row.
-    Extremes,
-}
-
-impl Values {
-    /// Every kind.
-    pub const ALL: [Values; 9] = [
-        Values::Unit,
-        Values::LargeMean,
-        Values::OutlierChannel,
-        Values::Constant,
-        Values::Zeros,
-        Values::Denormals,
-        Values::Infinities,
-        Values::Nans,
-        Values::Extremes,
-    ];
-
-    /// The name for tables and options.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Values::Unit => "unit",
-            Values::LargeMean => "large-mean",
-            Values::OutlierChannel => "outlier-channel",
-            Values::Constant => "constant",
-            Values::Zeros => "zeros",
-            Values::Denormals => "denormals",
-            Values::Infinities => "infinities",
-            Values::Nans => "nans",
-            Values::Extremes => "extremes",
-        }
-    }
-
-    /// One row.
-    fn row(self, dtype: DType, row: usize, hidden: usize, random: &mut Random) -> Vec<f64> {
-        let mut values: Vec<f64> = (0..hidden).map(|_| self.element(dtype, row, random)).collect();
-        // Two columns, far apart where there are two.
-        let first = random.below(hidden);
-        let second = (first + hidden / 2) % hidden;
-        match self {
-            Values::OutlierChannel => values[hidden / 3] *= 1000.0,
-            Values::Infinities if row.is_multiple_of(3) => values[first] = f64::INFINITY.copysign(random.sign()),
-            Values::Infinities if row % 3 == 1 => {
-                values[first] = f64::INFINITY;
-                values[second] = f64::NEG_INFINITY;
-            }
-            Values::Nans if row.is_multiple_of(3) => values[first] = f64::NAN,
-            Values::Nans if row % 3 == 1 => {
-                values[first] = f64::INFINITY;
-                values[second] = f64::NAN;
-            }
-            _ => {}
-        }
-        values
-    }
-
-    fn element(self, dtype: DType, row: usize, random: &mut Random) -> f64 {
-        match self {
-            Values::Unit | Values::OutlierChannel | Values::Infinities | Values::Nans => random.unit(),
-            Values::LargeMean => {
-                let (mean, deviation) = match dtype {
-                    DType::F32 => (1e4, 1e-2),
-                    DType::F16 => (1000.0, 1.0),
-                    DType::BF16 => (64.0, 1.0),
-                };
-                let value = mean + deviation * random.unit();
-                if row.is_multiple_of(2) { value } else { -value }
-            }
-            Values::Constant => [1.0, -0.5, largest(dtype) / 1e10, 3.7, 0.1, 1000.0][row % 6],
-            Values::Zeros => 0.0 * random.sign(),
-            Values::Denormals => {
-                let below_normal = (1usize << (dtype.significand_bits() - 1)) - 1;
-                random.sign() * smallest(dtype) * (1 + random.below(below_normal)) as f64
-            }
-            Values::Extremes => {
-                let magnitude = match row % 3 {
-                    0 => largest(dtype),
-                    1 => smallest_normal(dtype),
-                    _ => [largest(dtype), smallest_normal(dtype), smallest(dtype), 1.0][random.below(4)],
-                };
-                random.sign() * magnitude
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Values {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A problem that owns its tensors.
 ///
@@ -249,7 +138,7 @@ impl Case {
             .filter(|&bytes| isize::try_from(bytes).is_ok())
             .ok_or(CallError::TooLarge { rows, stride: hidden })?;
         let matrix = |stream| {
-            let mut random = Random::new(seed, stream);
+            let mut random = Random::new(seed, stream as u64);
             rows_of(dtype, count, hidden, values, &mut random)
         };
         let case = Case {
@@ -284,10 +173,10 @@ impl Case {
     /// no rstd is asked for any more.
     #[must_use]
     pub fn with_second(mut self, count: usize) -> Case {
-        let mut random = Random::new(self.seed, Stream::SecondX);
+        let mut random = Random::new(self.seed, Stream::SecondX as u64);
         let x = rows_of(self.dtype, self.rows * count, self.hidden, Values::Unit, &mut random);
         let vector = |from: &Option<(DType, Vec<u8>)>, stream, centre, spread| {
-            let mut random = Random::new(self.seed, stream);
+            let mut random = Random::new(self.seed, stream as u64);
             let values: Vec<f64> = (0..self.hidden).map(|_| centre + spread * random.unit()).collect();
             from.as_ref().map(|(dtype, _)| (*dtype, encode(*dtype, values)))
         };
@@ -301,7 +190,7 @@ impl Case {
     /// With a weight of this type for the first of two norms; weight + offset is between 0.5 and 1.5.
     #[must_use]
     pub fn with_inner_weight(mut self, dtype: DType) -> Case {
-        let mut random = Random::new(self.seed, Stream::InnerWeight);
+        let mut random = Random::new(self.seed, Stream::InnerWeight as u64);
         let centre = 0.5 - f64::from(self.norm.weight_offset);
         self.inner_weight = Some((dtype, encode(dtype, (0..self.hidden).map(|_| centre + random.uniform()))));
         self
@@ -310,7 +199,7 @@ impl Case {
     /// With rates of this type: of either sign, up to 0.5.
     #[must_use]
     pub fn with_rate(mut self, dtype: DType) -> Case {
-        let mut random = Random::new(self.seed, Stream::Rate);
+        let mut random = Random::new(self.seed, Stream::Rate as u64);
         self.rate = Some((dtype, encode(dtype, (0..self.hidden).map(|_| random.uniform() - 0.5))));
         self
     }
@@ -318,7 +207,7 @@ impl Case {
     /// With a weight of this type; weight + offset is between 0.5 and 1.5.
     #[must_use]
     pub fn with_weight(mut self, dtype: DType) -> Case {
-        let mut random = Random::new(self.seed, Stream::Weight);
+        let mut random = Random::new(self.seed, Stream::Weight as u64);
         let centre = 0.5 - f64::from(self.norm.weight_offset);
         self.weight = Some((dtype, encode(dtype, (0..self.parameters()).map(|_| centre + random.uniform()))));
         self
@@ -327,7 +216,7 @@ impl Case {
     /// With a bias of this type: mean 0, deviation 0.1.
     #[must_use]
     pub fn with_bias(mut self, dtype: DType) -> Case {
-        let mut random = Random::new(self.seed, Stream::Bias);
+        let mut random = Random::new(self.seed, Stream::Bias as u64);
         self.bias = Some((dtype, encode(dtype, (0..self.parameters()).map(|_| 0.1 * random.unit()))));
         self
     }
@@ -335,7 +224,7 @@ impl Case {
     /// With a bias of the Linear before of this type: mean 0, deviation 0.1.
     #[must_use]
     pub fn with_linear_bias(mut self, dtype: DType) -> Case {
-        let mut random = Random::new(self.seed, Stream::LinearBias);
+        let mut random = Random::new(self.seed, Stream::LinearBias as u64);
         self.linear_bias = Some((dtype, encode(dtype, (0..self.hidden).map(|_| 0.1 * random.unit()))));
         self
     }
@@ -390,14 +279,6 @@ impl Case {
     }
 }
 
-fn rows_of(dtype: DType, rows: usize, hidden: usize, values: Values, random: &mut Random) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(rows * hidden * dtype.size());
-    for row in 0..rows {
-        bytes.extend(encode(dtype, values.row(dtype, row, hidden, random)));
-    }
-    bytes
-}
-
 /// A scale for values about as large as normalised ones are: codes use most of their range, and some saturate.
 fn tensor_scale(quantisation: Quantisation) -> Option<f32> {
     match quantisation.scaling {
@@ -423,54 +304,10 @@ enum Stream {
     SecondBias,
 }
 
-/// SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, 2014).
-struct Random {
-    state: u64,
-}
-
-impl Random {
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-    fn new(seed: u64, stream: Stream) -> Self {
-        let mut random = Self { state: seed };
-        random.state = random.bits() ^ (stream as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
-        random
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(Self::STEP);
-        let mut z = self.state;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// In [0, 1).
-    fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// In 0..bound, or 0 where that is empty.
-    fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.bits()) * bound as u128) >> 64) as usize
-    }
-
-    fn sign(&mut self) -> f64 {
-        if self.bits() >> 63 == 0 { 1.0 } else { -1.0 }
-    }
-
-    /// Mean 0, deviation 1, bell-shaped within ±2√3: the sum of four uniforms, which needs no function
-    /// that a mathematics library could round differently.
-    fn unit(&mut self) -> f64 {
-        let sum: f64 = (0..4).map(|_| self.uniform()).sum();
-        (sum - 2.0) * 1.732_050_807_568_877_2
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::decode;
+    use crate::reference::{decode, largest, smallest_normal};
 
     fn x(dtype: DType, rows: usize, hidden: usize, values: Values) -> Vec<f64> {
         let case = Case::new(Norm::rms_norm(1e-6), dtype, rows, hidden, values, 11).unwrap();
@@ -481,12 +318,6 @@ mod tests {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
         (mean, variance.sqrt())
-    }
-
-    #[test]
-    fn the_generator_is_splitmix64() {
-        // First output of the published generator for seed 1234567.
-        assert_eq!(Random { state: 1_234_567 }.bits(), 6_457_827_717_110_365_317);
     }
 
     #[test]
