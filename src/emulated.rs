@@ -1,6 +1,6 @@
 //! The emulated device: the PTX of this build, run by the executor on any machine.
 
-use crate::host::{Device, DeviceMemory, Output, Placement, Problem, run_on};
+use crate::host::{BatchOutput, BatchProblem, Device, DeviceMemory, Output, Placement, Problem, run_batch_on, run_on};
 use crate::plan::{ColumnPlan, Kernel, Module, Plan, plan, plan_columns};
 use crate::ptx;
 use crate::{Call, ColumnCall, DeviceFacts, Error, PlanError, Role};
@@ -136,8 +136,27 @@ impl Emulated {
         problem: &Problem<'_>,
         placement: Placement,
     ) -> Result<(Output, Option<(Plan, LaunchReport)>), Error> {
-        let counting = LaunchOptions { distinct_bytes: true, ..self.options };
-        self.clone().with_options(counting).run_in_arena(problem, placement)
+        self.counting().run_in_arena(problem, placement)
+    }
+
+    /// Runs a problem of the statistics of columns and returns the executor's counters, distinct bytes among them,
+    /// with the results.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    pub fn run_batch_counted(
+        &self,
+        problem: &BatchProblem<'_>,
+        placement: Placement,
+    ) -> Result<(BatchOutput, Option<(ColumnPlan, LaunchReport)>), Error> {
+        let device = self.counting();
+        let mut arena = Arena::new(&device);
+        let output = run_batch_on(&mut arena, problem, placement)?;
+        Ok((output, arena.last_of_columns))
+    }
+
+    fn counting(&self) -> Self {
+        self.clone().with_options(LaunchOptions { distinct_bytes: true, ..self.options })
     }
 
     fn run_in_arena(
@@ -145,7 +164,7 @@ impl Emulated {
         problem: &Problem<'_>,
         placement: Placement,
     ) -> Result<(Output, Option<(Plan, LaunchReport)>), Error> {
-        let mut arena = Arena { device: self, memory: Memory::new(), last: None };
+        let mut arena = Arena::new(self);
         let output = run_on(&mut arena, problem, placement)?;
         Ok((output, arena.last))
     }
@@ -159,12 +178,23 @@ impl Device for Emulated {
     fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error> {
         Ok(self.run_in_arena(problem, placement)?.0)
     }
+
+    fn run_batch(&self, problem: &BatchProblem<'_>, placement: Placement) -> Result<BatchOutput, Error> {
+        run_batch_on(&mut Arena::new(self), problem, placement)
+    }
 }
 
 struct Arena<'a> {
     device: &'a Emulated,
     memory: Memory,
     last: Option<(Plan, LaunchReport)>,
+    last_of_columns: Option<(ColumnPlan, LaunchReport)>,
+}
+
+impl<'a> Arena<'a> {
+    fn new(device: &'a Emulated) -> Self {
+        Self { device, memory: Memory::new(), last: None, last_of_columns: None }
+    }
 }
 
 impl DeviceMemory for Arena<'_> {
@@ -185,6 +215,11 @@ impl DeviceMemory for Arena<'_> {
 
     fn launch(&mut self, call: &Call) -> Result<(), Error> {
         self.last = self.device.launch(call, &mut self.memory)?;
+        Ok(())
+    }
+
+    fn launch_columns(&mut self, call: &ColumnCall) -> Result<(), Error> {
+        self.last_of_columns = Some(self.device.launch_columns(call, &mut self.memory)?);
         Ok(())
     }
 }
@@ -220,12 +255,16 @@ mod tests {
             (self.lie)(&mut call);
             self.arena.launch(&call)
         }
+
+        fn launch_columns(&mut self, call: &ColumnCall) -> Result<(), Error> {
+            self.arena.launch_columns(call)
+        }
     }
 
     /// The tensor and the offset of the byte in the padding that was touched; none if it all ran.
     fn touched(lie: fn(&mut Call)) -> Option<(String, u64)> {
         let device = Emulated::new(DeviceFacts::h200());
-        let arena = Arena { device: &device, memory: Memory::new(), last: None };
+        let arena = Arena::new(&device);
         let x = vec![0; 3 * 64 * 4];
         let outputs = Outputs::default();
         let (norm, dtype) = (Norm::rms_norm(1e-6), DType::F32);

@@ -36,7 +36,7 @@ use chains::qwen3::Qwen3;
 use chains::{Chain, CpuMatMul, Machine, Result, Tensor};
 use std::cell::RefCell;
 use warpnorm::DType;
-use warpnorm::host::{Device, Output, Placement, Problem};
+use warpnorm::host::{BatchOutput, BatchProblem, Device, Output, Placement, Problem};
 use warpnorm::plan::Module;
 use warpnorm::reference::Cpu;
 
@@ -125,6 +125,14 @@ impl Device for Counted<'_> {
     fn run(&self, problem: &Problem<'_>, placement: Placement) -> std::result::Result<Output, warpnorm::Error> {
         self.modules.borrow_mut().push(Module::of(&problem.norm, problem.dtype));
         self.device.run(problem, placement)
+    }
+
+    fn run_batch(
+        &self,
+        problem: &BatchProblem<'_>,
+        placement: Placement,
+    ) -> std::result::Result<BatchOutput, warpnorm::Error> {
+        self.device.run_batch(problem, placement)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::error::During;
 use super::{CudaError, Kernels, driver};
-use crate::host::{Device, DeviceMemory, Output, Placement, Problem, run_on};
-use crate::{Call, Error, Role};
+use crate::host::{BatchOutput, BatchProblem, Device, DeviceMemory, Output, Placement, Problem, run_batch_on, run_on};
+use crate::{Call, ColumnCall, Error, Role};
 use cudarc::driver::{CudaContext, CudaStream, result};
 use std::sync::Arc;
 
@@ -57,6 +57,10 @@ impl Device for Cuda {
 
     fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error> {
         run_on(&mut Arena { cuda: self, allocations: Vec::new() }, problem, placement)
+    }
+
+    fn run_batch(&self, problem: &BatchProblem<'_>, placement: Placement) -> Result<BatchOutput, Error> {
+        run_batch_on(&mut Arena { cuda: self, allocations: Vec::new() }, problem, placement)
     }
 }
 
@@ -158,6 +162,14 @@ impl DeviceMemory for Arena<'_> {
         // nobody else knows of them; 4. all of them were filled when allocated.
         unsafe { self.cuda.kernels.launch_raw(&self.cuda.stream, call) }?;
         self.cuda.stream.synchronize().during("wait for a norm")?;
+        self.check_guards()?;
+        Ok(())
+    }
+
+    fn launch_columns(&mut self, call: &ColumnCall) -> Result<(), Error> {
+        // SAFETY: as in `launch`, but for `run_batch_on`.
+        unsafe { self.cuda.kernels.launch_columns_raw(&self.cuda.stream, call) }?;
+        self.cuda.stream.synchronize().during("wait for the statistics of columns")?;
         self.check_guards()?;
         Ok(())
     }

@@ -2,11 +2,18 @@
 //!
 //! Everything here copies; servers use [`cuda`](crate::cuda) on memory that is already there.
 
+mod batch;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod run;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod run_batch;
+
+pub use batch::{BatchOutput, BatchProblem};
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) use run::{DeviceMemory, run_on};
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub(crate) use run_batch::run_batch_on;
 
 use crate::call::extent;
 use crate::plan::{ByteFloor, Plan, byte_floor, plan};
@@ -193,6 +200,13 @@ pub trait Device {
     /// # Errors
     /// The problem is invalid, or the device failed.
     fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error>;
+
+    /// Computes the statistics of columns, x laid out with the padding of `placement` and all tensors with its
+    /// offset; in place, there is nothing that could be.
+    ///
+    /// # Errors
+    /// The problem is invalid, or the device failed.
+    fn run_batch(&self, problem: &BatchProblem<'_>, placement: Placement) -> Result<BatchOutput, Error>;
 }
 
 impl<'a> Problem<'a> {

@@ -3,8 +3,8 @@
 use super::{HostError, Output, Placement, Problem, RopeTables, Vector, filled};
 use crate::call::extent;
 use crate::{
-    Call, CallError, DType, Error, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector,
-    Role, Rope,
+    Call, CallError, ColumnCall, DType, Error, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows,
+    RawVector, Role, Rope,
 };
 
 /// Memory of a device, for one launch on copies of host tensors.
@@ -23,10 +23,13 @@ pub(crate) trait DeviceMemory {
 
     /// Plans and launches a call, and waits for it.
     fn launch(&mut self, call: &Call) -> Result<(), Error>;
+
+    /// The same for the statistics of columns.
+    fn launch_columns(&mut self, call: &ColumnCall) -> Result<(), Error>;
 }
 
 /// What padding and outputs hold before a launch: NaN in every element type, so that reading it shows.
-const POISON: u8 = 0xff;
+pub(super) const POISON: u8 = 0xff;
 
 /// Lays a problem out in device memory, launches it and reads the results back.
 pub(crate) fn run_on(
@@ -211,18 +214,18 @@ fn rope_tables(
 }
 
 /// Row-strided placement of a matrix, in bytes.
-struct Layout {
+pub(super) struct Layout {
     rows: usize,
     row: usize,
     /// In elements.
-    stride: usize,
+    pub(super) stride: usize,
     stride_bytes: usize,
     bytes: usize,
 }
 
 impl Layout {
     /// Rows of so many elements of so many bytes, with padding in elements.
-    fn of(rows: usize, row: usize, padding: usize, size: usize) -> Result<Self, CallError> {
+    pub(super) fn of(rows: usize, row: usize, padding: usize, size: usize) -> Result<Self, CallError> {
         let too_large = CallError::TooLarge { rows, stride: row };
         let stride = row.checked_add(padding).ok_or(too_large.clone())?;
         let bytes = extent(rows, row, stride).and_then(|n| n.checked_mul(size)).ok_or(too_large)?;
@@ -230,13 +233,13 @@ impl Layout {
     }
 
     /// Offset and length of what lies between the rows.
-    fn gaps(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn gaps(&self) -> impl Iterator<Item = (usize, usize)> {
         let starts = (1..self.rows).map(|row| row * self.stride_bytes);
         let bytes = self.stride_bytes - self.row;
         starts.filter(move |_| bytes > 0).map(move |start| (start - bytes, bytes))
     }
 
-    fn spread(&self, contiguous: &[u8]) -> Vec<u8> {
+    pub(super) fn spread(&self, contiguous: &[u8]) -> Vec<u8> {
         let mut bytes = vec![POISON; self.bytes];
         for row in 0..self.rows {
             let from = &contiguous[row * self.row..(row + 1) * self.row];

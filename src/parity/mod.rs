@@ -15,12 +15,14 @@
 //! ```
 
 mod cases;
+mod columns;
 mod house;
 mod tolerance;
 mod values;
 mod verdict;
 
 pub use cases::{Case, Rotation, SecondHeads};
+pub use columns::{ColumnVerdict, WorstOfColumns, judge_batch_norm, judge_columns, judge_results};
 pub use house::{plain, plain_error, within_house_tolerance};
 pub use tolerance::Tolerance;
 pub use values::Values;

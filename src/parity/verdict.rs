@@ -1,8 +1,9 @@
 //! Verdicts: results held against the reference, element by element.
 
 use super::Tolerance;
-use crate::host::{HostError, Output, Problem};
+use crate::host::{HostError, Output, Outputs, Problem};
 use crate::quantise::ScaleType;
+use crate::reference::columns::Column;
 use crate::reference::{Row, Rows, Value, decode, from_bits, overflow, quantised, raw_bits, round, ulp};
 use crate::{DType, Error, Input, Norm, Role};
 
@@ -76,7 +77,7 @@ pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
         };
         tally.code_mismatches = differences(&output.codes, &wanted.codes) + differences(&output.scales, &wanted.scales);
     }
-    Ok(tally.verdict(problem))
+    Ok(tally.verdict(problem.outputs))
 }
 
 fn check_sizes(problem: &Problem<'_>, output: &Output) -> Result<(), HostError> {
@@ -179,7 +180,7 @@ impl Statistics {
     }
 }
 
-struct Tally {
+pub(super) struct Tally {
     dtype: DType,
     tolerance: Tolerance,
     elements: usize,
@@ -198,7 +199,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(norm: &Norm, dtype: DType) -> Self {
+    pub(super) fn new(norm: &Norm, dtype: DType) -> Self {
         Self {
             dtype,
             tolerance: Tolerance::of_norm(norm, dtype),
@@ -243,10 +244,26 @@ impl Tally {
 
     fn y(&mut self, index: usize, got: &[f64], row: &Row) {
         for (column, (&got, value)) in got.iter().zip(&row.y).enumerate() {
-            let finding = compare(self.dtype, &self.tolerance, got, value);
-            self.element(finding);
-            if finding.error > self.worst.map_or(0.0, |worst| worst.ulp) {
-                self.worst = Some(Worst { row: index, column, got, wanted: finding.exact, ulp: finding.error });
+            self.value(index, column, got, value);
+        }
+    }
+
+    /// An element of y.
+    pub(super) fn value(&mut self, row: usize, column: usize, got: f64, value: &Value) {
+        let finding = compare(self.dtype, &self.tolerance, got, value);
+        self.element(finding);
+        if finding.error > self.worst.map_or(0.0, |worst| worst.ulp) {
+            self.worst = Some(Worst { row, column, got, wanted: finding.exact, ulp: finding.error });
+        }
+    }
+
+    /// The statistics of a column. What they may be off is as many units as statistics of rows may be.
+    pub(super) fn column(&mut self, column: &Column, mean: f32, rstd: f32) {
+        let units = self.tolerance.statistic_ulp;
+        let [of_mean, of_rstd, ..] = column.bounds();
+        for (statistics, got, bound) in [(&mut self.mean, mean, of_mean), (&mut self.rstd, rstd, of_rstd)] {
+            if !(bound.may_be_nan && got.is_nan()) {
+                statistics.add(got, bound.exact, bound.error / units);
             }
         }
     }
@@ -286,7 +303,7 @@ impl Tally {
         }
     }
 
-    fn verdict(self, problem: &Problem<'_>) -> Verdict {
+    pub(super) fn verdict(self, outputs: Outputs) -> Verdict {
         let tolerance = self.tolerance;
         let asked = |wanted: bool, statistics: &Statistics| wanted.then_some(statistics.max_ulp);
         let share = |part: f64, whole: usize| if whole == 0 { 0.0 } else { part / whole as f64 };
@@ -301,8 +318,8 @@ impl Tally {
             nonfinite_mismatches,
             residual_mismatches: self.residual_mismatches,
             code_mismatches: self.code_mismatches,
-            mean_max_ulp: asked(problem.outputs.mean, &self.mean),
-            rstd_max_ulp: asked(problem.outputs.rstd, &self.rstd),
+            mean_max_ulp: asked(outputs.mean, &self.mean),
+            rstd_max_ulp: asked(outputs.rstd, &self.rstd),
             relative_l2: relative(self.squared_difference, self.squared_exact),
             passed: nonfinite_mismatches == 0
                 && self.residual_mismatches == 0

@@ -15,7 +15,7 @@
 
 use super::round::{decode, ulp};
 use super::sum::{quotient, sum};
-use crate::host::{HostError, Vector};
+use crate::host::{BatchProblem, HostError, Vector};
 use crate::parity::Tolerance;
 use crate::{BatchStatistics, CallError, DType, Error, Role};
 
@@ -50,6 +50,43 @@ pub struct Column {
     /// The largest error of shift: those of mean and scale as they come through the product, and half an ULP at
     /// |mean·scale|, which β may cancel, and of shift itself.
     pub shift_error: f64,
+    /// Whether NaN is as right as the results: values spread over more than a quarter of f32's range.
+    pub may_be_nan: bool,
+}
+
+/// A result of a column, and its largest error.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bound {
+    /// Which it is.
+    pub role: Role,
+    /// The exact value.
+    pub exact: f64,
+    /// The largest error.
+    pub error: f64,
+    /// See [`Column::may_be_nan`].
+    pub may_be_nan: bool,
+}
+
+impl Bound {
+    /// The error of what a device gave as a share of what it may be, so that at most 1 is right; infinite where one
+    /// of the two is NaN or infinite and the other is not.
+    pub fn share_of_error(&self, got: f32) -> f64 {
+        let (got, exact) = (f64::from(got), in_f32_range(self.exact));
+        if got == exact || got.is_nan() && (exact.is_nan() || self.may_be_nan) {
+            return 0.0;
+        }
+        if got.is_finite() && exact.is_finite() { (got - exact).abs() / self.error } else { f64::INFINITY }
+    }
+}
+
+/// [`batch_statistics`] of a problem.
+///
+/// # Errors
+/// The problem is invalid.
+pub fn of_problem(problem: &BatchProblem<'_>) -> Result<Vec<Column>, Error> {
+    problem.validate()?;
+    let BatchProblem { statistics, dtype, rows, hidden, x, weight, bias } = *problem;
+    batch_statistics(&statistics, (dtype, rows, hidden), x, weight, bias)
 }
 
 /// Computes the statistics of contiguous rows on the host, column by column.
@@ -91,11 +128,23 @@ fn check(role: Role, bytes: &[u8], dtype: DType, elements: Option<usize>) -> Res
 }
 
 impl Column {
+    /// The results, each with its error.
+    pub const fn bounds(&self) -> [Bound; 4] {
+        let may_be_nan = self.may_be_nan;
+        [
+            Bound { role: Role::Mean, exact: self.mean, error: self.mean_error, may_be_nan },
+            Bound { role: Role::Rstd, exact: self.rstd, error: self.rstd_error, may_be_nan },
+            Bound { role: Role::Scale, exact: self.scale, error: self.scale_error, may_be_nan },
+            Bound { role: Role::Shift, exact: self.shift, error: self.shift_error, may_be_nan },
+        ]
+    }
+
     fn of(values: impl Iterator<Item = f64> + Clone, rows: f64, eps: f64, weight: f64, bias: f64) -> Self {
         if values.clone().any(|value| !value.is_finite()) {
             let (mean, rstd, scale, shift) = (f64::NAN, f64::NAN, f64::NAN, f64::NAN);
             let (mean_error, rstd_error, scale_error, shift_error) = (0.0, 0.0, 0.0, 0.0);
-            return Self { mean, rstd, scale, shift, mean_error, rstd_error, scale_error, shift_error };
+            let may_be_nan = true;
+            return Self { mean, rstd, scale, shift, mean_error, rstd_error, scale_error, shift_error, may_be_nan };
         }
         let (mean, rest) = quotient(sum(values.clone()), rows);
         let squares = values.clone().map(|value| (value - mean) - rest).map(|deviation| deviation * deviation);
@@ -106,6 +155,10 @@ impl Column {
         let shift = bias - mean * scale;
 
         let at = |value: f64| ulp(DType::F32, value);
+        let (least, most) = values
+            .clone()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (value.min(least), value.max(most)));
+        let may_be_nan = most - least > f64::from(f32::MAX) / 4.0;
         let largest = values.fold(0.0, |largest: f64, value| largest.max(value.abs()));
         let mean_error = MAX_ULP * at(largest);
         let of_squares = MEAN_ERROR * largest * rstd + Tolerance::error_of_rstd(variance, eps);
@@ -114,7 +167,7 @@ impl Column {
         let product = (mean * scale).abs();
         let of_product = mean_error * scale.abs() + scale_error * mean.abs() + at(product) / 2.0;
         let shift_error = of_product + at(shift) / 2.0;
-        Self { mean, rstd, scale, shift, mean_error, rstd_error, scale_error, shift_error }
+        Self { mean, rstd, scale, shift, mean_error, rstd_error, scale_error, shift_error, may_be_nan }
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
 pub use row::{Row, Value};
 
-use crate::host::{Device, Output, Placement, Problem, Vector, filled};
+use crate::host::{BatchOutput, BatchProblem, Device, Output, Placement, Problem, Vector, filled};
 use crate::quantise::{ScaleType, Scaling};
 use crate::{CallError, Error, Input, Scope};
 use row::{Inputs, Parameters, norm_row};
@@ -233,5 +233,16 @@ impl Device for Cpu {
             }
         }
         Ok(output)
+    }
+
+    fn run_batch(&self, problem: &BatchProblem<'_>, _placement: Placement) -> Result<BatchOutput, Error> {
+        let columns = columns::of_problem(problem)?;
+        let values = |value: fn(&columns::Column) -> f64| columns.iter().map(|column| value(column) as f32).collect();
+        Ok(BatchOutput {
+            mean: values(|column| column.mean),
+            rstd: values(|column| column.rstd),
+            scale: values(|column| column.scale),
+            shift: values(|column| column.shift),
+        })
     }
 }

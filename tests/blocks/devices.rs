@@ -3,7 +3,7 @@
 use crate::formulas::plain::values;
 use std::cell::{Cell, RefCell};
 use warpnorm::emulated::Emulated;
-use warpnorm::host::{Device, Output, Placement, Problem};
+use warpnorm::host::{BatchOutput, BatchProblem, Device, Output, Placement, Problem};
 use warpnorm::parity::judge;
 use warpnorm::reference::Cpu;
 use warpnorm::{DeviceFacts, Error};
@@ -64,6 +64,10 @@ impl Device for Alternating {
         seen.launches += 1;
         Ok(output)
     }
+
+    fn run_batch(&self, problem: &BatchProblem<'_>, placement: Placement) -> Result<BatchOutput, Error> {
+        self.devices[0].run_batch(problem, placement)
+    }
 }
 
 /// The reference with something changed on the way.
@@ -115,5 +119,9 @@ impl Device for Changing {
             residual: output.residual.and(problem.residual.map(<[u8]>::to_vec)),
             ..output
         })
+    }
+
+    fn run_batch(&self, problem: &BatchProblem<'_>, placement: Placement) -> Result<BatchOutput, Error> {
+        Cpu.run_batch(problem, placement)
     }
 }

@@ -4,6 +4,7 @@ use crate::random::Random;
 use ptx_emu::{LaunchOptions, LaunchReport, Memory};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::Vector;
+use warpnorm::parity::judge_results;
 use warpnorm::plan::{ByteFloor, ColumnPlan, column_byte_floor};
 use warpnorm::reference::columns::{Column, batch_statistics};
 use warpnorm::reference::encode;
@@ -164,25 +165,15 @@ impl Case {
 
     /// What is wrong with a run, if anything is.
     pub fn judge(&self, run: &Run) -> Option<String> {
-        for (column, wanted) in self.reference().iter().enumerate() {
-            for (output, name, exact, error) in [
-                (0, "mean", wanted.mean, wanted.mean_error),
-                (1, "rstd", wanted.rstd, wanted.rstd_error),
-                (2, "scale", wanted.scale, wanted.scale_error),
-                (3, "shift", wanted.shift, wanted.shift_error),
-            ] {
-                let Some(&bits) = run.bits[output].get(column) else { continue };
-                let got = f64::from(f32::from_bits(bits));
-                let right = got == exact || got.is_nan() && exact.is_nan() || (got - exact).abs() <= error;
-                if !right {
-                    let Case { dtype, rows, hidden, padding, offset, eps, parameters, .. } = self;
-                    return Some(format!(
-                        "{rows} × {hidden} {dtype} padding {padding} offset {offset} eps {eps:e} γ {parameters:?}: \
-                         {name} of column {column} is {got:e}, wanted {exact:e} ± {error:e}"
-                    ));
-                }
-            }
-        }
-        None
+        let values = [0, 1, 2, 3].map(|output| run.values(output));
+        let verdict = judge_results(&self.reference(), values.each_ref().map(Vec::as_slice));
+        let worst = verdict.worst.filter(|_| !verdict.passed)?;
+        let Case { dtype, rows, hidden, padding, offset, eps, parameters, .. } = self;
+        let (role, exact, error) = (worst.wanted.role, worst.wanted.exact, worst.wanted.error);
+        let (column, got) = (worst.column, worst.got);
+        Some(format!(
+            "{rows} × {hidden} {dtype} padding {padding} offset {offset} eps {eps:e} γ {parameters:?}: \
+             {role} of column {column} is {got:e}, wanted {exact:e} ± {error:e}"
+        ))
     }
 }

@@ -7,6 +7,7 @@ mod random;
 
 mod end_to_end;
 mod harness;
+mod host;
 mod refused;
 
 use harness::{Case, Values};

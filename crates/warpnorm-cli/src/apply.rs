@@ -1,14 +1,15 @@
 //! `warpnorm apply`: a norm of the tensors of a file.
 
+use crate::batch_apply;
 use crate::cli::ApplyArguments;
 use crate::device::{Chosen, plan_line};
 use crate::error::ToolError;
 use crate::files::{
     Destination, FileFault, NormInput, OutputTensor, TensorFile, codes_tensor, format_type, scales_tensor, serialize,
 };
-use crate::ops::{Subject, op_name};
+use crate::ops::{Named, Subject, op_name};
 use crate::report::{self, Fields, Outcome};
-use crate::tensors;
+use crate::tensors::{self, parameter_words};
 use crate::words::describe;
 use warpnorm::host::{Output, Outputs, Placement, Problem};
 use warpnorm::parity::{Verdict, judge};
@@ -16,6 +17,9 @@ use warpnorm::{DType, Scope};
 
 /// Runs the command.
 pub fn run(arguments: &ApplyArguments) -> Result<Outcome, ToolError> {
+    if let Some(Named::BatchNorm) = arguments.subject.op {
+        return batch_apply::run(arguments);
+    }
     let file = TensorFile::read(&arguments.input)?;
     let tensors = file.tensors()?;
     let present = tensors.present("")?;
@@ -53,7 +57,7 @@ pub fn run(arguments: &ApplyArguments) -> Result<Outcome, ToolError> {
 /// What is asked for. One of the two options is there: the command line requires it.
 fn subject(arguments: &ApplyArguments) -> Result<Subject, ToolError> {
     let asked = &arguments.subject;
-    let op = asked.op.map(Subject::Op);
+    let op = asked.op.and_then(Named::norm).map(Subject::Op);
     op.or(asked.preset.map(Subject::Preset)).ok_or_else(|| ToolError::Usage("wanted --op or --preset".to_owned()))
 }
 
@@ -116,10 +120,6 @@ fn summary(
     unused: &[String],
     written: &[&str],
 ) -> Result<String, ToolError> {
-    let parameter = |name, vector: Option<warpnorm::host::Vector<'_>>| match vector {
-        Some(vector) => format!("{name} {}", vector.dtype),
-        None => format!("no {name}"),
-    };
     let mut fields = Fields::default();
     fields.add("device", chosen.describe());
     match chosen.plan(problem)? {
@@ -136,8 +136,8 @@ fn summary(
     let mut parts = vec![
         format!("{:?} {}: {rows}", input.shape, input.dtype),
         residual.to_owned(),
-        parameter("weight", problem.weight),
-        parameter("bias", problem.bias),
+        parameter_words("weight", problem.weight),
+        parameter_words("bias", problem.bias),
     ];
     parts.extend(tensors::beside(problem).map(str::to_owned));
     fields.add("input", parts.join(", "));

@@ -6,7 +6,7 @@ use warpnorm::DeviceFacts;
 use warpnorm::cuda::Cuda;
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Problem};
-use warpnorm::plan::Plan;
+use warpnorm::plan::{ColumnPlan, Plan};
 use warpnorm::reference::Cpu;
 
 /// A device, and what there is to say of it.
@@ -95,5 +95,15 @@ pub fn plan_line(plan: &Plan) -> String {
             other => other,
         },
         if plan.shared_bytes == 0 { String::new() } else { format!(", {} bytes shared", plan.shared_bytes) },
+    )
+}
+
+/// A plan of the statistics of columns on one line.
+pub fn column_plan_line(plan: &ColumnPlan) -> String {
+    let ColumnPlan { kernel, tile, grid, block, .. } = plan;
+    format!(
+        "{}: {tile} columns a block, {grid} block{} of {block} threads",
+        kernel.name(),
+        if *grid == 1 { "" } else { "s" }
     )
 }

@@ -151,6 +151,8 @@ fn entries(subjects: &GridSubjects, breadth: &Breadth) -> Vec<Entry> {
     });
     let asked = |choice: &Choice| match choice {
         Choice::All => OPS.iter().map(|op| (vec![(op.norm, op.with)], Extent::Case)).collect(),
+        // It is no norm of rows, and has points of its own.
+        Choice::BatchNorm => vec![],
         Choice::One(op) => {
             let sampled = breadth.samples && op.coverage != Coverage::Whole;
             vec![(ops::all(op).collect(), if sampled { Extent::Samples } else { Extent::Whole })]

@@ -7,6 +7,8 @@
 
 mod apply;
 mod assemble;
+mod batch;
+mod batch_apply;
 mod cli;
 mod device;
 mod error;

@@ -11,8 +11,8 @@ use warpnorm::{
 };
 
 impl NormOptions {
-    /// The name of the first option given, if any is.
-    pub fn first_given(&self) -> Option<&'static str> {
+    /// The names of the options given.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             (self.eps.is_some(), "--eps"),
             (self.weight_offset.is_some(), "--weight-offset"),
@@ -28,7 +28,7 @@ impl NormOptions {
             (self.rope_pairs.is_some(), "--rope-pairs"),
             (self.rope_rounding.is_some(), "--rope-rounding"),
         ];
-        given.into_iter().find_map(|(given, name)| given.then_some(name))
+        given.into_iter().filter_map(|(given, name)| given.then_some(name))
     }
 
     /// The norm that these options make of the tensors that are there.

@@ -1,25 +1,29 @@
 //! `warpnorm parity`: a device against the f64 reference, cell by cell.
 
+mod batch;
 mod json;
 mod points;
 
+use crate::batch::{self as batch_norm, BatchPoint};
 use crate::cli::ParityArguments;
 use crate::device::Chosen;
 use crate::error::ToolError;
 use crate::files::{Destination, NormInput, TensorFile, Tensors};
 use crate::grid::Point;
-use crate::ops::{self, Choice, OPS, Subject, op_name};
+use crate::ops::{self, BATCH_NORM, Choice, OPS, Subject, op_name};
 use crate::quantise::Quantised;
 use crate::report::{self, Fields, Outcome, align_right, percent, progress, table, ulp};
 use crate::words::{shape_words, variant};
 use warpnorm::host::{Outputs, Placement, Problem};
 use warpnorm::parity::{Verdict, judge};
 use warpnorm::plan::Plan;
-use warpnorm::{DType, Norm, PositionType};
+use warpnorm::{BatchStatistics, DType, Norm, PositionType};
 
 /// One comparison.
 struct Cell {
+    /// Of batch normalisation, the affine op at its end.
     norm: Norm,
+    batch: Option<batch::Batch>,
     dtype: DType,
     rows: usize,
     /// Heads or groups of a row.
@@ -36,6 +40,10 @@ struct Cell {
 }
 
 impl Cell {
+    fn op(&self) -> String {
+        self.batch.map_or_else(|| op_name(&self.norm), |_| BATCH_NORM.to_owned())
+    }
+
     fn shape(&self) -> String {
         shape_words(self.rows, self.parts, self.hidden)
     }
@@ -71,7 +79,7 @@ impl Beside {
 
 /// Runs the command.
 pub fn run(arguments: &ParityArguments) -> Result<Outcome, ToolError> {
-    if let (None, Some(option)) = (&arguments.input, arguments.norm.first_given()) {
+    if let (None, Some(option)) = (&arguments.input, arguments.norm.given().next()) {
         return Err(ToolError::Usage(format!("{option} goes with --input: a grid covers its own options; see --help")));
     }
     let json = arguments.json.as_deref().map(Destination::new).transpose()?;
@@ -82,8 +90,9 @@ pub fn run(arguments: &ParityArguments) -> Result<Outcome, ToolError> {
             let file = TensorFile::read(path)?;
             let tensors = file.tensors()?;
             let problems = file_problems(arguments, &tensors)?;
+            let batches = file_batches(arguments, &tensors)?;
             chosen = Chosen::open(&arguments.device)?;
-            cells = compare_file(&chosen, &problems, arguments.quantise.quantised_file()?)?;
+            cells = compare_file(&chosen, &problems, &batches, arguments.quantise.quantised_file()?)?;
         }
         None => {
             chosen = Chosen::open(&arguments.device)?;
@@ -113,6 +122,22 @@ fn file_problems<'a>(arguments: &ParityArguments, tensors: &Tensors<'a>) -> Resu
     Ok(problems)
 }
 
+/// The batches of a file that are to be normalised.
+fn file_batches<'a>(
+    arguments: &ParityArguments,
+    tensors: &Tensors<'a>,
+) -> Result<Vec<(NormInput<'a>, BatchStatistics)>, ToolError> {
+    if !arguments.subjects.op.iter().any(|choice| matches!(choice, Choice::BatchNorm)) {
+        return Ok(Vec::new());
+    }
+    let statistics = batch_norm::statistics(&arguments.norm, arguments.parts, &arguments.quantise)?;
+    let input = |prefix: String| {
+        tensors.present(&prefix)?.check_batch_norm()?;
+        Ok((tensors.norm_input(&prefix, Norm::affine(), 1)?, statistics))
+    };
+    tensors.prefixes()?.into_iter().map(input).collect()
+}
+
 /// What to make of each set of tensors: where nothing is asked for, the two norms that everyone has.
 fn file_subjects(arguments: &ParityArguments) -> Result<Vec<Subject>, ToolError> {
     if let Some(preset) = arguments.subjects.preset {
@@ -123,6 +148,7 @@ fn file_subjects(arguments: &ParityArguments) -> Result<Vec<Subject>, ToolError>
     for choice in &arguments.subjects.op {
         match choice {
             Choice::One(op) => asked.push(*op),
+            Choice::BatchNorm => {}
             // No file has the tensors of every op, and none that they do not use.
             Choice::All => {
                 let names = OPS.iter().map(|op| op.name).collect::<Vec<_>>().join(", ");
@@ -130,37 +156,49 @@ fn file_subjects(arguments: &ParityArguments) -> Result<Vec<Subject>, ToolError>
             }
         }
     }
-    let ops = if asked.is_empty() { by_default() } else { asked };
+    let ops = if arguments.subjects.op.is_empty() { by_default() } else { asked };
     Ok(ops.into_iter().map(Subject::Op).collect())
 }
 
 fn compare_file(
     chosen: &Chosen,
     inputs: &[NormInput<'_>],
+    batches: &[(NormInput<'_>, BatchStatistics)],
     quantised: Option<Quantised>,
 ) -> Result<Vec<Cell>, ToolError> {
     let y = quantised.is_none_or(|quantised| quantised.with_y);
     let tensor_scale = quantised.and_then(|quantised| quantised.tensor_scale);
-    let progress = progress(inputs.len());
+    let progress = progress(inputs.len() + batches.len());
     let compare = |input: &NormInput<'_>| {
         let outputs = Outputs { y, ..input.all_outputs() };
         let cell = cell(chosen, &input.problem(tensor_scale, outputs), input.prefix.clone());
         progress.inc(1);
         cell
     };
-    inputs.iter().map(compare).collect()
+    let compare_batch = |(input, statistics): &(NormInput<'_>, BatchStatistics)| {
+        let cell = batch::cell(chosen, &input.batch_problem(*statistics), input.prefix.clone());
+        progress.inc(1);
+        cell
+    };
+    inputs.iter().map(compare).chain(batches.iter().map(compare_batch)).collect()
 }
 
 fn compare_grid(chosen: &Chosen, arguments: &ParityArguments) -> Result<Vec<Cell>, ToolError> {
-    let points = points::points(arguments)?;
-    let progress = progress(points.len());
+    let (points, batches) = (points::points(arguments)?, batch::points(arguments)?);
+    let progress = progress(points.len() + batches.len());
     let compare = |point: &Point| {
         let case = point.case()?;
         let cell = cell(chosen, &case.as_problem(), point.values.name().to_owned());
         progress.inc(1);
         cell
     };
-    points.iter().map(compare).collect()
+    let compare_batch = |point: &BatchPoint| {
+        let case = point.case()?;
+        let cell = batch::cell(chosen, &batch_norm::problem(&case), point.values.name().to_owned());
+        progress.inc(1);
+        cell
+    };
+    points.iter().map(compare).chain(batches.iter().map(compare_batch)).collect()
 }
 
 fn cell(chosen: &Chosen, problem: &Problem<'_>, data: String) -> Result<Cell, ToolError> {
@@ -168,6 +206,7 @@ fn cell(chosen: &Chosen, problem: &Problem<'_>, data: String) -> Result<Cell, To
     let output = chosen.device.run(problem, Placement::default())?;
     Ok(Cell {
         norm: problem.norm,
+        batch: None,
         dtype: problem.dtype,
         rows: problem.rows,
         parts: problem.parts,
@@ -200,7 +239,7 @@ fn summary(arguments: &ParityArguments, chosen: &Chosen, cells: &[Cell]) -> Stri
     let mut text = format!("{fields}\n{}\n\n{result}\n", cells_table(cells));
     for cell in cells.iter().filter(|cell| !cell.verdict.passed) {
         let mut faults = Fields::default();
-        let place = format!("{} {} {} {}", op_name(&cell.norm), cell.dtype, cell.shape(), cell.data);
+        let place = format!("{} {} {} {}", cell.op(), cell.dtype, cell.shape(), cell.data);
         faults.add(&place, report::faults(&cell.verdict));
         text.push_str(&faults.to_string());
     }
@@ -225,7 +264,7 @@ fn cells_table(cells: &[Cell]) -> String {
     for cell in cells {
         let verdict = &cell.verdict;
         table.add_row([
-            op_name(&cell.norm),
+            cell.op(),
             variant(&cell.norm),
             cell.dtype.to_string(),
             cell.shape(),

@@ -156,19 +156,31 @@ pub fn verdict_line(verdict: &Verdict, problem: &Problem<'_>) -> String {
     let mut parts = Vec::new();
     let quantised = problem.norm.quantisation.is_some();
     if !quantised || problem.outputs.y {
-        parts.push(format!(
-            "max {} ULP, mean {} ULP, {} correctly rounded, relative L2 {:.1e}",
-            ulp(verdict.max_ulp),
-            ulp(verdict.mean_ulp),
-            percent(verdict.correctly_rounded),
-            verdict.relative_l2,
-        ));
+        parts.push(of_y(verdict));
     }
     if quantised {
         parts.push(format!("{} mismatching bytes of codes and scales", verdict.code_mismatches));
     }
-    let result = if verdict.passed { "passed".to_owned() } else { format!("FAILED: {}", faults(verdict)) };
-    format!("{}: {result}", parts.join(", "))
+    format!("{}: {}", parts.join(", "), result(verdict))
+}
+
+/// A verdict on y alone on one line.
+pub fn y_verdict_line(verdict: &Verdict) -> String {
+    format!("{}: {}", of_y(verdict), result(verdict))
+}
+
+fn of_y(verdict: &Verdict) -> String {
+    format!(
+        "max {} ULP, mean {} ULP, {} correctly rounded, relative L2 {:.1e}",
+        ulp(verdict.max_ulp),
+        ulp(verdict.mean_ulp),
+        percent(verdict.correctly_rounded),
+        verdict.relative_l2,
+    )
+}
+
+fn result(verdict: &Verdict) -> String {
+    if verdict.passed { "passed".to_owned() } else { format!("FAILED: {}", faults(verdict)) }
 }
 
 /// What is outside the tolerance.

@@ -1,8 +1,8 @@
 //! The tensors that norms take, by the names that files have for them.
 
 use crate::error::ToolError;
-use crate::ops::{Subject, op_name};
-use warpnorm::host::Problem;
+use crate::ops::{BATCH_NORM, Subject, op_name};
+use warpnorm::host::{Problem, Vector};
 use warpnorm::{Family, Input, Norm, Scope};
 
 /// What a norm makes of a tensor.
@@ -79,6 +79,14 @@ pub fn beside(problem: &Problem<'_>) -> impl Iterator<Item = &'static str> {
     there.into_iter().filter_map(|(name, there)| there.then_some(name))
 }
 
+/// A weight or bias in words, there or not.
+pub fn parameter_words(name: &str, vector: Option<Vector<'_>>) -> String {
+    match vector {
+        Some(vector) => format!("{name} {}", vector.dtype),
+        None => format!("no {name}"),
+    }
+}
+
 /// Names of all the tensors that norms take.
 pub fn names() -> impl Iterator<Item = &'static str> {
     KNOWN.iter().map(|known| known.name)
@@ -132,6 +140,20 @@ impl Present {
             }
         }
         Ok(())
+    }
+
+    /// Refuses tensors that batch normalisation makes nothing of.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn check_batch_norm(&self) -> Result<(), ToolError> {
+        match self.names.iter().find(|name| !["x", "weight", "bias"].contains(name)) {
+            Some(name) => {
+                let (tensor, given) = (self.tensor_name(name), format!("--op {BATCH_NORM}"));
+                Err(ToolError::TensorWithoutUse { tensor, given, by: None })
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Norms in words, and for machines.
 
-use crate::ops::{op_name, split_activation};
+use crate::ops::{BATCH_NORM, op_name, split_activation};
 use crate::options::post_add;
 use crate::quantise::words;
 use serde::Serialize;
 use std::fmt::Write;
 use warpnorm::{
-    Activation, Family, Input, Norm, PostRounding, ResidualRounding, RopePairs, RopeRounding, Scope, WeightRounding,
+    Activation, BatchStatistics, Family, Input, Norm, PostRounding, ResidualRounding, RopePairs, RopeRounding, Scope,
+    WeightRounding,
 };
 
 /// The option's name of the rounding.
@@ -189,6 +190,12 @@ struct RopeJson {
 }
 
 impl NormJson {
+    /// Of batch normalisation: what the affine op at its end has, and the statistics.
+    pub fn of_batch_norm(statistics: BatchStatistics) -> Self {
+        let (op, eps) = (BATCH_NORM.to_owned(), Some(statistics.eps));
+        Self { op, eps, scope: "column", ..Self::new(&Norm::affine()) }
+    }
+
     /// Of this norm.
     pub fn new(norm: &Norm) -> Self {
         let residual = norm.residual_add();

@@ -62,7 +62,8 @@ weight and bias; `second_x`, heads of the same size, has `second_weight` and `se
 position. With --groups, weight and bias are as long as the row. Types: F32, F16, BF16. A tensor of these names that \
 would do nothing is refused. \
 Output tensors: `y`, `second_y`, `residual` (the new residual stream) when one came in before the norm, and with \
---stats `mean` (LayerNorm) and `rstd`. With --quantise, `codes` in place of `y` (or beside it, with --with-y) and the \
+--stats `mean` (LayerNorm) and `rstd`. Batch normalisation takes `x`, `weight` and `bias`; its mean and \
+rstd are of every column, over all rows. With --quantise, `codes` in place of `y` (or beside it, with --with-y) and the \
 `scales` that are made: [rows…, groups], column-major [groups, rows], or tiled [rows / 128, groups / 4, 32, 4, 4]; \
 bytes of scales that no group has are 0xff. E2M1 codes are two to a U8, the first in the lower half. Where the result is outside its tolerance, it is written, and the exit code is 1.")]
 pub struct ApplyArguments {
@@ -84,7 +85,7 @@ pub struct ApplyArguments {
     /// Options of quantised outputs.
     #[command(flatten)]
     pub quantise: QuantiseOptions,
-    /// Write mean (LayerNorm) and rstd of every row too
+    /// Write mean (LayerNorm) and rstd of every row too; of every column, for batch-norm
     #[arg(long)]
     pub stats: bool,
     /// Options of the device.

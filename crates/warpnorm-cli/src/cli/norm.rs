@@ -1,6 +1,6 @@
 //! Options of norms: which, and with what values.
 
-use crate::ops::{self, Choice, Op, Preset};
+use crate::ops::{self, Choice, Named, Preset};
 use clap::{Args, ValueEnum};
 use warpnorm::Activation;
 
@@ -9,7 +9,7 @@ use warpnorm::Activation;
 pub struct SubjectOptions {
     /// The op
     #[arg(long, value_name = "OP", value_parser = ops::parser(), required_unless_present = "preset")]
-    pub op: Option<&'static Op>,
+    pub op: Option<Named>,
     /// The norm of a framework, by the name of the library's preset
     #[arg(long, value_name = "NAME", value_parser = ops::parse_preset, conflicts_with = "op")]
     pub preset: Option<Preset>,
@@ -40,7 +40,7 @@ pub struct PartOptions {
 /// What a norm is made of beside its family.
 #[derive(Debug, Default, Args)]
 pub struct NormOptions {
-    /// Added to the variance or the mean square [default: 1e-5 for layer-norm, 1e-6 for rms-norm, 0 for l2-norm]
+    /// Added to the variance or the mean square [default: 1e-5 for layer-norm and batch-norm, 1e-6 for rms-norm, 0 for l2-norm]
     #[arg(long, value_name = "E", allow_hyphen_values = true)]
     pub eps: Option<f32>,
     /// Added to every weight; 1 for Gemma

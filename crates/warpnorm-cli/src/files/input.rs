@@ -6,8 +6,8 @@ use crate::tensors::{self, Present, join};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeSet;
-use warpnorm::host::{Heads, Outputs, Problem, RopeTables, Vector};
-use warpnorm::{CallError, DType, Family, Norm, PositionType, Rope, Scope};
+use warpnorm::host::{BatchProblem, Heads, Outputs, Problem, RopeTables, Vector};
+use warpnorm::{BatchStatistics, CallError, DType, Family, Norm, PositionType, Rope, Scope};
 
 /// What floating-point tensors are.
 const FLOATING: &str = "F32, F16 or BF16";
@@ -59,6 +59,12 @@ impl NormInput<'_> {
             mean: statistics && self.norm.family == Family::LayerNorm,
             rstd: statistics && self.norm.family != Family::Identity,
         }
+    }
+
+    /// The problem that the statistics of these tensors' columns are.
+    pub fn batch_problem(&self, statistics: BatchStatistics) -> BatchProblem<'_> {
+        let problem = BatchProblem::new(statistics, self.dtype, self.rows, self.hidden, self.x);
+        BatchProblem { weight: self.weight, bias: self.bias, ..problem }
     }
 
     /// The problem that the norm of these tensors is.

@@ -84,26 +84,62 @@ impl Subject {
     }
 }
 
+/// The name of the op that is none of rows.
+pub const BATCH_NORM: &str = "batch-norm";
+
+/// What `--op` names.
+#[derive(Clone, Copy, Debug)]
+pub enum Named {
+    /// An op of the table.
+    Norm(&'static Op),
+    /// Batch normalisation, by the statistics of this batch.
+    BatchNorm,
+}
+
+impl Named {
+    /// The op, where it is one of the table.
+    pub fn norm(self) -> Option<&'static Op> {
+        match self {
+            Named::Norm(op) => Some(op),
+            Named::BatchNorm => None,
+        }
+    }
+
+    fn parse(name: &str) -> Option<Named> {
+        if name == BATCH_NORM { Some(Named::BatchNorm) } else { named(name).map(Named::Norm) }
+    }
+}
+
 /// The choice of `--op` in grids.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice {
     /// A case of every op.
     All,
-    /// An op.
+    /// An op of the table.
     One(&'static Op),
+    /// Batch normalisation.
+    BatchNorm,
 }
 
 /// The value of `--op` where it is one op.
-pub fn parser() -> impl TypedValueParser<Value = &'static Op> {
-    PossibleValuesParser::new(OPS.iter().map(possible)).try_map(|name| named(&name).ok_or("no such op"))
+pub fn parser() -> impl TypedValueParser<Value = Named> {
+    PossibleValuesParser::new(all_possible()).try_map(|name| Named::parse(&name).ok_or("no such op"))
 }
 
 /// The value of `--op` where it is a choice of several.
 pub fn choice_parser() -> impl TypedValueParser<Value = Choice> {
     let all = PossibleValue::new("all").help("The plain norm of every op, in one shape");
-    PossibleValuesParser::new(OPS.iter().map(possible).chain([all])).try_map(|name| {
-        if name == "all" { Some(Choice::All) } else { named(&name).map(Choice::One) }.ok_or("no such op")
+    PossibleValuesParser::new(all_possible().chain([all])).try_map(|name| match Named::parse(&name) {
+        Some(Named::Norm(op)) => Ok(Choice::One(op)),
+        Some(Named::BatchNorm) => Ok(Choice::BatchNorm),
+        None if name == "all" => Ok(Choice::All),
+        None => Err("no such op"),
     })
+}
+
+fn all_possible() -> impl Iterator<Item = PossibleValue> {
+    let batch_norm = "Batch normalisation by the statistics of this batch: a mean and an rstd for every column";
+    OPS.iter().map(possible).chain([PossibleValue::new(BATCH_NORM).help(batch_norm)])
 }
 
 fn possible(op: &'static Op) -> PossibleValue {
@@ -184,6 +220,8 @@ mod tests {
     fn every_module_of_the_build_is_some_ops() {
         let modules: BTreeSet<Module> =
             OPS.iter().flat_map(all).flat_map(|(norm, _)| DType::ALL.map(|dtype| Module::of(&norm, dtype))).collect();
+        let of_columns = DType::ALL.map(Module::of_columns);
+        let modules: BTreeSet<Module> = modules.into_iter().chain(of_columns).collect();
         for module in Module::all().filter(|module| !module.to_string().contains("quantise")) {
             assert!(modules.contains(&module), "{module}");
         }

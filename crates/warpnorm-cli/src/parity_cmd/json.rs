@@ -8,7 +8,7 @@ use crate::report::{Outcome, PtxJson};
 use crate::words::NormJson;
 use serde::{Serialize, Serializer};
 use warpnorm::parity::{Tolerance, Verdict, Worst};
-use warpnorm::plan::Plan;
+use warpnorm::plan::{ColumnPlan, Kernel, Plan};
 use warpnorm::ptx;
 use warpnorm::quantise::{Quantisation, ScaleLayout, ScaleType, Scaling};
 use warpnorm::{DType, PositionType};
@@ -70,7 +70,10 @@ struct CellJson {
     /// Elements of a row, or of a part of it.
     hidden: usize,
     data: String,
+    /// Of batch normalisation, that of the affine op at its end.
     plan: Option<PlanJson>,
+    /// Of batch normalisation's statistics.
+    statistics_plan: Option<ColumnPlanJson>,
     verdict: VerdictJson,
 }
 
@@ -104,6 +107,16 @@ struct PlanJson {
     block: u32,
     cluster: u32,
     shared_bytes: u32,
+}
+
+#[derive(Serialize)]
+struct ColumnPlanJson {
+    kernel: &'static str,
+    target: Option<u32>,
+    isa: Option<String>,
+    tile: u32,
+    grid: u32,
+    block: u32,
 }
 
 #[derive(Serialize)]
@@ -169,7 +182,7 @@ fn cell_json(chosen: &Chosen, cell: &Cell) -> CellJson {
     let (norm, beside) = (&cell.norm, &cell.beside);
     let name = |dtype: Option<DType>| dtype.map(|dtype| dtype.name());
     CellJson {
-        norm: NormJson::new(norm),
+        norm: cell.batch.map_or_else(|| NormJson::new(norm), |batch| NormJson::of_batch_norm(batch.statistics)),
         quantisation: norm.quantisation.map(|quantisation| quantisation_json(quantisation, cell.tensor_scale)),
         dtype: cell.dtype.name(),
         weight_dtype: name(cell.weight),
@@ -189,6 +202,7 @@ fn cell_json(chosen: &Chosen, cell: &Cell) -> CellJson {
         hidden: cell.hidden,
         data: cell.data.clone(),
         plan: cell.plan.as_ref().map(|plan| plan_json(chosen, plan)),
+        statistics_plan: cell.batch.and_then(|batch| batch.plan).map(|plan| column_plan_json(chosen, &plan)),
         verdict: verdict_json(&cell.verdict),
     }
 }
@@ -219,15 +233,11 @@ fn quantisation_json(Quantisation { code, scaling }: Quantisation, tensor_scale:
 }
 
 fn plan_json(chosen: &Chosen, plan: &Plan) -> PlanJson {
-    let kernel = plan.kernel;
-    let module = chosen
-        .facts
-        .as_ref()
-        .and_then(|facts| ptx::select(kernel.module(), facts.compute_capability, chosen.driver).ok());
+    let (target, isa) = ptx_of(chosen, plan.kernel);
     PlanJson {
-        kernel: kernel.name(),
-        target: module.map(|module| module.target),
-        isa: module.map(|module| format!("{}.{}", module.isa.0, module.isa.1)),
+        kernel: plan.kernel.name(),
+        target,
+        isa,
         regime: plan.regime.name(),
         team_threads: plan.team.threads,
         grid: plan.grid,
@@ -235,6 +245,21 @@ fn plan_json(chosen: &Chosen, plan: &Plan) -> PlanJson {
         cluster: plan.cluster,
         shared_bytes: plan.shared_bytes,
     }
+}
+
+fn column_plan_json(chosen: &Chosen, plan: &ColumnPlan) -> ColumnPlanJson {
+    let (target, isa) = ptx_of(chosen, plan.kernel);
+    let ColumnPlan { kernel, tile, grid, block, .. } = *plan;
+    ColumnPlanJson { kernel: kernel.name(), target, isa, tile, grid, block }
+}
+
+/// Target and ISA of the PTX that the device runs.
+fn ptx_of(chosen: &Chosen, kernel: Kernel) -> (Option<u32>, Option<String>) {
+    let module = chosen
+        .facts
+        .as_ref()
+        .and_then(|facts| ptx::select(kernel.module(), facts.compute_capability, chosen.driver).ok());
+    module.map(|module| (module.target, format!("{}.{}", module.isa.0, module.isa.1))).unzip()
 }
 
 fn verdict_json(verdict: &Verdict) -> VerdictJson {
