@@ -1,10 +1,12 @@
 //! `warpnorm profile`: what every kernel moves and costs, counted by the executor, and what ptxas makes of it.
 
 mod baseline;
+mod batch;
 mod cell;
 mod json;
 mod points;
 
+use crate::batch::BatchPoint;
 use crate::cli::ProfileArguments;
 use crate::error::ToolError;
 use crate::files::Destination;
@@ -12,7 +14,7 @@ use crate::grid::Point;
 use crate::ptxas::{Functions, Ptxas};
 use crate::report::{self, Fields, Outcome, align_right, bytes, progress, table};
 use baseline::{Baseline, Comparison};
-use cell::Cell;
+use cell::{Cell, Key};
 use warpnorm::DeviceFacts;
 use warpnorm::emulated::Emulated;
 use warpnorm::plan::Module;
@@ -27,28 +29,34 @@ pub fn run(arguments: &ProfileArguments) -> Result<Outcome, ToolError> {
         baseline.check_gpu(&facts)?;
     }
     let ptxas = Ptxas::find(arguments.ptxas.as_deref())?;
-    let points = points::points(arguments)?;
+    let (points, batches) = (points::points(arguments)?, batch::points(arguments)?);
     let assembled = match &ptxas {
-        Some(ptxas) => assemble(ptxas, &facts, &points)?,
+        Some(ptxas) => assemble(ptxas, &facts, &points, &batches)?,
         None => Functions::new(),
     };
-    let cells = measure(&facts, &points, &assembled)?;
+    let cells = measure(&facts, &points, &batches, &assembled)?;
     if let Some(json) = json {
         json.write(json::render(&facts, ptxas.as_ref(), &cells).as_bytes())?;
     }
     let whole = points::is_whole(arguments);
-    let comparison = baseline.map(|baseline| baseline.compare(&cells, whole, |key| points::selected(arguments, key)));
+    let selected = |key: &Key| points::selected(arguments, key) || batch::selected(arguments, key);
+    let comparison = baseline.map(|baseline| baseline.compare(&cells, whole, selected));
     report::print(&summary(&facts, ptxas.as_ref(), &cells, comparison.as_ref()))?;
     Ok(if comparison.is_some_and(|comparison| comparison.is_worse()) { Outcome::Failed } else { Outcome::Passed })
 }
 
 /// What ptxas says of every kernel of the modules that the points run, by name.
-fn assemble(ptxas: &Ptxas, facts: &DeviceFacts, points: &[Point]) -> Result<Functions, ToolError> {
+fn assemble(
+    ptxas: &Ptxas,
+    facts: &DeviceFacts,
+    points: &[Point],
+    batches: &[BatchPoint],
+) -> Result<Functions, ToolError> {
     let capability = facts.compute_capability;
     let mut modules: Vec<(&EmbeddedModule, (u32, u32))> = Vec::new();
-    for point in points {
-        let module =
-            ptx::select(Module::of(&point.norm, point.dtype), capability, None).map_err(warpnorm::Error::from)?;
+    let of_points = points.iter().map(|point| Module::of(&point.norm, point.dtype));
+    for module in of_points.chain(batches.iter().map(|point| Module::of_columns(point.dtype))) {
+        let module = ptx::select(module, capability, None).map_err(warpnorm::Error::from)?;
         if !modules.iter().any(|(there, _)| std::ptr::eq(*there, module)) {
             modules.push((module, capability));
         }
@@ -56,12 +64,22 @@ fn assemble(ptxas: &Ptxas, facts: &DeviceFacts, points: &[Point]) -> Result<Func
     Ok(ptxas.assemble(&modules)?.into_iter().flatten().collect())
 }
 
-fn measure(facts: &DeviceFacts, points: &[Point], assembled: &Functions) -> Result<Vec<Cell>, ToolError> {
+fn measure(
+    facts: &DeviceFacts,
+    points: &[Point],
+    batches: &[BatchPoint],
+    assembled: &Functions,
+) -> Result<Vec<Cell>, ToolError> {
     let device = Emulated::new(facts.clone());
-    let progress = progress(points.len());
-    let mut cells = Vec::with_capacity(points.len());
+    let count = points.len() + batches.len();
+    let progress = progress(count);
+    let mut cells = Vec::with_capacity(count);
     for point in points {
         cells.extend(Cell::measure(&device, point, assembled)?);
+        progress.inc(1);
+    }
+    for point in batches {
+        cells.extend(batch::measure(&device, point, assembled)?);
         progress.inc(1);
     }
     Ok(cells)

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement, Problem};
-use warpnorm::plan::{Plan, Resources, occupancy};
+use warpnorm::plan::{ByteFloor, Resources, occupancy};
 
 /// What is computed: by this, cells are found in a baseline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +107,19 @@ pub struct OnChip {
     pub occupancy: f64,
 }
 
+/// What was launched.
+pub struct Launched {
+    pub kernel: &'static str,
+    pub regime: &'static str,
+    /// Threads that share a row; of the statistics of columns, that share some columns.
+    pub team_threads: u32,
+    pub grid: u32,
+    pub block: u32,
+    pub cluster: u32,
+    /// Dynamic shared memory of a block.
+    pub shared_bytes: u32,
+}
+
 /// One launch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -150,38 +163,60 @@ impl Cell {
         if problem.norm.quantisation.is_some() && problem.outputs.y {
             options.push_str(", with y");
         }
-        let kernel = plan.kernel.name();
-        let classes = InstructionClass::ALL.map(|class| (class.name(), report.instructions[class].thread));
-        Ok(Some(Cell {
-            key: Key {
-                op: op_name(&problem.norm),
-                options,
-                dtype: problem.dtype.name().to_owned(),
-                weight: problem.weight.map(|weight| weight.dtype.name().to_owned()),
-                bias: problem.bias.map(|bias| bias.dtype.name().to_owned()),
-                tensors: tensors::beside(&problem).map(str::to_owned).collect(),
-                rows: problem.rows,
-                hidden: problem.hidden,
-                parts: problem.parts,
-            },
-            kernel: kernel.to_owned(),
-            regime: plan.regime.name().to_owned(),
+        let key = Key {
+            op: op_name(&problem.norm),
+            options,
+            dtype: problem.dtype.name().to_owned(),
+            weight: problem.weight.map(|weight| weight.dtype.name().to_owned()),
+            bias: problem.bias.map(|bias| bias.dtype.name().to_owned()),
+            tensors: tensors::beside(&problem).map(str::to_owned).collect(),
+            rows: problem.rows,
+            hidden: problem.hidden,
+            parts: problem.parts,
+        };
+        let launched = Launched {
+            kernel: plan.kernel.name(),
+            regime: plan.regime.name(),
             team_threads: plan.team.threads,
             grid: plan.grid,
             block: plan.block,
             cluster: plan.cluster,
+            shared_bytes: plan.shared_bytes,
+        };
+        Ok(Some(Cell::new(device, key, &launched, &report, floor, elements(&problem), assembled)))
+    }
+
+    /// What a launch cost.
+    pub fn new(
+        device: &Emulated,
+        key: Key,
+        launched: &Launched,
+        report: &LaunchReport,
+        floor: ByteFloor,
+        elements: usize,
+        assembled: &Functions,
+    ) -> Cell {
+        let classes = InstructionClass::ALL.map(|class| (class.name(), report.instructions[class].thread));
+        Cell {
+            key,
+            kernel: launched.kernel.to_owned(),
+            regime: launched.regime.to_owned(),
+            team_threads: launched.team_threads,
+            grid: launched.grid,
+            block: launched.block,
+            cluster: launched.cluster,
             loads: Moved::new(&report.global_loads, floor.loads),
             stores: Moved::new(&report.global_stores, floor.stores),
-            bank_conflicts: bank_conflicts(&report),
+            bank_conflicts: bank_conflicts(report),
             local_accesses: report.local_accesses,
             cta_barriers: report.cta_barriers,
             cluster_barriers: report.cluster_barriers,
             warp_instructions: report.warp_instructions,
             thread_instructions: report.thread_instructions,
             thread_instructions_by_class: classes.map(|(name, count)| (name.to_owned(), count)).into(),
-            instructions_per_element: per_element(&report, elements(&problem)),
-            assembled: assembled.get(kernel).map(|assembled| on_chip(device, &plan, assembled)),
-        }))
+            instructions_per_element: per_element(report, elements),
+            assembled: assembled.get(launched.kernel).map(|assembled| on_chip(device, launched, assembled)),
+        }
     }
 
     /// Distinct bytes in both directions.
@@ -223,10 +258,10 @@ fn per_element(report: &LaunchReport, elements: usize) -> f64 {
     (report.thread_instructions as f64 / elements as f64 * 1000.0).round() / 1000.0
 }
 
-fn on_chip(device: &Emulated, plan: &Plan, assembled: &Assembled) -> OnChip {
+fn on_chip(device: &Emulated, launched: &Launched, assembled: &Assembled) -> OnChip {
     let Assembled { registers, stack_bytes, spill_bytes, static_shared_bytes } = *assembled;
-    let shared_bytes = static_shared_bytes + plan.shared_bytes;
-    let found = occupancy(device.facts(), Resources { block: plan.block, registers, shared_bytes });
+    let shared_bytes = static_shared_bytes + launched.shared_bytes;
+    let found = occupancy(device.facts(), Resources { block: launched.block, registers, shared_bytes });
     OnChip {
         registers,
         stack_bytes,
