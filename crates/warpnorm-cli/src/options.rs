@@ -2,7 +2,7 @@
 
 use crate::cli::{self, NormOptions, PartOptions};
 use crate::error::ToolError;
-use crate::ops::{self, Subject, is_plain, may_add};
+use crate::ops::{self, BATCH_NORM, Subject, is_plain, may_add};
 use crate::tensors::Present;
 use warpnorm::quantise::Quantisation;
 use warpnorm::{
@@ -202,7 +202,9 @@ fn goes_with(option: &str, applies: impl Fn(&Norm) -> bool, norm: &Norm) -> Resu
     if applies(norm) {
         return Ok(());
     }
-    Err(ToolError::Usage(format!("{option} goes with --op {}; see --help", ops::names(applies))))
+    // Batch normalisation is not in the table, and eps is all that it takes.
+    let also = if option == "--eps" { format!(", {BATCH_NORM}") } else { String::new() };
+    Err(ToolError::Usage(format!("{option} goes with --op {}{also}; see --help", ops::names(applies))))
 }
 
 /// Refuses an option that would change what a missing tensor does to the result.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod bad_input;
+mod batch_norm;
 mod corrupt;
 mod files;
 mod formulas;

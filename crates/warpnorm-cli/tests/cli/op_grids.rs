@@ -5,7 +5,7 @@ use crate::tool::warpnorm;
 use safetensors::Dtype;
 use serde_json::Value;
 
-const OPS: [&str; 24] = [
+const OPS: [&str; 25] = [
     "layer-norm",
     "rms-norm",
     "add-layer-norm",
@@ -30,6 +30,7 @@ const OPS: [&str; 24] = [
     "gated-input-group-rms-norm",
     "activation",
     "affine",
+    "batch-norm",
 ];
 
 fn report(command: &str, arguments: &[&str]) -> (String, Vec<Value>) {
@@ -48,7 +49,7 @@ fn parity_of_all_is_one_case_of_every_op_and_type() {
     let got: Vec<(&str, &str)> =
         cells.iter().map(|cell| (cell["op"].as_str().unwrap(), cell["dtype"].as_str().unwrap())).collect();
     assert_eq!(got, wanted);
-    assert!(table.contains("all 72 cells passed"), "{table}");
+    assert!(table.contains("all 75 cells passed"), "{table}");
     for cell in &cells {
         let op = cell["op"].as_str().unwrap();
         let null = |field: &str| cell.get(field).unwrap_or_else(|| panic!("{op} has no {field}")).is_null();
@@ -69,7 +70,9 @@ fn parity_of_all_is_one_case_of_every_op_and_type() {
         assert!(null("linear_bias_dtype") && null("tables_dtype") && null("quantisation"), "{op}");
         assert_eq!(null("eps"), ["activation", "affine"].contains(&op), "{op}");
         let scope = ["head", "group"].into_iter().find(|scope| op.contains(scope));
-        assert_eq!(cell["scope"], scope.unwrap_or("row"), "{op}");
+        let whole = if op == "batch-norm" { "column" } else { "row" };
+        assert_eq!(cell["scope"], scope.unwrap_or(whole), "{op}");
+        assert_eq!(null("statistics_plan"), op != "batch-norm", "{op}");
         assert_eq!(cell["parts"] == 1, scope.is_none(), "{op}");
         let elements = ["rows", "parts", "hidden"].iter().map(|field| cell[field].as_u64().unwrap()).product::<u64>();
         assert!(cell["verdict"]["elements"].as_u64().unwrap() >= elements, "{op}");
