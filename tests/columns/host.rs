@@ -15,13 +15,13 @@ const PLACEMENTS: [Placement; 4] = [
     Placement { padding: 1, offset: 0, in_place: false },
 ];
 
-fn problem<'a>(case: &'a Case, parameters: &'a Option<(DType, Vec<u8>, Vec<u8>)>) -> BatchProblem<'a> {
-    let vector = |of: fn(&(DType, Vec<u8>, Vec<u8>)) -> &Vec<u8>| {
-        parameters.as_ref().map(|all| Vector { dtype: all.0, bytes: of(all) })
-    };
+/// A type, γ and β.
+type Parameters = Option<(DType, Vec<u8>, Vec<u8>)>;
+
+fn problem<'a>(case: &'a Case, parameters: &'a Parameters) -> BatchProblem<'a> {
     BatchProblem {
-        weight: vector(|all| &all.1),
-        bias: vector(|all| &all.2),
+        weight: parameters.as_ref().map(|(dtype, gamma, _)| Vector { dtype: *dtype, bytes: gamma }),
+        bias: parameters.as_ref().map(|(dtype, _, beta)| Vector { dtype: *dtype, bytes: beta }),
         ..BatchProblem::new(BatchStatistics::new(case.eps), case.dtype, case.rows, case.hidden, &case.x)
     }
 }

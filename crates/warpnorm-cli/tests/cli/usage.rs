@@ -13,7 +13,7 @@ fn bad_usage_is_one_line_and_exit_code_2() {
     warpnorm(["apply"]).failed(2, &["--op", "--input", "--output"]);
     let files = ["--input", "in", "--output", "out"];
     let apply = |more: &[&str]| warpnorm(["apply"].iter().chain(&files).chain(more));
-    apply(&["--op", "batch-norm"]).failed(2, &["batch-norm", "layer-norm", "rms-norm"]);
+    apply(&["--op", "weight-norm"]).failed(2, &["weight-norm", "layer-norm", "rms-norm"]);
     apply(&["--op", "all"]).failed(2, &["all", "layer-norm", "rms-norm"]);
     apply(&["--preset", "bloom"]).failed(2, &["bloom", "--preset", "llama", "deep-norm"]);
     apply(&["--preset", "llama", "--op", "rms-norm"]).failed(2, &["--preset", "--op"]);
