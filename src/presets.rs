@@ -3,7 +3,7 @@
 //! Each is the description with that framework's rounding, offset and default eps. Checkpoints may state
 //! another eps: [`Norm::with_eps`]. Those with a residual add in front compute
 //! R(r + x), or what the framework makes of it, in the same pass; where it is not wanted, set
-//! [`Norm::input`] to [`Input::Plain`](crate::Input::Plain).
+//! [`Norm::input`] to [`Input::Plain`].
 //!
 //! | preset | y | residual | eps by default |
 //! |---|---|---|---|

@@ -61,8 +61,8 @@ pub struct NormOptions {
     /// How often the sum with the residual after the norm is rounded [default: single]
     #[arg(long, value_enum)]
     pub post_rounding: Option<PostRounding>,
-    /// The function of `activation`: identity, relu, leaky-relu[:SLOPE], sigmoid, silu, swish[:BETA], gelu,
-    /// gelu-tanh [default: silu]
+    /// The function of `activation`: identity, relu, leaky-relu, leaky-relu:SLOPE, sigmoid, silu, swish, swish:BETA,
+    /// gelu, gelu-tanh [default: silu]
     #[arg(long, value_name = "NAME[:PARAMETER]", value_parser = ops::parse_activation)]
     pub activation: Option<Activation>,
     /// The function of the gate that a norm has, or is given by this: as --activation [default: silu]
