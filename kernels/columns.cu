@@ -4,22 +4,10 @@
 //     WARPNORM_MODULE                              the name that the exported kernel begins with
 //     WARPNORM_ACTIVATION_F32, _F16 or _BF16       the type of x
 #include "columns/column_kernel.cuh"
+#include "common/module_element.cuh"
 
 #if !defined(WARPNORM_MODULE)
 #error "define WARPNORM_MODULE"
-#endif
-
-#if defined(WARPNORM_ACTIVATION_F32)
-#define WARPNORM_ELEMENT F32
-#define WARPNORM_ELEMENT_NAME f32
-#elif defined(WARPNORM_ACTIVATION_F16)
-#define WARPNORM_ELEMENT F16
-#define WARPNORM_ELEMENT_NAME f16
-#elif defined(WARPNORM_ACTIVATION_BF16)
-#define WARPNORM_ELEMENT BF16
-#define WARPNORM_ELEMENT_NAME bf16
-#else
-#error "define WARPNORM_ACTIVATION_F32, WARPNORM_ACTIVATION_F16 or WARPNORM_ACTIVATION_BF16"
 #endif
 
 // Macros that are arguments are replaced before they are joined only where a second macro does the joining.

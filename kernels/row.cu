@@ -4,23 +4,11 @@
 //     WARPNORM_MODULE                              the name that the exported kernels begin with
 //     WARPNORM_STATISTIC, _SOURCE, _SINK           templates of namespace warpnorm
 //     WARPNORM_ACTIVATION_F32, _F16 or _BF16       the type of x and of what comes out in it
+#include "common/module_element.cuh"
 #include "row/row_kernel.cuh"
 
 #if !defined(WARPNORM_MODULE) || !defined(WARPNORM_STATISTIC) || !defined(WARPNORM_SOURCE) || !defined(WARPNORM_SINK)
 #error "define WARPNORM_MODULE, WARPNORM_STATISTIC, WARPNORM_SOURCE and WARPNORM_SINK"
-#endif
-
-#if defined(WARPNORM_ACTIVATION_F32)
-#define WARPNORM_ELEMENT F32
-#define WARPNORM_ELEMENT_NAME f32
-#elif defined(WARPNORM_ACTIVATION_F16)
-#define WARPNORM_ELEMENT F16
-#define WARPNORM_ELEMENT_NAME f16
-#elif defined(WARPNORM_ACTIVATION_BF16)
-#define WARPNORM_ELEMENT BF16
-#define WARPNORM_ELEMENT_NAME bf16
-#else
-#error "define WARPNORM_ACTIVATION_F32, WARPNORM_ACTIVATION_F16 or WARPNORM_ACTIVATION_BF16"
 #endif
 
 // Macros that are arguments are replaced before they are joined only where a second macro does the joining.

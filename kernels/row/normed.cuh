@@ -76,46 +76,20 @@ struct PostNorm : PlainOf<Element, WholeRow> {
 
     __device__ __forceinline__ void store_residual(const Values& values, const G& group, const RowArgs& args,
                                                    const WholeRow& place) const {
-        if (args.residual_out != nullptr) {
-            const Address row = row_address<Element>(args.residual_out, place.row, args.residual_out_stride);
-            store_group<Element>(row, group, values, args.flags & WIDE_RESIDUAL_OUT);
-        }
+        store_residual_out(values, group, args, place);
     }
 };
 
 /// h = A + lr·(B − A), where A is norm(r), B is norm(x) and lr = |rate·scale|.
-template <class Element_>
-struct Interpolation {
-    using Element = Element_;
-    using Place = WholeRow;
-    using G = Group<Element>;
+template <class Element>
+struct Interpolation : WithResidual<Element> {
+    using WithResidual<Element>::WithResidual;
+    using typename TwoInputs<Element, WholeRow>::G;
+    /// x and r, and once they are normalised B and A.
+    using typename TwoInputs<Element, WholeRow>::Raw;
 
     static constexpr unsigned int MAX_THREADS = 512;
-    static constexpr unsigned int INPUTS = 2;
-    static constexpr bool POST_ADDS = false;
     static constexpr bool NORMALISES = true;
-
-    Address x;
-    Address residual;
-
-    __device__ __forceinline__ Interpolation(const RowArgs& args, const Place& place)
-        : x(place.template x<Element>(args)),
-          residual(row_address<Element>(args.residual, place.row, args.residual_stride)),
-          wide_x(args.flags & WIDE_X),
-          wide_residual(args.flags & WIDE_RESIDUAL) {}
-
-    /// r and x, and once they are normalised A and B.
-    struct Raw {
-        RawChunk from[G::CHUNKS];
-        RawChunk to[G::CHUNKS];
-    };
-
-    __device__ __forceinline__ Raw load(const G& group) const {
-        Raw raw;
-        load_group(raw.from, residual, group, wide_residual);
-        load_group(raw.to, x, group, wide_x);
-        return raw;
-    }
 
     // Σr² and Σx².
     using State = Sums<2>;
@@ -126,9 +100,9 @@ struct Interpolation {
 
     static __device__ __forceinline__ State of_group(const Raw& raw, const G& group, const RowArgs& args) {
         State state;
-        Values values = widened<Element>(raw.from);
+        Values values = widened<Element>(raw.other);
         state.of[0] = RmsNorm<Element>::of_group(values, 0.0f, group, args).of[0];
-        values = widened<Element>(raw.to);
+        values = widened<Element>(raw.x);
         state.of[1] = RmsNorm<Element>::of_group(values, 0.0f, group, args).of[0];
         return state;
     }
@@ -139,8 +113,8 @@ struct Interpolation {
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
         const Parameters<Element> none(nullptr, false, false);
-        normalise_chunks(raw.from, inner.from, none, {none}, group, args, place);
-        normalise_chunks(raw.to, inner.to, none, {none}, group, args, place);
+        normalise_chunks(raw.other, inner.from, none, {none}, group, args, place);
+        normalise_chunks(raw.x, inner.to, none, {none}, group, args, place);
     }
 
     __device__ __forceinline__ Values h(const Raw& raw, const G& group, const RowArgs& args) const {
@@ -158,8 +132,8 @@ struct Interpolation {
                 rate.widen(lr, rates, step);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
-                    const float from = element_of<Element>(raw.from[c], step + e);
-                    const float to = element_of<Element>(raw.to[c], step + e);
+                    const float from = element_of<Element>(raw.other[c], step + e);
+                    const float to = element_of<Element>(raw.x[c], step + e);
                     values.at[c * G::LENGTH + step + e] = __fmaf_rn(fabsf(lr[e] * args.rate_scale), to - from, from);
                 }
             }
@@ -169,13 +143,13 @@ struct Interpolation {
 
     static __device__ __forceinline__ void stage_raw(uint4* stage, const Raw& raw, const G& group,
                                                      const RowArgs& args) {
-        stage_chunks(stage, raw.from, group, 0, args);
-        stage_chunks(stage, raw.to, group, 1, args);
+        stage_chunks(stage, raw.other, group, 0, args);
+        stage_chunks(stage, raw.x, group, 1, args);
     }
     static __device__ __forceinline__ Raw staged_raw(const uint4* stage, const G& group, const RowArgs& args) {
         Raw raw;
-        staged_chunks(raw.from, stage, group, 0, args);
-        staged_chunks(raw.to, stage, group, 1, args);
+        staged_chunks(raw.other, stage, group, 0, args);
+        staged_chunks(raw.x, stage, group, 1, args);
         return raw;
     }
     static __device__ __forceinline__ void stage(uint4* stage, const Raw& raw, const Values&, const G& group,
@@ -185,13 +159,6 @@ struct Interpolation {
     __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
         return h(staged_raw(stage, group, args), group, args);
     }
-
-    __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
-    __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, const Place&) const {}
-
-private:
-    bool wide_x;
-    bool wide_residual;
 };
 
 }  // namespace warpnorm

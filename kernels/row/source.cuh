@@ -180,33 +180,37 @@ struct PostAdd : PlainOf<Element, WholeRow> {
 template <class Element>
 using Parts = PlainOf<Element, PartOfRow>;
 
-/// h = (α·r + x) + b, where b is the bias of the Linear that x comes from, if there is one, and the new residual
-/// stream R(h) where it is asked for.
-template <class Element_>
-struct ResidualAdd {
+/// Stores h as the residual stream that goes out, where it is asked for.
+template <class Element>
+__device__ __forceinline__ void store_residual_out(const Values& values, const Group<Element>& group,
+                                                   const RowArgs& args, const WholeRow& place) {
+    if (args.residual_out == nullptr) return;
+    const Address row = row_address<Element>(args.residual_out, place.row, args.residual_out_stride);
+    store_group<Element>(row, group, values, args.flags & WIDE_RESIDUAL_OUT);
+}
+
+/// x and another tensor, of which h is made.
+template <class Element_, class Place_>
+struct TwoInputs {
     using Element = Element_;
-    using Place = WholeRow;
+    using Place = Place_;
     using G = Group<Element>;
 
-    static constexpr unsigned int MAX_THREADS = 1024;
     static constexpr unsigned int INPUTS = 2;
     static constexpr bool POST_ADDS = false;
     static constexpr bool NORMALISES = false;
 
     Address x;
-    Address residual;
+    Address other;
     bool wide_x;
-    bool wide_residual;
+    bool wide_other;
 
-    __device__ __forceinline__ ResidualAdd(const RowArgs& args, const Place& place)
-        : x(place.template x<Element>(args)),
-          residual(row_address<Element>(args.residual, place.row, args.residual_stride)),
-          wide_x(args.flags & WIDE_X),
-          wide_residual(args.flags & WIDE_RESIDUAL) {}
+    __device__ __forceinline__ TwoInputs(const RowArgs& args, const Place& place, Address other, bool wide_other)
+        : x(place.template x<Element>(args)), other(other), wide_x(args.flags & WIDE_X), wide_other(wide_other) {}
 
     struct Raw {
         RawChunk x[G::CHUNKS];
-        RawChunk residual[G::CHUNKS];
+        RawChunk other[G::CHUNKS];
     };
 
     __device__ __forceinline__ Raw load(const G& group) const {
@@ -214,18 +218,40 @@ struct ResidualAdd {
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             raw.x[c] = load_chunk<Element>(column<Element>(x, group.first[c]), group.valid[c], wide_x);
-            raw.residual[c] =
-                load_chunk<Element>(column<Element>(residual, group.first[c]), group.valid[c], wide_residual);
+            raw.other[c] = load_chunk<Element>(column<Element>(other, group.first[c]), group.valid[c], wide_other);
         }
         return raw;
     }
+
+    __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
+    __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, const Place&) const {}
+};
+
+/// x and the residual that comes in.
+template <class Element>
+struct WithResidual : TwoInputs<Element, WholeRow> {
+    __device__ __forceinline__ WithResidual(const RowArgs& args, const WholeRow& place)
+        : TwoInputs<Element, WholeRow>(args, place,
+                                       row_address<Element>(args.residual, place.row, args.residual_stride),
+                                       args.flags & WIDE_RESIDUAL) {}
+};
+
+/// h = (α·r + x) + b, where b is the bias of the Linear that x comes from, if there is one, and the new residual
+/// stream R(h) where it is asked for.
+template <class Element>
+struct ResidualAdd : WithResidual<Element> {
+    using WithResidual<Element>::WithResidual;
+    using typename TwoInputs<Element, WholeRow>::G;
+    using typename TwoInputs<Element, WholeRow>::Raw;
+
+    static constexpr unsigned int MAX_THREADS = 1024;
 
     __device__ __forceinline__ Values h(const Raw& raw, const G& group, const RowArgs& args) const {
         Values values;
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
             const unsigned int c = e / G::LENGTH;
-            values.at[e] = __fmaf_rn(args.residual_scale, element_of<Element>(raw.residual[c], e % G::LENGTH),
+            values.at[e] = __fmaf_rn(args.residual_scale, element_of<Element>(raw.other[c], e % G::LENGTH),
                                      element_of<Element>(raw.x[c], e % G::LENGTH));
         }
         if (args.linear_bias != nullptr) add_linear_bias(values, group, args);
@@ -260,57 +286,29 @@ struct ResidualAdd {
     }
 
     __device__ __forceinline__ void store_residual(const Values& values, const G& group, const RowArgs& args,
-                                                   const Place& place) const {
-        if (args.residual_out != nullptr) {
-            const Address row = row_address<Element>(args.residual_out, place.row, args.residual_out_stride);
-            store_group<Element>(row, group, values, args.flags & WIDE_RESIDUAL_OUT);
-        }
+                                                   const WholeRow& place) const {
+        store_residual_out(values, group, args, place);
     }
 };
 
 /// h = x·act(z), of whole rows, which are one group, or of groups.
-template <class Element_>
-struct Gated {
-    using Element = Element_;
-    using Place = PartOfRow;
-    using G = Group<Element>;
+template <class Element>
+struct Gated : TwoInputs<Element, PartOfRow> {
+    using typename TwoInputs<Element, PartOfRow>::G;
+    using typename TwoInputs<Element, PartOfRow>::Raw;
 
     static constexpr unsigned int MAX_THREADS = 512;
-    static constexpr unsigned int INPUTS = 2;
-    static constexpr bool POST_ADDS = false;
-    static constexpr bool NORMALISES = false;
 
-    Address x;
-    Address gate;
-    bool wide_x;
-    bool wide_gate;
+    __device__ __forceinline__ Gated(const RowArgs& args, const PartOfRow& place)
+        : TwoInputs<Element, PartOfRow>(args, place, place.template gate<Element>(args), args.flags & WIDE_GATE) {}
 
-    __device__ __forceinline__ Gated(const RowArgs& args, const Place& place)
-        : x(place.template x<Element>(args)),
-          gate(place.template gate<Element>(args)),
-          wide_x(args.flags & WIDE_X),
-          wide_gate(args.flags & WIDE_GATE) {}
-
-    struct Raw {
-        RawChunk x[G::CHUNKS];
-        RawChunk gate[G::CHUNKS];
-    };
-
-    __device__ __forceinline__ Raw load(const G& group) const {
-        Raw raw;
-        load_group(raw.x, x, group, wide_x);
-        load_group(raw.gate, gate, group, wide_gate);
-        return raw;
-    }
-
-    __device__ __forceinline__ Values h(const Raw& raw, const G& group, const RowArgs& args) const {
+    /// Places outside the row hold zeros, and 0·act(0) is one: act(0) is finite.
+    __device__ __forceinline__ Values h(const Raw& raw, const G&, const RowArgs& args) const {
         Values values = widened<Element>(raw.x);
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            const float z = element_of<Element>(raw.gate[e / G::LENGTH], e % G::LENGTH);
-            // Of places outside the row nothing is known but that they count for nothing.
-            const float product = values.at[e] * activate(args.activation, args.activation_parameter, z);
-            values.at[e] = group.contains(e) ? product : 0.0f;
+            const float z = element_of<Element>(raw.other[e / G::LENGTH], e % G::LENGTH);
+            values.at[e] *= activate(args.activation, args.activation_parameter, z);
         }
         return values;
     }
@@ -322,9 +320,6 @@ struct Gated {
     __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
         return staged_wide(stage, group, args);
     }
-
-    __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
-    __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, const Place&) const {}
 };
 
 }  // namespace warpnorm

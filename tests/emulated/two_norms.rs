@@ -143,3 +143,19 @@ fn adversarial_values() {
     }
     failures.assert_none();
 }
+
+/// Squares that all vanish, with no eps, make the first norm infinite; the places of a thread beyond the row's end
+/// must not make a NaN of the statistic after it.
+#[test]
+fn nothing_comes_from_beyond_the_end_of_a_row() {
+    let mut failures = Failures::default();
+    for hidden in [5, 100, 200] {
+        for device in &emulated_devices() {
+            let norm = Norm::rms_norm(0.0).with_input(Input::PostNorm(PostAdd::default()));
+            let mut case = case((norm, None, None), DType::F32, 3, hidden, Values::Unit, 3);
+            case.x = warpnorm::reference::encode(DType::F32, vec![1e-30; 3 * hidden]);
+            judge(&mut failures, device, &case, Placement::default());
+        }
+    }
+    failures.assert_none();
+}
