@@ -37,14 +37,24 @@ pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
             ),
         };
     }
-    text.push_str("];\npub(crate) static MODULES: &[EmbeddedModule] = &[\n");
+    text.push_str("];\n");
+    let mut files: Vec<&str> = embedded.modules.iter().map(|ptx| ptx.file.as_str()).collect();
+    files.dedup();
+    for (at, file) in files.iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "static FILE_{at}: &[u8] = include_bytes!(concat!(env!(\"{variable}\"), \"{folder}/{file}\"));"
+        );
+    }
+    text.push_str("pub(crate) static MODULES: &[EmbeddedModule] = &[\n");
+    let mut at = 0;
     for ptx in &embedded.modules {
-        let Ptx { instance, target, isa, file, text_bytes } = ptx;
+        let Ptx { instance, target, isa, file, offset, text_bytes } = ptx;
+        at += usize::from(files[at] != file);
         let _ = writeln!(
             text,
             "    EmbeddedModule {{ instance: &INSTANCES[{instance}], target: {target}, isa: {isa:?}, \
-             ptx_bytes: {text_bytes}, \
-             embedded: include_bytes!(concat!(env!(\"{variable}\"), \"{folder}/{file}\")) }},"
+             offset: {offset}, ptx_bytes: {text_bytes}, file: FILE_{at} }},"
         );
     }
     text.push_str("];\n");

@@ -16,10 +16,10 @@ struct Manifest {
     source_hash: String,
     compiler: String,
     /// By name.
-    files: BTreeMap<String, Listed>,
+    files: BTreeMap<String, Vec<Listed>>,
 }
 
-/// What the manifest says of a file.
+/// What the manifest says of a text in a file.
 #[derive(Debug)]
 struct Listed {
     hash: String,
@@ -27,6 +27,8 @@ struct Listed {
     isa: (u32, u32),
     /// Compute capability × 10, of its `.target`.
     target: u32,
+    /// Bytes of the texts before it in the file.
+    offset: usize,
     /// Bytes of the PTX text.
     text_bytes: usize,
 }
@@ -50,10 +52,10 @@ pub fn load(folder: &Path, table: &Table, source_hash: &str) -> Result<(String, 
         .expand(&table.targets)
         .into_iter()
         .map(|(instance, target)| {
-            let file = format!("{}.lzma", table.instances[instance].file(target));
+            let file = format!("{}.lzma", table.instances[instance].bundle());
             let listed = check_file(folder, &file, &manifest, target, table.max_isa)
                 .map_err(|problem| format!("{file}: {problem}"))?;
-            Ok(Ptx { instance, target, isa: listed.isa, file, text_bytes: listed.text_bytes })
+            Ok(Ptx { instance, target, isa: listed.isa, file, offset: listed.offset, text_bytes: listed.text_bytes })
         })
         .collect::<Result<_, String>>()?;
     Ok((manifest.compiler, modules))
@@ -66,7 +68,11 @@ fn check_file<'a>(
     target: u32,
     max_isa: (u32, u32),
 ) -> Result<&'a Listed, String> {
-    let listed = manifest.files.get(file).ok_or("the manifest does not list it")?;
+    let texts = manifest.files.get(file).ok_or("the manifest does not list it")?;
+    let listed = texts
+        .iter()
+        .find(|text| text.target == target)
+        .ok_or_else(|| format!("the manifest lists no text for the target sm_{target}"))?;
     let compressed = fs::read(folder.join(file)).map_err(|error| error.to_string())?;
     let found = fnv::of_bytes(&compressed);
     if found != listed.hash {
@@ -74,9 +80,6 @@ fn check_file<'a>(
             "its hash is {found}, and the manifest has {}: it is damaged, or another's, or was changed by hand",
             listed.hash
         ));
-    }
-    if listed.target != target {
-        return Err(format!("its target is sm_{}", listed.target));
     }
     if listed.isa > max_isa {
         return Err(format!(
@@ -103,7 +106,9 @@ fn parse(text: &str) -> Result<Manifest, String> {
             "flags" => {}
             "file" => {
                 let (file, listed) = parse_file(value).ok_or_else(malformed)?;
-                manifest.files.insert(file, listed);
+                let texts = manifest.files.entry(file).or_default();
+                let offset = texts.last().map_or(0, |last: &Listed| last.offset + last.text_bytes);
+                texts.push(Listed { offset, ..listed });
             }
             _ => return Err(malformed()),
         }
@@ -123,6 +128,8 @@ fn parse_file(value: &str) -> Option<(String, Listed)> {
         hash: hash.to_owned(),
         isa: ptx_header::parse_isa(isa)?,
         target: target.strip_prefix("sm_")?.parse().ok()?,
+        // Of the file's first text.
+        offset: 0,
         text_bytes: text_bytes.parse().ok()?,
     };
     Some((file.to_owned(), listed))

@@ -70,6 +70,8 @@ pub struct Ptx {
     pub isa: (u32, u32),
     /// The name of the file that is embedded.
     pub file: String,
+    /// Bytes of other texts before its own in the file.
+    pub offset: usize,
     /// Bytes of the PTX text.
     pub text_bytes: usize,
 }

@@ -144,7 +144,7 @@ fn compile_module(
     if header.target != target {
         return Err(unfit(format!("its target is sm_{}", header.target)));
     }
-    let module = Ptx { instance: at, target, isa: header.isa, file, text_bytes: ptx.len() };
+    let module = Ptx { instance: at, target, isa: header.isa, file, offset: 0, text_bytes: ptx.len() };
     Ok((module, printed(&output)))
 }
 

@@ -51,6 +51,11 @@ pub enum Kernel {
 }
 
 impl Instance {
+    /// The name of the file that holds the PTX for all targets, uncompressed.
+    pub fn bundle(&self) -> String {
+        format!("{}.{}.ptx", self.name, self.dtype)
+    }
+
     /// The name of the PTX file for a target.
     pub fn file(&self, target: u32) -> String {
         format!("{}.{}.sm_{target}.ptx", self.name, self.dtype)

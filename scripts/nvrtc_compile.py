@@ -53,8 +53,10 @@ class Instance:
             f"-DWARPNORM_ACTIVATION_{self.dtype.upper()}",
         ]
 
-    def file(self, target: int) -> str:
-        return f"{self.name}.{self.dtype}.sm_{target}.ptx.lzma"
+    @property
+    def file(self) -> str:
+        """The file that holds the PTX for all targets, which are much alike."""
+        return f"{self.name}.{self.dtype}.ptx.lzma"
 
 
 @dataclass
@@ -184,7 +186,7 @@ def compress(text: bytes) -> bytes:
     options = {
         "id": lzma.FILTER_LZMA1,
         "preset": 9 | lzma.PRESET_EXTREME,
-        # Whoever decompresses it allocates as much.
+        # Whoever decompresses it allocates as much. The text for one target is mostly that for another.
         "dict_size": max(len(text), 4096),
         # No bits of the position: where a byte of text stands in a word means nothing.
         "pb": 0,
@@ -194,23 +196,31 @@ def compress(text: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Module:
-    """A module's file, and its line in the manifest."""
+    """A module's file, and its lines in the manifest: one a target, in the order of their texts in the file."""
 
     name: str
     compressed: bytes
-    line: str
+    lines: list[str]
 
     @staticmethod
-    def of(name: str, target: int, ptx: str) -> "Module":
-        text = ptx.encode()
-        compressed = compress(text)
-        isa = ".".join(map(str, isa_of(ptx)))
-        facts = [name, fnv1a(compressed), isa, f"sm_{target}", str(len(text)), fnv1a(text)]
-        return Module(name, compressed, f"file {' '.join(facts)}")
+    def of(name: str, texts: dict[int, str]) -> "Module":
+        compressed = compress("".join(texts.values()).encode())
+        lines = []
+        for target, ptx in texts.items():
+            text = ptx.encode()
+            isa = ".".join(map(str, isa_of(ptx)))
+            facts = [name, fnv1a(compressed), isa, f"sm_{target}", str(len(text)), fnv1a(text)]
+            lines.append(f"file {' '.join(facts)}")
+        return Module(name, compressed, lines)
 
 
-def compile_module(kernels: Path, table: Table, instance: Instance, target: int) -> Module:
-    """Compiles one module, and checks its PTX."""
+def compile_module(kernels: Path, table: Table, instance: Instance) -> Module:
+    targets = instance.targets(table.targets)
+    return Module.of(instance.file, {target: compile_target(kernels, table, instance, target) for target in targets})
+
+
+def compile_target(kernels: Path, table: Table, instance: Instance, target: int) -> str:
+    """Compiles one module for one target, and checks its PTX."""
     nvrtc = Nvrtc()
     options = [
         f"--gpu-architecture=compute_{target}",
@@ -234,7 +244,7 @@ def compile_module(kernels: Path, table: Table, instance: Instance, target: int)
         raise Failure(f"{what}: {reason}") from None
     if log:
         print(f"{what}:\n{log}", file=sys.stderr)
-    return Module.of(instance.file(target), target, without_comments(ptx))
+    return without_comments(ptx)
 
 
 def manifest(kernels: Path, table: Table, modules: list[Module]) -> str:
@@ -245,7 +255,7 @@ def manifest(kernels: Path, table: Table, modules: list[Module]) -> str:
         f"source-hash {source_hash(kernels)}",
         f"compiler NVRTC {version(NVRTC_PACKAGE)}",
         f"flags {' '.join(table.flags)}",
-        *(module.line for module in modules),
+        *(line for module in modules for line in module.lines),
     ]
     return "\n".join(lines) + "\n"
 
@@ -263,13 +273,8 @@ def main() -> None:
         frozen = Path(scratch) / "kernels"
         shutil.copytree(kernels, frozen, ignore=shutil.ignore_patterns("prebuilt"))
         table = Table.read(frozen / TABLE)
-        wanted = [
-            (instance, target)
-            for instance in table.instances
-            for target in instance.targets(table.targets)
-        ]
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            modules = list(pool.map(partial(compile_module, frozen, table), *zip(*wanted)))
+            modules = list(pool.map(partial(compile_module, frozen, table), table.instances))
         listing = manifest(frozen, table, modules)
 
     # Only now is anything replaced: a failed compilation leaves the old files.

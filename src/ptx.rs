@@ -4,7 +4,7 @@ use crate::plan::{Instance, Module, Sink, Source};
 use crate::{DType, Family, PlanError};
 use lzma_rust2::LzmaReader;
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 
 /// Where the PTX of this build came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,13 @@ pub struct EmbeddedModule {
     pub target: u32,
     /// The PTX ISA version, major and minor.
     pub isa: (u32, u32),
+    /// Bytes of other texts before this one in the file.
+    offset: usize,
     /// Bytes of the text.
     ptx_bytes: usize,
-    /// The text: as a `.lzma` file where it is [`Origin::Prebuilt`], plain where it is [`Origin::Nvcc`].
-    embedded: &'static [u8],
+    /// The texts for all targets as a `.lzma` file where they are [`Origin::Prebuilt`]; the text itself where it is
+    /// [`Origin::Nvcc`].
+    file: &'static [u8],
 }
 
 impl EmbeddedModule {
@@ -58,19 +61,23 @@ impl EmbeddedModule {
 
     /// The PTX text. Where it is prebuilt, every call decompresses it anew, which takes some milliseconds.
     pub fn ptx(&self) -> String {
-        let mut text = String::with_capacity(self.ptx_bytes);
-        let mut embedded = self.embedded;
+        let end = self.offset + self.ptx_bytes;
+        let mut text = Vec::with_capacity(end);
+        let limit = end as u64;
         let read = match PROVENANCE.origin {
-            Origin::Prebuilt => decompress(embedded, &mut text),
-            Origin::Nvcc => embedded.read_to_string(&mut text),
+            // No limit on memory: the dictionary, whose size the file's head says, is about as long as the texts.
+            Origin::Prebuilt => LzmaReader::new_mem_limit(self.file, u32::MAX, None)
+                .and_then(|reader| reader.take(limit).read_to_end(&mut text)),
+            Origin::Nvcc => self.file.take(limit).read_to_end(&mut text),
         };
         // Constants: the build compared prebuilt files with the hashes that were noted when their texts
         // were compressed, and has read the others as text.
         match read {
-            Ok(bytes) => assert_eq!(bytes, self.ptx_bytes, "{self}: the text has another length"),
+            Ok(bytes) => assert_eq!(bytes, end, "{self}: the text has another length"),
             Err(error) => panic!("{self}: {error}"),
         }
-        text
+        text.drain(..self.offset);
+        String::from_utf8(text).unwrap_or_else(|error| panic!("{self}: {error}"))
     }
 
     /// Bytes of the PTX text.
@@ -78,16 +85,11 @@ impl EmbeddedModule {
         self.ptx_bytes
     }
 
-    /// Bytes that the PTX takes in the binary, where it is compressed if it is prebuilt.
-    pub fn embedded_bytes(&self) -> usize {
-        self.embedded.len()
+    /// Bytes that the PTX takes in the binary: where it is prebuilt, of the compressed file that the module's text for
+    /// every target is in.
+    pub fn file_bytes(&self) -> usize {
+        self.file.len()
     }
-}
-
-/// Appends to `text` what a `.lzma` file holds, and returns how many bytes that was.
-fn decompress(lzma: &[u8], text: &mut String) -> io::Result<usize> {
-    // No limit on memory: the dictionary, whose size the file's head says, is about as long as the text.
-    LzmaReader::new_mem_limit(lzma, u32::MAX, None)?.read_to_string(text)
 }
 
 impl fmt::Debug for EmbeddedModule {
@@ -113,6 +115,12 @@ include!(concat!(env!("OUT_DIR"), "/ptx_modules.rs"));
 /// How the PTX of this build was made.
 pub fn provenance() -> &'static Provenance {
     &PROVENANCE
+}
+
+/// Bytes that the PTX of all modules takes in the binary.
+pub fn embedded_bytes() -> usize {
+    // Of the texts in a file, one begins it.
+    MODULES.iter().filter(|embedded| embedded.offset == 0).map(EmbeddedModule::file_bytes).sum()
 }
 
 /// Every module of this build, for every target.

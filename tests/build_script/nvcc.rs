@@ -17,15 +17,16 @@ fn nvcc_compiles_every_module_for_every_target() {
          compiler: \"nvcc 12.9.86\", source_hash: \"{}\" }};\n",
         Scratch::source_hash()
     )));
-    for (dtype, target, define) in [("f32", 75, "F32"), ("f32", 90, "F32"), ("bf16", 75, "BF16"), ("bf16", 90, "BF16")]
-    {
+    let modules = [("bf16", 75, "BF16"), ("bf16", 90, "BF16"), ("f32", 75, "F32"), ("f32", 90, "F32")];
+    for (at, (dtype, target, define)) in modules.into_iter().enumerate() {
         let module = format!("norm.{dtype}.sm_{target}");
         let ptx = scratch.read_output(&format!("{module}.ptx"));
         let row = format!(
-            "target: {target}, isa: (8, 8), ptx_bytes: {}, embedded: include_bytes!(concat!(env!(\"OUT_DIR\"), \
-             \"/{module}.ptx\")) }},",
+            "target: {target}, isa: (8, 8), offset: 0, ptx_bytes: {}, file: FILE_{at} }},",
             ptx.len()
         );
+        let file = format!("FILE_{at}: &[u8] = include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{module}.ptx\"));");
+        assert!(run.generated.contains(&file), "no {file} in: {}", run.generated);
         assert!(run.generated.contains(&row), "no {row} in: {}", run.generated);
         let wanted = format!(
             "// --ptx --gpu-architecture=compute_{target} --std=c++17 --fmad=false \

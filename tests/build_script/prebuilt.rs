@@ -25,19 +25,20 @@ fn without_nvcc_the_prebuilt_ptx_is_embedded() {
     );
     let modules: Vec<&str> =
         run.generated.lines().filter_map(|line| line.trim().strip_prefix("EmbeddedModule ")).collect();
-    assert_eq!(modules.len(), 4);
-    let wanted = [("bf16.sm_75", 1075), ("bf16.sm_90", 1090), ("f32.sm_75", 3275), ("f32.sm_90", 3290)];
-    for (row, (module, bytes)) in modules.iter().zip(wanted) {
-        let (instance, target) = (usize::from(module.starts_with("f32")), &module[module.len() - 2..]);
-        assert_eq!(
-            *row,
-            format!(
-                "{{ instance: &INSTANCES[{instance}], target: {target}, isa: (8, 2), ptx_bytes: {bytes}, embedded: \
-                 include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \
-                 \"/kernels/prebuilt/norm.{module}.ptx.lzma\")) }},"
-            )
-        );
-    }
+    // One file for both targets, in which the text for the second comes after that for the first.
+    let files = run.generated.lines().filter_map(|line| line.strip_prefix("static FILE_"));
+    assert!(files.eq(["bf16", "f32"].iter().enumerate().map(|(at, dtype)| format!(
+        "{at}: &[u8] = include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \
+         \"/kernels/prebuilt/norm.{dtype}.ptx.lzma\"));"
+    ))));
+    let wanted = [(0, 75, 0, 1075), (0, 90, 1075, 1090), (1, 75, 0, 3275), (1, 90, 3275, 3290)];
+    assert_eq!(
+        modules,
+        wanted.map(|(instance, target, offset, bytes)| format!(
+            "{{ instance: &INSTANCES[{instance}], target: {target}, isa: (8, 2), offset: {offset}, \
+             ptx_bytes: {bytes}, file: FILE_{instance} }},"
+        ))
+    );
     assert!(run.warnings().is_empty());
 }
 
@@ -122,29 +123,29 @@ fn a_checkout_with_windows_line_endings_is_not_stale() {
 #[test]
 fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
     type Change = fn(&Scratch);
-    const FILE: &str = "kernels/prebuilt/norm.f32.sm_90.ptx.lzma";
+    const FILE: &str = "kernels/prebuilt/norm.f32.ptx.lzma";
     const MANIFEST: &str = "kernels/prebuilt/manifest.txt";
     let changes: [(&str, Change, &str); 12] = [
-        ("edited", |s| s.replace(FILE, "compressed", "my own"), "norm.f32.sm_90.ptx.lzma: its hash is"),
-        ("truncated", |s| s.replace(FILE, "compressed\n", "compr"), "norm.f32.sm_90.ptx.lzma: its hash is"),
+        ("edited", |s| s.replace(FILE, "compressed", "my own"), "norm.f32.ptx.lzma: its hash is"),
+        ("truncated", |s| s.replace(FILE, "compressed\n", "compr"), "norm.f32.ptx.lzma: its hash is"),
         // To git it is a binary file. As a text, a checkout on Windows would damage it.
         ("line endings", |s| s.replace(FILE, "\n", "\r\n"), "it is damaged, or another's, or was changed by hand"),
         (
             "another module's",
-            |s| s.write(FILE, &s.read("kernels/prebuilt/norm.f32.sm_75.ptx.lzma")),
-            "norm.f32.sm_90.ptx.lzma: its hash is",
+            |s| s.write(FILE, &s.read("kernels/prebuilt/norm.bf16.ptx.lzma")),
+            "norm.f32.ptx.lzma: its hash is",
         ),
         (
             "plain text",
-            |s| fs::rename(s.package(FILE), s.package("kernels/prebuilt/norm.f32.sm_90.ptx")).unwrap(),
-            "norm.f32.sm_90.ptx.lzma: ",
+            |s| fs::rename(s.package(FILE), s.package("kernels/prebuilt/norm.f32.ptx")).unwrap(),
+            "norm.f32.ptx.lzma: ",
         ),
         (
             "unlisted",
-            |s| s.replace(MANIFEST, "file norm.f32.sm_90", "file x"),
-            "norm.f32.sm_90.ptx.lzma: the manifest does not list it",
+            |s| s.replace(MANIFEST, "file norm.f32", "file x"),
+            "norm.f32.ptx.lzma: the manifest does not list it",
         ),
-        ("another target", |s| s.replace(MANIFEST, "sm_90 3290", "sm_80 3290"), "sm_90.ptx.lzma: its target is sm_80"),
+        ("another target", |s| s.replace(MANIFEST, "sm_90 3290", "sm_80 3290"), "norm.f32.ptx.lzma: the manifest lists no text for the target sm_90"),
         ("newer ISA", |s| s.write_prebuilt("9.0"), "its PTX ISA is 9.0, and modules.txt allows 8.2"),
         ("no manifest", |s| fs::remove_file(s.package(MANIFEST)).unwrap(), "manifest.txt cannot be read"),
         (
@@ -155,7 +156,7 @@ fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
         (
             "manifest of plain PTX",
             |s| s.replace(MANIFEST, " 8.2 sm_75 1075 0123456789abcdef", ""),
-            "line 5: `file norm.bf16.sm_75.ptx.lzma",
+            "line 5: `file norm.bf16.ptx.lzma",
         ),
         (
             "no length",

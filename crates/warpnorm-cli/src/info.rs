@@ -78,13 +78,13 @@ fn describe_ptx(fields: &mut Fields) {
             modules.len(),
             modules.iter().map(|module| module.kernels().len()).sum::<usize>(),
             bytes(modules.iter().map(|module| module.ptx_bytes()).sum()),
-            bytes(modules.iter().map(|module| module.embedded_bytes()).sum()),
+            bytes(ptx::embedded_bytes()),
         ),
     );
 }
 
 fn modules_table() -> String {
-    let mut table = table(&["module", "type", "target", "ISA", "kernels", "PTX", "in the binary"]);
+    let mut table = table(&["module", "type", "target", "ISA", "kernels", "PTX", "its file in the binary"]);
     for module in ptx::modules() {
         table.add_row([
             module.name().to_owned(),
@@ -93,7 +93,7 @@ fn modules_table() -> String {
             format!("{}.{}", module.isa.0, module.isa.1),
             module.kernels().len().to_string(),
             bytes(module.ptx_bytes()),
-            bytes(module.embedded_bytes()),
+            bytes(module.file_bytes()),
         ]);
     }
     report::align_right(&mut table, &[4, 5, 6]);
