@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use std::collections::HashSet;
-use warpnorm::plan::{EXCHANGE_BYTES, GROUP_ELEMENTS, Plan, Regime, Source, Team, flags, plan};
-use warpnorm::{Call, DType, DeviceFacts, Error, Family, Norm, PlanError, RawRows, RawVector, ResidualAdd};
+use warpnorm::plan::{EXCHANGE_BYTES, GROUP_ELEMENTS, MAX_STRETCHES, Plan, Regime, Source, Team, flags, plan};
+use warpnorm::{Activation, Call, DType, DeviceFacts, Error, Family, Norm, PlanError, RawRows, RawVector, ResidualAdd};
 
 const BASE: u64 = 1 << 45;
 
@@ -83,8 +83,10 @@ proptest! {
         prop_assert_eq!(plan.args.team_threads, plan.team.threads);
         // Every row has a team, and no CTA is without a row.
         let per_cta = u64::from(plan.block / plan.team.threads);
-        prop_assert!(u64::from(plan.grid) * per_cta >= rows as u64);
-        prop_assert!(u64::from(plan.grid - 1) * per_cta < rows as u64);
+        prop_assert!(plan.grid.is_multiple_of(plan.cluster));
+        let clusters = plan.grid / plan.cluster;
+        prop_assert!(u64::from(clusters) * per_cta >= rows as u64);
+        prop_assert!(u64::from(clusters - 1) * per_cta < rows as u64);
         // The registers regime is one slab; a team that walks in slabs is a whole CTA.
         prop_assert_eq!(plan.regime == Regime::Registers, plan.team.slabs(hidden) == 1);
         prop_assert!(plan.regime == Regime::Registers || plan.block == plan.team.threads);
@@ -100,20 +102,75 @@ proptest! {
         prop_assert_eq!(one.team, other.team);
         prop_assert_eq!(one.kernel, other.kernel);
     }
+}
 
+proptest! {
     #[test]
-    fn wide_accesses_are_planned_only_where_every_row_is_aligned(
-        dtype in dtypes(), rows in 1usize..100, hidden in 1usize..100, padding in 0usize..40, offset in 0usize..40,
+    fn stretches_follow_from_the_hidden_size_and_ctas_share_all_of_them(
+        family in families(), dtype in dtypes(), add: bool, rows in 1usize..2000, hidden in 16_385usize..1_500_000,
+        device in devices(),
     ) {
-        let call = call(Family::LayerNorm, dtype, true, rows, hidden, hidden + padding, offset);
-        let plan = planned(&call, &DeviceFacts::a100());
-        let aligned = (0..rows as u64).all(|row| {
-            (call.x.address + row * (call.x.stride * dtype.size()) as u64).is_multiple_of(16)
-        });
-        for flag in [flags::WIDE_X, flags::WIDE_RESIDUAL, flags::WIDE_Y, flags::WIDE_RESIDUAL_OUT] {
-            prop_assert_eq!(plan.args.flags & flag != 0, aligned);
-        }
+        let plan = planned(&call(family, dtype, add, rows, hidden, hidden, 0), &device);
+        let slabs = plan.team.slabs(hidden) as u32;
+        let (args, stretch) = (plan.args, 1 << plan.args.stretch_shift);
+        let other = planned(&call(family, dtype, add, 1, hidden, hidden, 0), &DeviceFacts::t4());
+        prop_assert_eq!((args.slabs, args.stretch_shift), (other.args.slabs, other.args.stretch_shift));
+        prop_assert_eq!(args.slabs, slabs);
+        prop_assert!(slabs.div_ceil(stretch) <= MAX_STRETCHES);
+        // Every CTA of a cluster has slabs, of whole stretches.
+        prop_assert_eq!(args.cluster, plan.cluster);
+        prop_assert!(args.cta_slabs.is_multiple_of(stretch));
+        prop_assert_eq!(slabs.div_ceil(args.cta_slabs), plan.cluster);
+        prop_assert!(plan.cluster == 1 || device.compute_capability >= (9, 0));
+        // Clusters of more CTAs than hold the row are there for multiprocessors that would idle.
+        prop_assert!(plan.regime != Regime::Staged || plan.cluster <= 8);
     }
+}
+
+#[test]
+fn long_rows_are_spread_over_clusters() {
+    let spread = |dtype, add, rows, hidden, device: DeviceFacts| {
+        let plan = planned(&call(Family::LayerNorm, dtype, add, rows, hidden, hidden, 0), &device);
+        (plan.cluster, plan.regime)
+    };
+    let h200 = DeviceFacts::h200;
+    // 512 KiB of x fit in no CTA's shared memory, but in four.
+    assert_eq!(spread(DType::BF16, false, 1000, 262_144, h200()), (4, Regime::Staged));
+    assert_eq!(spread(DType::F32, false, 1000, 262_144, h200()), (8, Regime::Staged));
+    assert_eq!(spread(DType::F32, false, 1000, 1 << 20, h200()), (1, Regime::Reread));
+    // A row that one CTA holds is spread where multiprocessors would idle, and only there.
+    assert_eq!(spread(DType::BF16, false, 1000, 65_536, h200()), (1, Regime::Staged));
+    assert_eq!(spread(DType::BF16, false, 33, 65_536, h200()), (4, Regime::Staged));
+    assert_eq!(spread(DType::BF16, false, 34, 65_536, h200()), (2, Regime::Staged));
+    assert_eq!(spread(DType::BF16, false, 1, 65_536, h200()), (4, Regime::Staged));
+    assert_eq!(spread(DType::BF16, false, 1, 131_072, h200()), (8, Regime::Staged));
+    assert_eq!(spread(DType::BF16, false, 1, 16_384, h200()), (1, Regime::Registers));
+    // Without clusters, a row past the shared memory is read again.
+    assert_eq!(spread(DType::BF16, false, 1, 262_144, DeviceFacts::a100()), (1, Regime::Reread));
+}
+
+/// Neighbours' elements are read with a thread's own unless somebody may be writing them.
+#[test]
+fn windows_are_read_where_no_output_lies_over_what_is_still_read() {
+    let windows = |norm: Norm, hidden: usize, change: fn(&mut Call)| {
+        let at = |place: u64| RawRows { address: BASE * place, stride: hidden };
+        let mut call = Call::new(norm, DType::F16, 3, hidden, at(1), at(2));
+        change(&mut call);
+        planned(&call, &DeviceFacts::a100()).args.flags & flags::APART != 0
+    };
+    let over_x: fn(&mut Call) = |call| call.y = Some(call.x);
+    let apart: fn(&mut Call) = |_| {};
+    let norm = Norm::layer_norm(1e-5);
+    assert!(windows(norm, 1001, apart) && windows(norm, 300_001, apart));
+    // All is in registers or staged before the first output is stored.
+    assert!(windows(norm, 1001, over_x) && windows(norm, 30_001, over_x));
+    assert!(!windows(norm, 300_001, over_x));
+    // No thread waits for others where nothing is reduced.
+    let identity = Norm::activation(Activation::SILU);
+    assert!(windows(identity, 1001, apart) && !windows(identity, 1001, over_x));
+    // z is read when outputs are written already.
+    let gated: fn(&mut Call) = |call| call.gate = call.y;
+    assert!(!windows(Norm::rms_norm(1e-5).with_gate(Activation::SILU), 1001, gated));
 }
 
 #[test]

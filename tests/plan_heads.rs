@@ -1,7 +1,7 @@
 //! Plans of heads and groups: a team for each, and wide accesses where all of them are aligned.
 
 use proptest::prelude::*;
-use warpnorm::plan::{Module, Plan, Regime, Sink, Source, flags, plan};
+use warpnorm::plan::{Module, Plan, Regime, Sink, Source, plan};
 use warpnorm::{
     Call, CallError, DType, DeviceFacts, Error, Family, Input, Norm, Parts, PlanError, PositionType, PostAdd, RawHeads,
     RawPositions, RawRope, RawRows, RawVector, Rope, Scope,
@@ -50,22 +50,6 @@ proptest! {
         let other = planned(&heads(1, (1, 1), hidden, (2, 6)), &DeviceFacts::t4());
         prop_assert_eq!(plan.team, other.team);
     }
-
-    #[test]
-    fn wide_accesses_are_planned_only_where_every_head_is_aligned(
-        rows in 1usize..4, q in 1usize..4, k in 1usize..4, hidden in 1usize..100, x_past in 0u64..24, k_past in 0u64..24,
-    ) {
-        let call = heads(rows, (q, k), hidden, (x_past * 2, k_past * 2));
-        let plan = planned(&call, &DeviceFacts::h200());
-        let second = call.second.expect("set");
-        let aligned = |rows_of: RawRows, count: usize| {
-            let starts = (0..rows).flat_map(|row| (0..count).map(move |head| row * rows_of.stride + head * hidden));
-            starts.map(|start| rows_of.address + 2 * start as u64).all(|address| address.is_multiple_of(16))
-        };
-        let all = aligned(call.x, q) && aligned(second.x, k);
-        prop_assert_eq!(plan.args.flags & flags::WIDE_X != 0, all);
-        prop_assert_eq!(plan.args.flags & flags::WIDE_Y != 0, all);
-    }
 }
 
 #[test]
@@ -78,34 +62,23 @@ fn groups_have_parameters_one_after_the_other() {
         call.weight = Some(RawVector { address: BASE * 3, dtype });
         planned(&call, &DeviceFacts::h200()).args
     };
-    for (hidden, dtype, wide) in [
-        (64, DType::F16, true),
-        (60, DType::F16, false),
-        // 60 f32 are 15 times 16 bytes.
-        (60, DType::F32, true),
-        (61, DType::F32, false),
-    ] {
-        let args = group(hidden, dtype);
-        assert_eq!(args.parts.parameter_stride, hidden as u64);
-        assert_eq!(args.flags & flags::WIDE_WEIGHT != 0, wide, "{hidden} {dtype}");
+    for (hidden, dtype) in [(64, DType::F16), (61, DType::F32)] {
+        assert_eq!(group(hidden, dtype).parts.parameter_stride, hidden as u64);
     }
     assert_eq!(planned(&heads(3, (2, 1), 64, (0, 0)), &DeviceFacts::h200()).args.parts.parameter_stride, 0);
 }
 
 #[test]
-fn tables_are_wide_where_every_position_is_aligned() {
-    let rotated = |dim: usize, dtype: DType, past: u64| {
+fn tables_are_as_long_as_they_are_said_to_be() {
+    for (dim, dtype) in [(128, DType::F32), (8, DType::BF16)] {
         let mut call = heads(5, (2, 1), 128, (0, 0));
         call.norm = call.norm.with_rope(Rope::half_split(dim));
-        let table = |place: u64| RawRows { address: BASE * place + past, stride: dim / 2 };
+        let table = |place: u64| RawRows { address: BASE * place, stride: dim / 2 };
         let positions = Some(RawPositions { address: BASE * 7, kind: PositionType::I32 });
         call.rope = Some(RawRope { cos: table(5), sin: table(6), dtype, entries: 100, positions });
-        let args = planned(&call, &DeviceFacts::h200()).args;
-        assert_eq!((args.rope.half as usize, args.rope.entries), (dim / 2, 100));
-        args.flags & flags::WIDE_TABLES != 0
-    };
-    assert!(rotated(128, DType::F32, 0) && rotated(128, DType::BF16, 0) && rotated(8, DType::F32, 0));
-    assert!(!rotated(128, DType::F32, 4) && !rotated(8, DType::BF16, 0) && !rotated(12, DType::F32, 0));
+        let rope = planned(&call, &DeviceFacts::h200()).args.rope;
+        assert_eq!((rope.half as usize, rope.entries, rope.cos_stride as usize), (dim / 2, 100, dim / 2));
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 // Chunks: the unit of memory that one thread owns.
 //
 // A chunk is 16 bytes of the activation type. It moves in one 16-byte access where address and length
-// allow and element by element where not: the same elements in the same thread either way.
+// allow, through the aligned windows that it lies across where only the length does (row/transfer.cuh), and element
+// by element at the ends of a row: the same elements in the same thread either way.
 //
 // Global memory is accessed by these functions alone. The narrow forms are predicated, not branched
-// around, so that all accesses of a chunk are in flight together; a thread never touches an element
-// that is not its own, not even to complete a wider access.
+// around, so that all accesses of a chunk are in flight together. Nothing beyond a row is touched, not even to
+// complete a wider access.
 #pragma once
 
 #include "element.cuh"
@@ -128,13 +129,15 @@ __device__ __forceinline__ RawChunk load_narrow_32(Address from, unsigned int va
     return raw;
 }
 
-__device__ __forceinline__ void store_narrow_32(Address to, const RawChunk& raw, unsigned int valid) {
+/// Stores those of four 32-bit elements whose bits are set in `which`.
+__device__ __forceinline__ void store_narrow_32(Address to, const RawChunk& raw, unsigned int which) {
     asm volatile(
-        "{.reg .pred p, q, r, s;\n\t"
-        "setp.gt.u32 p, %5, 0; setp.gt.u32 q, %5, 1; setp.gt.u32 r, %5, 2; setp.gt.u32 s, %5, 3;\n\t"
+        "{.reg .pred p, q, r, s; .reg .b32 a, b, c, d;\n\t"
+        "and.b32 a, %5, 1; and.b32 b, %5, 2; and.b32 c, %5, 4; and.b32 d, %5, 8;\n\t"
+        "setp.ne.u32 p, a, 0; setp.ne.u32 q, b, 0; setp.ne.u32 r, c, 0; setp.ne.u32 s, d, 0;\n\t"
         "@p st.global.b32 [%0], %1; @q st.global.b32 [%0+4], %2;\n\t"
         "@r st.global.b32 [%0+8], %3; @s st.global.b32 [%0+12], %4;}" ::"l"(to),
-        "r"(raw.words[0]), "r"(raw.words[1]), "r"(raw.words[2]), "r"(raw.words[3]), "r"(valid)
+        "r"(raw.words[0]), "r"(raw.words[1]), "r"(raw.words[2]), "r"(raw.words[3]), "r"(which)
         : "memory");
 }
 
@@ -159,16 +162,23 @@ __device__ __forceinline__ void load_narrow_16(Address from, unsigned int valid,
         : "memory");
 }
 
+/// Stores those of the elements 4·HALF to 4·HALF + 3 whose bits are set in `which`.
 template <unsigned int HALF>
-__device__ __forceinline__ void store_narrow_16(Address to, const RawChunk& raw, unsigned int valid) {
+__device__ __forceinline__ void store_narrow_16(Address to, const RawChunk& raw, unsigned int which) {
     asm volatile(
-        "{.reg .pred p, q, r, s; .reg .b16 a, b, c, d;\n\t"
+        "{.reg .pred p, q, r, s; .reg .b16 a, b, c, d; .reg .b32 e, f, g, h;\n\t"
         "mov.b32 {a, b}, %1; mov.b32 {c, d}, %2;\n\t"
-        "setp.gt.u32 p, %3, 0; setp.gt.u32 q, %3, 1; setp.gt.u32 r, %3, 2; setp.gt.u32 s, %3, 3;\n\t"
+        "and.b32 e, %3, 1; and.b32 f, %3, 2; and.b32 g, %3, 4; and.b32 h, %3, 8;\n\t"
+        "setp.ne.u32 p, e, 0; setp.ne.u32 q, f, 0; setp.ne.u32 r, g, 0; setp.ne.u32 s, h, 0;\n\t"
         "@p st.global.b16 [%0], a; @q st.global.b16 [%0+2], b;\n\t"
         "@r st.global.b16 [%0+4], c; @s st.global.b16 [%0+6], d;}" ::"l"(to + 8 * HALF),
-        "r"(raw.words[2 * HALF]), "r"(raw.words[2 * HALF + 1]), "r"(beyond<4 * HALF>(valid))
+        "r"(raw.words[2 * HALF]), "r"(raw.words[2 * HALF + 1]), "r"(which >> 4 * HALF)
         : "memory");
+}
+
+/// Whether an address is one of 16-byte accesses.
+__device__ __forceinline__ bool is_wide(Address address) {
+    return (static_cast<unsigned int>(address) & (CHUNK_BYTES - 1)) == 0;
 }
 
 /// Loads `valid` elements (0 to CHUNK) that start at `from`; the others become zero bits.
@@ -201,23 +211,15 @@ __device__ __forceinline__ RawChunk narrow_chunk(const float* values) {
     return raw;
 }
 
-/// Stores the first `valid` elements of a chunk; `wide` as for load_chunk.
+/// Stores those elements of a chunk whose bits are set in `which`, one by one.
 template <class Element>
-__device__ __forceinline__ void store_raw(Address to, const RawChunk& raw, unsigned int valid, bool wide) {
-    if (wide && valid == CHUNK<Element>) {
-        store_wide(to, raw);
-    } else if constexpr (sizeof(typename Element::Bits) == 4) {
-        store_narrow_32(to, raw, valid);
+__device__ __forceinline__ void store_narrow(Address to, const RawChunk& raw, unsigned int which) {
+    if constexpr (sizeof(typename Element::Bits) == 4) {
+        store_narrow_32(to, raw, which);
     } else {
-        store_narrow_16<0>(to, raw, valid);
-        store_narrow_16<1>(to, raw, valid);
+        store_narrow_16<0>(to, raw, which);
+        store_narrow_16<1>(to, raw, which);
     }
-}
-
-/// Stores the first `valid` elements of a chunk, rounded to Element; `wide` as for load_chunk.
-template <class Element>
-__device__ __forceinline__ void store_chunk(Address to, const float* values, unsigned int valid, bool wide) {
-    store_raw<Element>(to, narrow_chunk<Element>(values), valid, wide);
 }
 
 }  // namespace warpnorm

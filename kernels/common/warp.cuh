@@ -6,8 +6,21 @@ namespace warpnorm {
 constexpr unsigned int WARP = 32;
 constexpr unsigned int ALL_LANES = 0xffffffffu;
 
+/// The number of this thread in its warp. Read anew wherever it is asked for, rather than kept in a register.
+__device__ __forceinline__ unsigned int lane_of_warp() {
+    unsigned int lane;
+    asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+    return lane;
+}
+
 __device__ __forceinline__ float shuffle_down(float value, unsigned int delta, unsigned int width) {
     return __shfl_down_sync(ALL_LANES, value, delta, width);
+}
+
+/// The same of a segment of `width` lanes, those of `mask`, without the others.
+__device__ __forceinline__ unsigned int shuffle_down(unsigned int value, unsigned int delta, unsigned int width,
+                                                     unsigned int mask) {
+    return __shfl_down_sync(mask, value, delta, width);
 }
 
 /// The value that the first lane of each segment of `width` lanes holds, in every lane of the segment.

@@ -6,51 +6,41 @@
 namespace warpnorm {
 
 enum Flag : unsigned int {
-    // The tensor's rows (or the vector) start at multiples of 16 bytes.
-    WIDE_X = 1u << 0,
-    WIDE_RESIDUAL = 1u << 1,
-    WIDE_WEIGHT = 1u << 2,
-    WIDE_BIAS = 1u << 3,
-    WIDE_Y = 1u << 4,
-    WIDE_RESIDUAL_OUT = 1u << 5,
+    // A thread may read elements of its neighbours in a row with its own: no output lies over an input that is
+    // still being read when the first are written.
+    APART = 1u << 0,
     // weight and bias are f32 whatever the activations are, those of other heads and of an inner norm included.
-    PARAMETERS_F32 = 1u << 6,
+    PARAMETERS_F32 = 1u << 1,
     // y = R(w·R(v)) rather than R(w·v).
-    ROUND_BEFORE_WEIGHT = 1u << 7,
+    ROUND_BEFORE_WEIGHT = 1u << 2,
     // The statistic sees R(h) rather than h.
-    ROUND_STATISTIC = 1u << 8,
+    ROUND_STATISTIC = 1u << 3,
     // The output is computed from R(h) rather than from h.
-    ROUND_OUTPUT = 1u << 9,
+    ROUND_OUTPUT = 1u << 4,
     // The looped regime keeps the row in shared memory between its passes rather than reading it again.
-    STAGED = 1u << 10,
+    STAGED = 1u << 5,
     // The codes of every chunk start at a multiple of their size in bytes.
-    WIDE_CODES = 1u << 11,
+    WIDE_CODES = 1u << 6,
     // The codes of every other chunk start at a multiple of 16 bytes, and chunks come in pairs.
-    PAIRED_CODES = 1u << 12,
+    PAIRED_CODES = 1u << 7,
     // f32 scales are rounded up to powers of two.
-    POWER_OF_TWO_SCALES = 1u << 13,
+    POWER_OF_TWO_SCALES = 1u << 8,
     // The exponents of UE8M0 scales are rounded down rather than up.
-    FLOOR_OF_BLOCK_SCALES = 1u << 14,
+    FLOOR_OF_BLOCK_SCALES = 1u << 9,
     // Scales lie in tiles of 128 rows × 4 groups; scale_row_stride is the number of tiles side by side.
-    TILED_SCALES = 1u << 15,
+    TILED_SCALES = 1u << 10,
     // Where the sum of squares is 0, so is rstd, and v: the L2 norm of nothing is nothing.
-    ZERO_STAYS_ZERO = 1u << 16,
-    WIDE_LINEAR_BIAS = 1u << 17,
-    WIDE_GATE = 1u << 18,
+    ZERO_STAYS_ZERO = 1u << 11,
     // Of the residual add after the norm, norm, sum and product are each rounded to the activation type.
-    ROUND_EACH = 1u << 19,
-    WIDE_INNER_WEIGHT = 1u << 20,
-    WIDE_RATE = 1u << 21,
-    RATE_F32 = 1u << 22,
+    ROUND_EACH = 1u << 12,
+    RATE_F32 = 1u << 13,
     // cos and sin are f32 whatever the activations are.
-    TABLES_F32 = 1u << 23,
+    TABLES_F32 = 1u << 14,
     // Neighbours are rotated together rather than elements of the two halves.
-    INTERLEAVED = 1u << 24,
+    INTERLEAVED = 1u << 15,
     // Every operation of a rotation is rounded to the activation type.
-    ROUND_ROTATION = 1u << 25,
-    POSITIONS_64 = 1u << 26,
-    // cos and sin of every position start at multiples of 16 bytes.
-    WIDE_TABLES = 1u << 27,
+    ROUND_ROTATION = 1u << 16,
+    POSITIONS_64 = 1u << 17,
 };
 
 enum class CodeType : unsigned int {
@@ -153,8 +143,13 @@ struct RowArgs {
     const void* rate;
     PartArgs parts;
     RopeArgs rope;
+    // Of a row that is walked in slabs.
+    unsigned int cluster;         // CTAs that share the row
+    unsigned int slabs;           // of the row
+    unsigned int cta_slabs;       // slabs that a CTA walks: whole stretches, but for the row's last
+    unsigned int stretch_shift;   // log2 of the slabs of a stretch
 };
 
-static_assert(sizeof(RowArgs) == 440, "the Rust side mirrors this layout");
+static_assert(sizeof(RowArgs) == 456, "the Rust side mirrors this layout");
 
 }  // namespace warpnorm

@@ -21,16 +21,47 @@ struct Group {
     static constexpr unsigned int LENGTH = CHUNK<Element>;
     static_assert(CHUNKS * LENGTH == GROUP_ELEMENTS, "a group is made of whole chunks");
 
-    unsigned int first[CHUNKS];  // the column of each chunk's first element
     unsigned int valid[CHUNKS];  // how many of the chunk's elements lie in the row
+    unsigned int first_of_all;
+    unsigned int between;  // from one of the thread's chunks to the next
+    unsigned int hidden;
+    /// Whether misaligned rows are accessed through windows; known when compiled.
+    bool in_windows;
 
-    /// The group of this thread in a slab; `hidden` 0 stands for a row that does not exist.
-    __device__ __forceinline__ Group(const Team& team, unsigned int slab, unsigned int hidden) {
+    /// The group of this thread in a slab of a row, which may not exist.
+    __device__ __forceinline__ Group(const Team& team, unsigned int slab, unsigned int hidden, bool in_windows,
+                                     bool exists)
+        : first_of_all((slab * CHUNKS * team.threads + team.rank) * LENGTH),
+          between(team.threads * LENGTH),
+          hidden(hidden),
+          in_windows(in_windows) {
+        const unsigned int end = exists ? hidden : 0;
 #pragma unroll
         for (unsigned int c = 0; c < CHUNKS; ++c) {
-            first[c] = ((slab * CHUNKS + c) * team.threads + team.rank) * LENGTH;
-            valid[c] = first[c] < hidden ? min(hidden - first[c], LENGTH) : 0;
+            const unsigned int column = first_of_all + c * between;
+            valid[c] = column < end ? min(end - column, LENGTH) : 0;
         }
+    }
+
+    /// The column of a chunk's first element. Where the whole row is in registers, it is computed anew wherever it is
+    /// asked for, rather than kept in one.
+    __device__ __forceinline__ unsigned int first(unsigned int c) const {
+        if (c == 0 || !in_windows) return first_of_all + c * between;
+        unsigned int column;
+        asm volatile("mad.lo.u32 %0, %1, %2, %3;" : "=r"(column) : "r"(between), "r"(c), "r"(first_of_all));
+        return column;
+    }
+
+    /// Whether the row goes on for a whole chunk on either side of a chunk.
+    __device__ __forceinline__ bool inside(unsigned int c) const {
+        return (c > 0 || first(c) >= LENGTH) && beyond(c) == LENGTH;
+    }
+
+    /// Elements of the chunk that follows a whole one in the row. Computed anew wherever it is asked for, rather than
+    /// kept in a register.
+    __device__ __forceinline__ unsigned int beyond(unsigned int c) const {
+        const unsigned int next = first(c) + LENGTH;
+        return valid[c] == LENGTH && next < hidden ? min(hidden - next, LENGTH) : 0;
     }
 
     __device__ __forceinline__ unsigned int elements() const {

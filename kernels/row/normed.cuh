@@ -60,8 +60,7 @@ struct PostNorm : PlainOf<Element, WholeRow> {
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
-        const Parameters<Element> weight(args.inner_weight, args.flags & WIDE_INNER_WEIGHT,
-                                         args.flags & PARAMETERS_F32);
+        const Parameters<Element> weight(args.inner_weight, args.flags & PARAMETERS_F32);
         normalise_chunks(raw.x, inner, weight, Addend<Element>::residual(args, place), group, args, place);
     }
     static __device__ __forceinline__ void stage_raw(uint4* stage, const Raw& raw, const G& group,
@@ -112,22 +111,22 @@ struct Interpolation : WithResidual<Element> {
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
-        const Parameters<Element> none(nullptr, false, false);
+        const Parameters<Element> none(nullptr, false);
         normalise_chunks(raw.other, inner.from, none, {none}, group, args, place);
         normalise_chunks(raw.x, inner.to, none, {none}, group, args, place);
     }
 
     __device__ __forceinline__ Values h(const Raw& raw, const G& group, const RowArgs& args) const {
-        const Parameters<Element> rate(args.rate, args.flags & WIDE_RATE, args.flags & RATE_F32);
+        const Parameters<Element> rate(args.rate, args.flags & RATE_F32);
         Values values;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             RawChunk rates;
-            rate.load_chunk_of(rates, group.first[c], group.valid[c]);
+            rate.load_chunk_of(rates, group.first(c), group.valid[c]);
 #pragma unroll
             for (unsigned int step = 0; step < G::LENGTH; step += STEP) {
                 const unsigned int left = group.valid[c] > step ? group.valid[c] - step : 0;
-                rate.load_step_of(rates, group.first[c] + step, left);
+                rate.load_step_of(rates, group.first(c), step, left);
                 float lr[STEP];
                 rate.widen(lr, rates, step);
 #pragma unroll

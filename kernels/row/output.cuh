@@ -31,8 +31,8 @@ struct Addend {
 
 /// y = R(v·(γ + γ₀) + β), in the activation type; R((r + v·(γ + γ₀))·scale) where a residual comes in β's place.
 ///
-/// 16-bit results are the correctly rounded ones. Two values are computed in f32, with a factor a little
-/// larger and a little smaller than rstd, so that the exact y lies between them. Where both round to the
+/// 16-bit results are the correctly rounded ones. Two values are computed in f32, one with a factor a little larger than
+/// rstd, the other a little smaller than that, so that the exact y lies between them. Where both round to the
 /// same 16-bit value, that is the result. Where they do not, in about one element of a thousand (f16) or
 /// of eight thousand (bf16), and where β cancels the product, y is computed again in two floats. So is v
 /// where the op rounds it before the weight.
@@ -50,11 +50,13 @@ struct Output {
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
 
-    /// By what share of itself the factor is made larger and smaller: twice 2^-24 for the last operation,
-    /// whose rounding is directed, and for the product with 1/scale, and half of one to spare. f32 results have one
-    /// factor.
-    static constexpr float MARGIN =
-        Element::IS_F32 ? 0.0f : (Statistic::ROUNDINGS + (CODED ? 4.5f : 2.5f)) / 16777216.0f;
+    /// By what share of itself the factor is made larger, in units of 2^-24: two for the last operation, whose
+    /// rounding is directed, two for the product with 1/scale, and half of one to spare.
+    static constexpr float UNITS = Statistic::ROUNDINGS + (CODED ? 4.5f : 2.5f);
+    /// f32 results are not bounded: they have the factor as it is.
+    static constexpr float MARGIN = Element::IS_F32 ? 0.0f : UNITS / 16777216.0f;
+    /// What makes of the bound above one as far below; one unit for the product itself.
+    static constexpr float BELOW = 1.0f - (2.0f * UNITS + 1.0f) / 16777216.0f;
 
     /// The same of the activation of z, which is off itself, and whose product is rounded.
     static constexpr float GATE_MARGIN = ACTIVATION_ERROR + 3.5f / 16777216.0f;
@@ -67,8 +69,21 @@ struct Output {
     template <class Place>
     static __device__ __forceinline__ Ahead load_ahead(const G& group, const RowArgs& args, const Place& place) {
         Ahead ahead;
+        if constexpr (GATED) {
+            if (args.gate != nullptr) {
+                const Address gate = place.template gate<Element>(args);
 #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) load_ahead(ahead.of[c], c, group, args, place);
+                for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+                    ahead.of[c] = load_chunk<Element>(gate, c, group, args.flags & APART);
+                }
+            }
+        } else {
+            const Parameters<Element> weight = place.template weight<Element>(args);
+#pragma unroll
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+                weight.load_chunk_of(ahead.of[c], group.first(c), group.valid[c]);
+            }
+        }
         return ahead;
     }
 
@@ -79,15 +94,14 @@ struct Output {
                                                 const G& group, const RowArgs& args, const Place& place,
                                                 const Take& take) {
         const Parameters<Element>& bias = addend.from;
-        const Scale larger = scale_of(moments, MARGIN);
-        const Scale smaller = scale_of(moments, -MARGIN);
+        const Scale scale = scale_of(moments, MARGIN);
         const float code_factor = CODED ? __fdiv_rn(1.0f, load_f32(address_of(args.tensor_scale))) : 1.0f;
         // Of a gated output: what is put out last, and the elements in doubt, by their places.
         RawChunk gated[G::CHUNKS];
         unsigned int pending = 0;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            const unsigned int column = group.first[c];
+            const unsigned int column = group.first(c);
             const unsigned int valid = group.valid[c];
             RawChunk gains;
             // β, or z where there is a gate.
@@ -96,7 +110,9 @@ struct Output {
             if (ahead != nullptr) {
                 first = ahead->of[c];
             } else if constexpr (GATED) {
-                load_ahead(first, c, group, args, place);
+                if (args.gate != nullptr) {
+                    first = load_chunk<Element>(place.template gate<Element>(args), c, group, args.flags & APART);
+                }
             } else {
                 weight.load_chunk_of(first, column, valid);
             }
@@ -109,9 +125,11 @@ struct Output {
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
                 const unsigned int left = valid > step ? valid - step : 0;
-                weight.load_step_of(gains, column + step, left);
-                if constexpr (!GATED) bias.load_step_of(seconds, column + step, left);
-                const Step of = {weight, addend, larger, smaller, code_factor, gains, seconds, step};
+                if (weight.is_f32) {
+                    weight.load_step_of(gains, column, step, left);
+                    if constexpr (!GATED) bias.load_step_of(seconds, column, step, left);
+                }
+                const Step of = {weight, addend, scale, code_factor, gains, seconds, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
                     of.in_f32(y, h, moments, args);
@@ -135,19 +153,6 @@ struct Output {
     }
 
 private:
-    template <class Place>
-    static __device__ __forceinline__ void load_ahead(RawChunk& raw, unsigned int c, const G& group,
-                                                      const RowArgs& args, const Place& place) {
-        if constexpr (GATED) {
-            if (args.gate == nullptr) return;
-            const Address gate = place.template gate<Element>(args);
-            raw = load_chunk<Element>(column<Element>(gate, group.first[c]), group.valid[c], args.flags & WIDE_GATE);
-        } else {
-            const Parameters<Element> weight = place.template weight<Element>(args);
-            weight.load_chunk_of(raw, group.first[c], group.valid[c]);
-        }
-    }
-
     /// v, rounded first where the op says so.
     static __device__ __forceinline__ TwoFloat before_weight(const TwoFloat& v, const RowArgs& args) {
         if (!(args.flags & ROUND_BEFORE_WEIGHT)) return v;
@@ -158,8 +163,7 @@ private:
     struct Step {
         const Parameters<Element>& weight;
         const Addend<Element>& added;
-        const Scale& larger;
-        const Scale& smaller;
+        const Scale& scale;
         float code_factor;
         const RawChunk& gains;
         const RawChunk& seconds;  // β, r or z
@@ -174,9 +178,9 @@ private:
             }
         }
 
-        /// v with each of the two factors, and 1 where z takes the place of h.
-        __device__ __forceinline__ float normalised_by(const Scale& scale, float h, const Moments& moments,
-                                                       const RowArgs& args) const {
+        /// v, or the bound above it; 1 where z takes the place of h.
+        __device__ __forceinline__ float normalised_by_scale(float h, const Moments& moments,
+                                                             const RowArgs& args) const {
             if (GATED && args.gate == nullptr) return 1.0f;
             return Statistic::normalise(h, moments, scale);
         }
@@ -201,7 +205,7 @@ private:
             gain(factor, args);
             float y[STEP];
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) y[e] = normalised_by(larger, h[e], moments, args);
+            for (unsigned int e = 0; e < STEP; ++e) y[e] = normalised_by_scale(h[e], moments, args);
             if (!GATED && added.from.exist()) {
                 float addend[STEP];
                 added.from.widen(addend, seconds, step);
@@ -233,8 +237,8 @@ private:
             float inner[STEP];
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) {
-                outer[e] = normalised_by(larger, h[e], moments, args);
-                inner[e] = normalised_by(smaller, h[e], moments, args);
+                outer[e] = normalised_by_scale(h[e], moments, args);
+                inner[e] = GATED && args.gate == nullptr ? outer[e] : outer[e] * BELOW;
             }
             // For each pair of elements, in what bits the two do not agree.
             unsigned int doubt[STEP / 2] = {};
@@ -408,8 +412,8 @@ private:
         for (; pending != 0; pending &= pending - 1) {
             const unsigned int place = __ffs(pending) - 1;
             // By arithmetic: an array that is indexed so would lie in local memory.
-            const unsigned int line = group.first[1] - group.first[0];
-            const unsigned int at = group.first[0] + place / LENGTH * line + place % LENGTH;
+            const unsigned int line = group.first(1) - group.first(0);
+            const unsigned int at = group.first(0) + place / LENGTH * line + place % LENGTH;
             TwoFloat result = {1.0f, 0.0f};
             if (args.gate != nullptr) {
                 result = Statistic::normalise(Element::widen(load_16(column<Element>(x, at))), moments);

@@ -15,12 +15,11 @@ struct Parameters {
     static_assert(STEP == CHUNK<F32>, "f32 parameters are loaded step by step");
 
     Address base;  // 0: there is none
-    bool wide;
     bool is_f32;
 
     /// `first` elements into a vector, which may be null.
-    __device__ __forceinline__ Parameters(const void* vector, bool wide, bool is_f32, unsigned long long first = 0)
-        : base(vector == nullptr ? 0 : address_of(vector)), wide(wide), is_f32(Element::IS_F32 || is_f32) {
+    __device__ __forceinline__ Parameters(const void* vector, bool is_f32, unsigned long long first = 0)
+        : base(vector == nullptr ? 0 : address_of(vector)), is_f32(Element::IS_F32 || is_f32) {
         if (exist()) base += first * (this->is_f32 ? sizeof(float) : sizeof(typename Element::Bits));
     }
 
@@ -28,12 +27,16 @@ struct Parameters {
 
     /// Those of a chunk, where they are of the activation type.
     __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
-        if (exist() && !is_f32) raw = load_chunk<Element>(warpnorm::column<Element>(base, column), valid, wide);
+        if (exist() && !is_f32) raw = load_chunk<Element>(warpnorm::column<Element>(base, column), valid, is_wide(base));
     }
 
-    /// Those of a step, where they are f32.
-    __device__ __forceinline__ void load_step_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
-        if (exist() && is_f32) raw = load_chunk<F32>(warpnorm::column<F32>(base, column), min(valid, STEP), wide);
+    /// Those of a step of a chunk, where they are f32; `valid` of the elements from the step on exist.
+    __device__ __forceinline__ void load_step_of(RawChunk& raw, unsigned int column, unsigned int step,
+                                                 unsigned int valid) const {
+        if (exist() && is_f32) {
+            const Address from = warpnorm::column<F32>(base, column) + step * sizeof(float);
+            raw = load_chunk<F32>(from, min(valid, STEP), is_wide(base));
+        }
     }
 
     /// One of them.

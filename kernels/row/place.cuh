@@ -35,16 +35,16 @@ struct WholeRow {
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        return Parameters<Element>(args.weight, args.flags & WIDE_WEIGHT, args.flags & PARAMETERS_F32);
+        return Parameters<Element>(args.weight, args.flags & PARAMETERS_F32);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
-        return Parameters<Element>(args.bias, args.flags & WIDE_BIAS, args.flags & PARAMETERS_F32);
+        return Parameters<Element>(args.bias, args.flags & PARAMETERS_F32);
     }
     /// The residual, where it takes the place of a bias.
     template <class Element>
     __device__ __forceinline__ Parameters<Element> residual(const RowArgs& args) const {
-        return Parameters<Element>(args.residual, args.flags & WIDE_RESIDUAL, false, row * args.residual_stride);
+        return Parameters<Element>(args.residual, false, row * args.residual_stride);
     }
 };
 
@@ -83,11 +83,11 @@ struct PartOfRow {
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        return parameters<Element>(second ? args.parts.second_weight : args.weight, args, WIDE_WEIGHT, PARAMETERS_F32);
+        return parameters<Element>(second ? args.parts.second_weight : args.weight, args);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
-        return parameters<Element>(second ? args.parts.second_bias : args.bias, args, WIDE_BIAS, PARAMETERS_F32);
+        return parameters<Element>(second ? args.parts.second_bias : args.bias, args);
     }
 
 private:
@@ -97,9 +97,8 @@ private:
         return address_of(base) + (row * row_stride + part * stride) * sizeof(typename Element::Bits);
     }
     template <class Element>
-    __device__ __forceinline__ Parameters<Element> parameters(const void* vector, const RowArgs& args,
-                                                              unsigned int wide, unsigned int is_f32) const {
-        return Parameters<Element>(vector, args.flags & wide, args.flags & is_f32, part * args.parts.parameter_stride);
+    __device__ __forceinline__ Parameters<Element> parameters(const void* vector, const RowArgs& args) const {
+        return Parameters<Element>(vector, args.flags & PARAMETERS_F32, part * args.parts.parameter_stride);
     }
 };
 

@@ -75,14 +75,14 @@ struct CodeRows {
                 both.words[w] = odd ? other : codes[0].words[w];
                 both.words[WORDS + w] = odd ? codes[1].words[w] : other;
             }
-            const unsigned int first = odd ? group.first[1] - LENGTH : group.first[0];
+            const unsigned int first = odd ? group.first(1) - LENGTH : group.first(0);
             if ((odd ? group.valid[1] : group.valid[0]) > 0) store_wide(to + first, both);
             return;
         }
         const bool halves = args.code == CodeType::E2M1;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            const unsigned int first = halves ? group.first[c] / 2 : group.first[c];
+            const unsigned int first = halves ? group.first(c) / 2 : group.first(c);
             const unsigned int bytes = halves ? (group.valid[c] + 1) / 2 : group.valid[c];
             store_bytes<WORDS>(to + first, codes[c].words, bytes, args.flags & WIDE_CODES);
         }
@@ -125,10 +125,10 @@ struct QuantiseOf : CodeRows<Element> {
     /// Called by every thread of the CTA, once all of y has been observed: all threads of a team get the
     /// row's scale.
     __device__ __forceinline__ void agree(const Team& team, const RowArgs& args, const WholeRow& place, bool exists) {
-        __shared__ float slots[MAX_TEAM_WARPS];
+        __shared__ Team::LargestSlots slots;
         if (!observes(args)) return;
         row_scale = dynamic_scale(team.largest(row_scale, slots), args.amax_floor, args.amax_upper, args.code_largest);
-        if (exists && team.rank == 0) store_f32(address_of(args.scales) + place.row * sizeof(float), row_scale);
+        if (exists && team.leads()) store_f32(address_of(args.scales) + place.row * sizeof(float), row_scale);
     }
 
     /// Stores the codes of a group, the scales that are its own and, where it is asked for, y. Called by every
@@ -143,10 +143,7 @@ struct QuantiseOf : CodeRows<Element> {
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             const Scaler by = grouped ? by_group(largest[c], c, team, group, args, place.row) : by_row(args);
             codes[c] = codes_of(y.of[c], by, args);
-            if (args.y != nullptr) {
-                const Address to = column<Element>(place.y<Element>(args), group.first[c]);
-                store_raw<Element>(to, y.of[c], group.valid[c], args.flags & WIDE_Y);
-            }
+            if (args.y != nullptr) store_chunk<Element>(place.y<Element>(args), y.of[c], c, group, args);
         }
         CodeRows<Element>::store_codes(codes, team, group, args, place.row);
     }
@@ -230,7 +227,7 @@ private:
         }
         const bool first = team.rank % group_lanes(team, args) == 0 && c % group_lines(team, args) == 0;
         if (first && group.valid[c] > 0) {
-            const unsigned long long index = scale_index(row, group.first[c] / args.scale_group, args);
+            const unsigned long long index = scale_index(row, group.first(c) / args.scale_group, args);
             const Address scales = address_of(args.scales);
             if (args.scaling == Scaling::PER_GROUP) {
                 store_f32(scales + index * sizeof(float), __uint_as_float(stored));

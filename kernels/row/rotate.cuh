@@ -61,7 +61,7 @@ private:
         const bool whole_chunks = half % LENGTH == 0;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            const unsigned int first = group.first[c];
+            const unsigned int first = group.first(c);
             const unsigned int valid = min(group.valid[c], 2 * half > first ? 2 * half - first : 0);
             if (valid == 0) continue;
             float cos[LENGTH];
@@ -139,8 +139,8 @@ private:
         Parameters<Element> sin;
 
         __device__ __forceinline__ Angles(const RowArgs& args, unsigned long long position)
-            : cos(args.rope.cos, args.flags & WIDE_TABLES, args.flags & TABLES_F32, position * args.rope.cos_stride),
-              sin(args.rope.sin, args.flags & WIDE_TABLES, args.flags & TABLES_F32, position * args.rope.sin_stride) {}
+            : cos(args.rope.cos, args.flags & TABLES_F32, position * args.rope.cos_stride),
+              sin(args.rope.sin, args.flags & TABLES_F32, position * args.rope.sin_stride) {}
 
         /// Of a whole chunk of one half.
         __device__ __forceinline__ void of_chunk(float (&cos_of)[LENGTH], float (&sin_of)[LENGTH], unsigned int index,
@@ -157,7 +157,7 @@ private:
             table.load_chunk_of(raw, index, LENGTH);
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
-                table.load_step_of(raw, index + step, STEP);
+                table.load_step_of(raw, index, step, STEP);
                 float of_step[STEP];
                 table.widen(of_step, raw, step);
 #pragma unroll

@@ -25,7 +25,7 @@ namespace warpnorm {
 
 __device__ __forceinline__ void store_moments(const Moments& moments, const Team& team, const RowArgs& args,
                                               unsigned long long row) {
-    if (team.rank != 0) return;
+    if (!team.leads()) return;
     if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), moments.mean.hi);
     if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd.hi);
 }
@@ -66,7 +66,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
     const bool exists = row < args.rows;
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
-    const Group<Element> group(team, 0, exists ? args.hidden : 0);
+    const Group<Element> group(team, 0, args.hidden, true, exists);
 
     const typename Source::Place place(args, row);
     const Source source(args, place);
@@ -117,32 +117,64 @@ struct InnerOf<Source, true> {
     using Type = typename Source::Inner;
 };
 
-/// The looped regime. Grid: one CTA, which is one team, for every row longer than a slab.
+/// The slabs of a long row that a CTA walks. Computed anew for every slab: no register is left for the first, or for
+/// their number.
+struct Walk {
+    const Team& team;
+    const RowArgs& args;
+
+    __device__ __forceinline__ unsigned int first_slab() const { return team.cluster.rank() * args.cta_slabs; }
+
+    __device__ __forceinline__ bool more(unsigned int slab) const {
+        return slab < min((team.cluster.rank() + 1) * args.cta_slabs, args.slabs);
+    }
+
+    /// Puts the state aside after the last slab of a stretch, and begins with the next.
+    template <class State>
+    __device__ __forceinline__ void end_slab(State& state, unsigned int slab, Team::StretchSlots<State>& slots) const {
+        if (more(slab + 1) && (slab + 1) % (1u << args.stretch_shift) != 0) return;
+        team.put_stretch<State>(state, slab >> args.stretch_shift, slots);
+        state = State::empty();
+    }
+
+    /// The state of the row, in the first lane of each warp.
+    template <class State>
+    __device__ __forceinline__ State merged(const Team::StretchSlots<State>& slots) const {
+        const unsigned int stretches = ((args.slabs - 1) >> args.stretch_shift) + 1;
+        return team.reduce_stretches<State>(stretches, args.cta_slabs >> args.stretch_shift, slots);
+    }
+};
+
+/// The looped regime. Grid: for every row longer than a slab one team, which is a CTA, or a cluster of them.
 template <class Statistic, class Source, class Sink_>
 __device__ __forceinline__ void looped_row(const RowArgs& args) {
     using Element = typename Source::Element;
     using Sink = typename Sink_::Looped;
     extern __shared__ uint4 stage[];
 
-    const Team team = Team::of_this_thread(args.team_threads);
-    const unsigned long long row = blockIdx.x;
+    const Team team = Team::of_this_cta(args.team_threads, args.cluster);
+    const Cluster& cluster = team.cluster;
+    const unsigned long long row = cluster.index();
     const bool staged = args.flags & STAGED;
-    const unsigned int slabs = (args.hidden - 1) / (GROUP_ELEMENTS * team.threads) + 1;
+    const Walk walk{team, args};
     const typename Source::Place place(args, row);
     const Source source(args, place);
 
     typename InnerOf<Source>::Type inner;
     if constexpr (Source::NORMALISES) {
-        __shared__ typename Source::State::Slots slots;
-        typename Source::State state = Source::State::empty();
+        using State = typename Source::State;
+        __shared__ Team::StretchSlots<State> slots;
+        State state = State::empty();
 #pragma unroll 1
-        for (unsigned int slab = 0; slab < slabs; ++slab) {
-            const Group<Element> group(team, slab, args.hidden);
+        for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
+            const Group<Element> group(team, slab, args.hidden, false, true);
             const typename Source::Raw raw = source.load(group);
             if (staged) Source::stage_raw(stage, raw, group, args);
             state.merge(Source::of_group(raw, group, args));
+            walk.end_slab<State>(state, slab, slots);
         }
-        inner = Source::inner(team.reduce(state, slots), team.lanes(), args);
+        state = walk.merged<State>(slots);
+        inner = Source::inner(state, team.lanes(), args);
     }
     // What h is made of, in the first pass after that of the source's own norms, and in every pass where nothing
     // is staged.
@@ -158,20 +190,30 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
 
     Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
     if constexpr (Statistic::REDUCES) {
-        __shared__ typename Statistic::State::Slots slots;
+        using State = typename Statistic::State;
+        __shared__ Team::StretchSlots<State> slots;
         __shared__ float pivot_slot;
-        typename Statistic::State state = Statistic::State::empty();
+        State state = State::empty();
         float pivot = 0.0f;
+        // The row's first values are another CTA's: the first thread looks at them before all begin.
+        bool looks = Statistic::PIVOTS && cluster.ctas > 1 && cluster.rank() != 0;
 #pragma unroll 1
-        for (unsigned int slab = 0; slab < slabs; ++slab) {
-            const Group<Element> group(team, slab, args.hidden);
-            const typename Source::Raw raw = inputs(group, staged);
+        for (unsigned int slab = walk.first_slab(); walk.more(slab);) {
+            const bool holds = !looks || team.rank == 0;
+            const Group<Element> group(team, looks ? 0 : slab, args.hidden, false, holds);
+            const typename Source::Raw raw = inputs(group, staged && !looks);
             Values h = source.h(raw, group, args);
+            if (looks || slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
+            if (looks) {
+                looks = false;
+                continue;
+            }
             if (staged) Source::stage(stage, raw, h, group, args);
-            if (slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
             state.merge(Statistic::of_group(h, pivot, group, args));
+            walk.end_slab<State>(state, slab, slots);
+            ++slab;
         }
-        state = team.reduce(state, slots);
+        state = walk.merged<State>(slots);
         moments = Statistic::moments(state, pivot, team.lanes(), args);
         store_moments(moments, team, args, row);
     }
@@ -184,13 +226,9 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         if constexpr (Sink::COLLECTIVE) {
             if (stores) sink.agree(team, args, place, true);
         }
-        // With a statistic, no register is left for the number of slabs: the end is computed anew.
-        const auto more = [&](unsigned int slab) {
-            return Statistic::REDUCES ? slab * GROUP_ELEMENTS * args.team_threads < args.hidden : slab < slabs;
-        };
 #pragma unroll 1
-        for (unsigned int slab = 0; more(slab); ++slab) {
-            const Group<Element> group(team, slab, args.hidden);
+        for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
+            const Group<Element> group(team, slab, args.hidden, false, true);
             Values h = staged ? source.staged(stage, group, args) : source.h(inputs(group, false), group, args);
             if (stores) source.store_residual(h, group, args, place);
             source.output(h, args);
@@ -205,8 +243,9 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
                 }
             }
         }
-        if (stores) return;
+        if (stores) break;
     }
+    cluster.leave();
 }
 
 }  // namespace warpnorm

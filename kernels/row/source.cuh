@@ -8,6 +8,7 @@
 #include "group.cuh"
 #include "parameters.cuh"
 #include "place.cuh"
+#include "transfer.cuh"
 
 namespace warpnorm {
 
@@ -19,23 +20,17 @@ __device__ __forceinline__ void round_values(Values& values) {
     }
 }
 
-/// Stores the values of a group to a row.
+/// Where a chunk that a CTA walks lies in its stage, which has planes of one 16-byte word a chunk.
 template <class Element>
-__device__ __forceinline__ void store_group(Address row, const Group<Element>& group, const Values& values, bool wide) {
+__device__ __forceinline__ unsigned int stage_place(unsigned int first, unsigned int plane, const RowArgs& args) {
     constexpr unsigned int LENGTH = Group<Element>::LENGTH;
-#pragma unroll
-    for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
-        store_chunk<Element>(column<Element>(row, group.first[c]), &values.at[c * LENGTH], group.valid[c], wide);
-    }
+    const unsigned int columns = args.cta_slabs * GROUP_ELEMENTS * args.team_threads;
+    const unsigned int before = Cluster::of_this_cta(args.cluster).rank() * columns;
+    return plane * ((min(args.hidden, columns) - 1) / LENGTH + 1) + (first - before) / LENGTH;
 }
 
 /// A stage of values in f32, which the storage type may not hold: plane p has the values 4p to 4p + 3 of every
 /// chunk, so that a warp's accesses stay contiguous.
-template <class Element>
-__device__ __forceinline__ unsigned int stage_place(unsigned int first, unsigned int plane, const RowArgs& args) {
-    constexpr unsigned int LENGTH = Group<Element>::LENGTH;
-    return plane * ((args.hidden - 1) / LENGTH + 1) + first / LENGTH;
-}
 template <class Element>
 __device__ __forceinline__ void stage_wide(uint4* stage, const Values& h, const Group<Element>& group,
                                            const RowArgs& args) {
@@ -46,7 +41,7 @@ __device__ __forceinline__ void stage_wide(uint4* stage, const Values& h, const 
 #pragma unroll
         for (unsigned int plane = 0; plane < G::LENGTH / CHUNK<F32>; ++plane) {
             const float* from = &h.at[c * G::LENGTH + plane * CHUNK<F32>];
-            stage[stage_place<Element>(group.first[c], plane, args)] =
+            stage[stage_place<Element>(group.first(c), plane, args)] =
                 make_uint4(__float_as_uint(from[0]), __float_as_uint(from[1]), __float_as_uint(from[2]),
                            __float_as_uint(from[3]));
         }
@@ -61,7 +56,7 @@ __device__ __forceinline__ Values staged_wide(const uint4* stage, const Group<El
         if (group.valid[c] == 0) continue;
 #pragma unroll
         for (unsigned int plane = 0; plane < G::LENGTH / CHUNK<F32>; ++plane) {
-            const uint4 words = stage[stage_place<Element>(group.first[c], plane, args)];
+            const uint4 words = stage[stage_place<Element>(group.first(c), plane, args)];
             float* to = &h.at[c * G::LENGTH + plane * CHUNK<F32>];
             to[0] = __uint_as_float(words.x);
             to[1] = __uint_as_float(words.y);
@@ -84,23 +79,13 @@ __device__ __forceinline__ Values widened(const RawChunk (&chunks)[Group<Element
     return values;
 }
 
-/// The chunks of a group, from a row that starts here.
-template <class Element>
-__device__ __forceinline__ void load_group(RawChunk (&chunks)[Group<Element>::CHUNKS], Address row,
-                                           const Group<Element>& group, bool wide) {
-#pragma unroll
-    for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
-        chunks[c] = load_chunk<Element>(column<Element>(row, group.first[c]), group.valid[c], wide);
-    }
-}
-
 /// A stage of chunks as they came, chunk j at place j of a plane.
 template <class Element>
 __device__ __forceinline__ void stage_chunks(uint4* stage, const RawChunk (&chunks)[Group<Element>::CHUNKS],
                                              const Group<Element>& group, unsigned int plane, const RowArgs& args) {
 #pragma unroll
     for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
-        if (group.valid[c] > 0) stage[stage_place<Element>(group.first[c], plane, args)] = to_words(chunks[c]);
+        if (group.valid[c] > 0) stage[stage_place<Element>(group.first(c), plane, args)] = to_words(chunks[c]);
     }
 }
 template <class Element>
@@ -109,7 +94,7 @@ __device__ __forceinline__ void staged_chunks(RawChunk (&chunks)[Group<Element>:
 #pragma unroll
     for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
         chunks[c] = {};
-        if (group.valid[c] > 0) chunks[c] = from_words(stage[stage_place<Element>(group.first[c], plane, args)]);
+        if (group.valid[c] > 0) chunks[c] = from_words(stage[stage_place<Element>(group.first(c), plane, args)]);
     }
 }
 
@@ -129,10 +114,10 @@ struct PlainOf {
     static constexpr bool NORMALISES = false;
 
     Address x;
-    bool wide_x;
+    bool apart;
 
     __device__ __forceinline__ PlainOf(const RowArgs& args, const Place& place)
-        : x(place.template x<Element>(args)), wide_x(args.flags & WIDE_X) {}
+        : x(place.template x<Element>(args)), apart(args.flags & APART) {}
 
     struct Raw {
         RawChunk x[G::CHUNKS];
@@ -140,7 +125,8 @@ struct PlainOf {
 
     __device__ __forceinline__ Raw load(const G& group) const {
         Raw raw;
-        load_group(raw.x, x, group, wide_x);
+        #pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) raw.x[c] = load_chunk<Element>(x, c, group, apart);
         return raw;
     }
 
@@ -186,7 +172,11 @@ __device__ __forceinline__ void store_residual_out(const Values& values, const G
                                                    const RowArgs& args, const WholeRow& place) {
     if (args.residual_out == nullptr) return;
     const Address row = row_address<Element>(args.residual_out, place.row, args.residual_out_stride);
-    store_group<Element>(row, group, values, args.flags & WIDE_RESIDUAL_OUT);
+#pragma unroll
+    for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
+        const RawChunk raw = narrow_chunk<Element>(&values.at[c * Group<Element>::LENGTH]);
+        store_chunk<Element>(row, raw, c, group, args);
+    }
 }
 
 /// x and another tensor, of which h is made.
@@ -202,11 +192,10 @@ struct TwoInputs {
 
     Address x;
     Address other;
-    bool wide_x;
-    bool wide_other;
+    bool apart;
 
-    __device__ __forceinline__ TwoInputs(const RowArgs& args, const Place& place, Address other, bool wide_other)
-        : x(place.template x<Element>(args)), other(other), wide_x(args.flags & WIDE_X), wide_other(wide_other) {}
+    __device__ __forceinline__ TwoInputs(const RowArgs& args, const Place& place, Address other)
+        : x(place.template x<Element>(args)), other(other), apart(args.flags & APART) {}
 
     struct Raw {
         RawChunk x[G::CHUNKS];
@@ -217,8 +206,8 @@ struct TwoInputs {
         Raw raw;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            raw.x[c] = load_chunk<Element>(column<Element>(x, group.first[c]), group.valid[c], wide_x);
-            raw.other[c] = load_chunk<Element>(column<Element>(other, group.first[c]), group.valid[c], wide_other);
+            raw.x[c] = load_chunk<Element>(x, c, group, apart);
+            raw.other[c] = load_chunk<Element>(other, c, group, apart);
         }
         return raw;
     }
@@ -232,8 +221,7 @@ template <class Element>
 struct WithResidual : TwoInputs<Element, WholeRow> {
     __device__ __forceinline__ WithResidual(const RowArgs& args, const WholeRow& place)
         : TwoInputs<Element, WholeRow>(args, place,
-                                       row_address<Element>(args.residual, place.row, args.residual_stride),
-                                       args.flags & WIDE_RESIDUAL) {}
+                                       row_address<Element>(args.residual, place.row, args.residual_stride)) {}
 };
 
 /// h = (α·r + x) + b, where b is the bias of the Linear that x comes from, if there is one, and the new residual
@@ -261,11 +249,11 @@ struct ResidualAdd : WithResidual<Element> {
 
     /// Adds b, which is not loaded ahead: there are no registers for it.
     static __device__ __forceinline__ void add_linear_bias(Values& values, const G& group, const RowArgs& args) {
-        const Address bias = address_of(args.linear_bias);
+        const Parameters<Element> bias(args.linear_bias, false);
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            const RawChunk chunk = load_chunk<Element>(column<Element>(bias, group.first[c]), group.valid[c],
-                                                       args.flags & WIDE_LINEAR_BIAS);
+            RawChunk chunk;
+            bias.load_chunk_of(chunk, group.first(c), group.valid[c]);
 #pragma unroll
             for (unsigned int e = 0; e < G::LENGTH; ++e) {
                 values.at[c * G::LENGTH + e] += element_of<Element>(chunk, e);
@@ -300,7 +288,7 @@ struct Gated : TwoInputs<Element, PartOfRow> {
     static constexpr unsigned int MAX_THREADS = 512;
 
     __device__ __forceinline__ Gated(const RowArgs& args, const PartOfRow& place)
-        : TwoInputs<Element, PartOfRow>(args, place, place.template gate<Element>(args), args.flags & WIDE_GATE) {}
+        : TwoInputs<Element, PartOfRow>(args, place, place.template gate<Element>(args)) {}
 
     /// Places outside the row hold zeros, and 0·act(0) is one: act(0) is finite.
     __device__ __forceinline__ Values h(const Raw& raw, const G&, const RowArgs& args) const {

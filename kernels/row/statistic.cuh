@@ -42,9 +42,17 @@ struct Sums {
     }
 
     static __device__ __forceinline__ Sums get(const Slots& slots, unsigned int warp) {
+        return get(slots, warp, Cluster::none(), 0);
+    }
+
+    /// The same from the shared memory of another CTA of the cluster.
+    static __device__ __forceinline__ Sums get(const Slots& slots, unsigned int warp, const Cluster& cluster,
+                                               unsigned int cta) {
         Sums sums;
 #pragma unroll
-        for (unsigned int i = 0; i < COUNT; ++i) sums.of[i] = {slots.words[2 * i][warp], slots.words[2 * i + 1][warp]};
+        for (unsigned int i = 0; i < COUNT; ++i) {
+            sums.of[i] = {cluster.read(&slots.words[2 * i][warp], cta), cluster.read(&slots.words[2 * i + 1][warp], cta)};
+        }
         return sums;
     }
 
@@ -92,6 +100,8 @@ __device__ __forceinline__ TwoFloat from_first_lane(const TwoFloat& value, unsig
 template <class Element>
 struct LayerNorm {
     static constexpr bool REDUCES = true;
+    /// Whether the sums are of what a value of the row is taken from first.
+    static constexpr bool PIVOTS = true;
 
     // Σd scaled by RowArgs::count_scale, and Σd².
     using State = Sums<2>;
@@ -201,6 +211,7 @@ struct LayerNorm {
 template <class Element>
 struct RmsNorm {
     static constexpr bool REDUCES = true;
+    static constexpr bool PIVOTS = false;
 
     // Σh².
     using State = Sums<1>;
@@ -268,7 +279,7 @@ struct Identity {
     static __device__ __forceinline__ TwoFloat normalise(float h, const Moments&) { return {h, 0.0f}; }
 };
 
-/// The scale with the reciprocal standard deviation larger or smaller by the share `error` of it.
+/// The scale with the reciprocal standard deviation larger by the share `error` of it.
 __device__ __forceinline__ Scale scale_of(const Moments& moments, float error) {
     // Nothing times infinity would make NaN of every v.
     if (isinf(moments.rstd.hi)) return {moments.rstd.hi, 0.0f};

@@ -18,8 +18,7 @@ struct StoreOf {
     template <class Place>
     __device__ __forceinline__ void take(unsigned int c, const RawChunk& y, const Group<Element>& group,
                                          const RowArgs& args, const Place& place) {
-        const Address to = column<Element>(place.template y<Element>(args), group.first[c]);
-        store_raw<Element>(to, y, group.valid[c], args.flags & WIDE_Y);
+        store_chunk<Element>(place.template y<Element>(args), y, c, group, args);
     }
 };
 

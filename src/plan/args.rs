@@ -1,67 +1,48 @@
 //! The kernel's parameter, mirrored field by field from `kernels/row/args.cuh`.
 
-use super::Team;
+use super::{Spread, Team};
 use crate::quantise::{CodeType, Quantisation, Scaling};
 use crate::{Activation, Call, Family, Input, Parts, RawRows, RawVector, Scope};
 
 /// Bits of [`RowArgs::flags`].
 pub mod flags {
-    /// Every row of x starts at a multiple of 16 bytes.
-    pub const WIDE_X: u32 = 1 << 0;
-    /// The same of the residual.
-    pub const WIDE_RESIDUAL: u32 = 1 << 1;
-    /// The weight starts at a multiple of 16 bytes.
-    pub const WIDE_WEIGHT: u32 = 1 << 2;
-    /// The same of the bias.
-    pub const WIDE_BIAS: u32 = 1 << 3;
-    /// Every row of y starts at a multiple of 16 bytes.
-    pub const WIDE_Y: u32 = 1 << 4;
-    /// The same of the residual that goes out.
-    pub const WIDE_RESIDUAL_OUT: u32 = 1 << 5;
+    /// A thread may read elements of its neighbours in a row with its own: no output lies over an input that is
+    /// still being read when the first are written.
+    pub const APART: u32 = 1 << 0;
     /// Weight and bias are f32 whatever the activations are, those of other heads and of an inner norm included.
-    pub const PARAMETERS_F32: u32 = 1 << 6;
+    pub const PARAMETERS_F32: u32 = 1 << 1;
     /// The normalised value is rounded before the weight.
-    pub const ROUND_BEFORE_WEIGHT: u32 = 1 << 7;
+    pub const ROUND_BEFORE_WEIGHT: u32 = 1 << 2;
     /// The statistic sees R(h).
-    pub const ROUND_STATISTIC: u32 = 1 << 8;
+    pub const ROUND_STATISTIC: u32 = 1 << 3;
     /// The output is computed from R(h).
-    pub const ROUND_OUTPUT: u32 = 1 << 9;
+    pub const ROUND_OUTPUT: u32 = 1 << 4;
     /// The row waits in shared memory between the passes.
-    pub const STAGED: u32 = 1 << 10;
+    pub const STAGED: u32 = 1 << 5;
     /// The codes of every chunk start at a multiple of their size in bytes.
-    pub const WIDE_CODES: u32 = 1 << 11;
+    pub const WIDE_CODES: u32 = 1 << 6;
     /// The codes of every other chunk start at a multiple of 16 bytes, and chunks come in pairs.
-    pub const PAIRED_CODES: u32 = 1 << 12;
+    pub const PAIRED_CODES: u32 = 1 << 7;
     /// f32 scales are rounded up to powers of two.
-    pub const POWER_OF_TWO_SCALES: u32 = 1 << 13;
+    pub const POWER_OF_TWO_SCALES: u32 = 1 << 8;
     /// The exponents of UE8M0 scales are rounded down rather than up.
-    pub const FLOOR_OF_BLOCK_SCALES: u32 = 1 << 14;
+    pub const FLOOR_OF_BLOCK_SCALES: u32 = 1 << 9;
     /// Scales lie in tiles of 128 rows × 4 groups.
-    pub const TILED_SCALES: u32 = 1 << 15;
+    pub const TILED_SCALES: u32 = 1 << 10;
     /// A row whose sum of squares is 0 has an rstd of 0.
-    pub const ZERO_STAYS_ZERO: u32 = 1 << 16;
-    /// The linear bias starts at a multiple of 16 bytes.
-    pub const WIDE_LINEAR_BIAS: u32 = 1 << 17;
-    /// Every row of the gate starts at a multiple of 16 bytes.
-    pub const WIDE_GATE: u32 = 1 << 18;
+    pub const ZERO_STAYS_ZERO: u32 = 1 << 11;
     /// Of the residual add after the norm, norm, sum and product are each rounded to the activation type.
-    pub const ROUND_EACH: u32 = 1 << 19;
-    /// The inner weight starts at a multiple of 16 bytes.
-    pub const WIDE_INNER_WEIGHT: u32 = 1 << 20;
-    /// The rates start at a multiple of 16 bytes.
-    pub const WIDE_RATE: u32 = 1 << 21;
+    pub const ROUND_EACH: u32 = 1 << 12;
     /// The rates are f32 whatever the activations are.
-    pub const RATE_F32: u32 = 1 << 22;
+    pub const RATE_F32: u32 = 1 << 13;
     /// cos and sin are f32 whatever the activations are.
-    pub const TABLES_F32: u32 = 1 << 23;
+    pub const TABLES_F32: u32 = 1 << 14;
     /// Neighbours are rotated together rather than elements of the two halves.
-    pub const INTERLEAVED: u32 = 1 << 24;
+    pub const INTERLEAVED: u32 = 1 << 15;
     /// Every operation of a rotation is rounded to the activation type.
-    pub const ROUND_ROTATION: u32 = 1 << 25;
+    pub const ROUND_ROTATION: u32 = 1 << 16;
     /// Positions are of 64 bits.
-    pub const POSITIONS_64: u32 = 1 << 26;
-    /// cos and sin of every position start at multiples of 16 bytes.
-    pub const WIDE_TABLES: u32 = 1 << 27;
+    pub const POSITIONS_64: u32 = 1 << 17;
 }
 
 /// The heads or groups of a row, and the heads beside them. Strides are in elements.
@@ -163,10 +144,19 @@ pub struct RowArgs {
     pub rate: u64,
     pub parts: PartArgs,
     pub rope: RopeArgs,
+    pub cluster: u32,
+    pub slabs: u32,
+    pub cta_slabs: u32,
+    pub stretch_shift: u32,
 }
 
 impl RowArgs {
-    pub(super) fn new(call: &Call, rows: u64, hidden: u32, team: Team, rows_per_cta: u32, flags: u32) -> Self {
+    pub(super) fn new(
+        call: &Call,
+        (rows, hidden): (u64, u32),
+        (team, rows_per_cta, spread): (Team, u32, Spread),
+        flags: u32,
+    ) -> Self {
         let address = |rows: Option<RawRows>| rows.map_or(0, |rows| rows.address);
         let vector = |vector: Option<RawVector>| vector.map_or(0, |vector| vector.address);
         let stride = |rows: Option<RawRows>| rows.map_or(0, |rows| rows.stride as u64);
@@ -220,6 +210,10 @@ impl RowArgs {
             rate: vector(call.rate),
             parts: parts(call),
             rope: rope(call),
+            cluster: spread.cluster,
+            slabs: spread.slabs,
+            cta_slabs: spread.cta_slabs,
+            stretch_shift: spread.stretch_shift,
             codes: call.codes.map_or(0, |codes| codes.address),
             scales: call.scales.unwrap_or(0),
             tensor_scale: call.tensor_scale.unwrap_or(0),
@@ -299,4 +293,4 @@ fn quantisation(call: &Call) -> RowArgs {
     }
 }
 
-const _: () = assert!(size_of::<RowArgs>() == 440, "kernels/row/args.cuh has the same size");
+const _: () = assert!(size_of::<RowArgs>() == 456, "kernels/row/args.cuh has the same size");

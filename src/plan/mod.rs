@@ -12,6 +12,7 @@ mod columns;
 mod floor;
 mod module;
 mod occupancy;
+mod spread;
 mod team;
 
 pub use args::{PartArgs, RopeArgs, RowArgs, flags};
@@ -20,14 +21,15 @@ pub use floor::{ByteFloor, byte_floor};
 pub(crate) use module::Instance;
 pub use module::{Kernel, Module, Sink, Source};
 pub use occupancy::{Limit, Occupancy, Resources, occupancy};
+pub use spread::{MAX_STRETCHES, Spread};
 pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
 
 use team::WARP;
 
 use crate::quantise::{BlockRounding, Quantisation, ScaleLayout, Scaling};
 use crate::{
-    Call, CallError, DType, DeviceFacts, Error, Family, Input, Parts, PlanError, PositionType, PostRounding, RawHeads,
-    RawRows, RawVector, ResidualRounding, RopePairs, RopeRounding, Scope, WeightRounding,
+    Call, CallError, DType, DeviceFacts, Error, Family, Input, PlanError, PositionType, PostRounding,
+    RawRows, RawVector, ResidualRounding, RopePairs, RopeRounding, WeightRounding,
 };
 
 /// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
@@ -35,9 +37,9 @@ use crate::{
 const SHARED_CTA_THREADS: u32 = 128;
 
 /// Bytes of shared memory that a kernel takes at most for the exchange between its warps, beside a row that is staged:
-/// for each of 32 warps the sums of two norms, of two f32 each, and that of a third. The rest of a CTA's shared
-/// memory is there for staging.
-pub const EXCHANGE_BYTES: u32 = 32 * 2 * (2 + 1) * 4;
+/// for each stretch and each of 32 warps the sums of two norms, and of two that come before, of two f32 each; and the
+/// largest value of a warp. The rest of a CTA's shared memory is there for staging.
+pub const EXCHANGE_BYTES: u32 = MAX_STRETCHES * 32 * 2 * (2 + 2) * 4 + 256;
 
 /// Where a row stays between its statistic and its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,7 +114,11 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         }
         .into());
     }
-    let ctas = rows.div_ceil(u64::from(rows_per_cta));
+    let (regime, spread) = regime_and_spread(call, device, module, team, rows);
+    let columns = spread.columns(team, call.hidden);
+    let shared_bytes =
+        if regime == Regime::Staged { stage_bytes(call.dtype, module.source, columns as u32) as u32 } else { 0 };
+    let ctas = rows.div_ceil(u64::from(rows_per_cta)) * u64::from(spread.cluster);
     let grid = u32::try_from(ctas).ok().filter(|&ctas| ctas <= device.max_grid_x).ok_or_else(|| PlanError::Grid {
         rows,
         ctas,
@@ -120,30 +126,55 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         device: device.name.clone(),
     })?;
 
-    let stage_bytes = stage_bytes(call.dtype, module.source, hidden);
-    let (regime, shared_bytes) = if team.slabs(call.hidden) == 1 {
-        (Regime::Registers, 0)
-    } else if module.statistic == Family::Identity {
-        // Nothing is to be known of a row before it is put out, unless it is the scale of its codes.
-        let observed =
-            call.norm.quantisation.is_some_and(|quantisation| matches!(quantisation.scaling, Scaling::PerToken { .. }));
-        (if observed { Regime::Reread } else { Regime::Streamed }, 0)
-    } else if stage_bytes + u64::from(EXCHANGE_BYTES) <= u64::from(device.max_shared_bytes_per_block) {
-        (Regime::Staged, stage_bytes as u32)
-    } else {
-        (Regime::Reread, 0)
-    };
-
     Ok(Some(Plan {
         kernel: module.kernel(regime != Regime::Registers)?,
         regime,
         team,
         grid,
         block,
-        cluster: 1,
+        cluster: spread.cluster,
         shared_bytes,
-        args: RowArgs::new(call, rows, hidden, team, block / team.threads, launch_flags(call, regime)),
+        args: RowArgs::new(
+            call,
+            (rows, hidden),
+            (team, block / team.threads, spread),
+            launch_flags(call, module, regime),
+        ),
     }))
+}
+
+/// Where a row is kept between its statistic and its output, and over which CTAs its team is spread.
+///
+/// Over as few as hold the row in their shared memory: a row that is read once is read at half the cost. Over more, as
+/// long as there is a multiprocessor for each: what moves a row is then their bandwidth, not that of one.
+fn regime_and_spread(call: &Call, device: &DeviceFacts, module: Module, team: Team, rows: u64) -> (Regime, Spread) {
+    let slabs = team.slabs(call.hidden) as u32;
+    let whole = Spread::whole(slabs);
+    if slabs == 1 {
+        return (Regime::Registers, whole);
+    }
+    let regime = |spread: &Spread| {
+        if module.statistic == Family::Identity {
+            // Nothing is to be known of a row before it is put out, unless it is the scale of its codes.
+            let scaling = call.norm.quantisation.map(|quantisation| quantisation.scaling);
+            return if matches!(scaling, Some(Scaling::PerToken { .. })) { Regime::Reread } else { Regime::Streamed };
+        }
+        let columns = spread.columns(team, call.hidden) as u32;
+        let bytes = stage_bytes(call.dtype, module.source, columns) + u64::from(EXCHANGE_BYTES);
+        if bytes <= u64::from(device.max_shared_bytes_per_block) { Regime::Staged } else { Regime::Reread }
+    };
+    let spreads = || Spread::over_clusters(slabs).take(if has_clusters(module, device) { usize::MAX } else { 1 });
+    let fewest = spreads().find(|spread| regime(spread) == Regime::Staged).unwrap_or(whole);
+    let fits = |spread: &Spread| rows * u64::from(spread.cluster) <= u64::from(device.multiprocessors);
+    let spread = spreads().filter(|spread| spread.cluster > fewest.cluster && fits(spread)).last().unwrap_or(fewest);
+    (regime(&spread), spread)
+}
+
+/// Whether the module's kernels, as the device runs them, divide rows over clusters.
+fn has_clusters(module: Module, device: &DeviceFacts) -> bool {
+    const FIRST_WITH_CLUSTERS: u32 = 90;
+    crate::ptx::select(module, device.compute_capability, None)
+        .is_ok_and(|embedded| embedded.target >= FIRST_WITH_CLUSTERS)
 }
 
 /// Shared memory that a staged row takes: the row as it is, that and the residual, or what they make in f32.
@@ -157,51 +188,28 @@ fn stage_bytes(dtype: DType, source: Source, hidden: u32) -> u64 {
     u64::from(hidden).div_ceil(elements) * chunk_bytes
 }
 
-fn launch_flags(call: &Call, regime: Regime) -> u32 {
+/// Whether no thread reads what others may be writing, where it reads its neighbours' elements with its own. Outputs
+/// that lie over an input do so exactly, and a thread writes its own elements after it has read them; its
+/// neighbours' it has read in time only where the team has met in between: where all inputs are read for the
+/// statistic, and no later.
+fn reads_apart_from_writes(call: &Call, module: Module, regime: Regime) -> bool {
+    let outputs = [call.y, call.residual_out, call.second.map(|heads| heads.y)];
+    let inputs = [Some(call.x), call.residual, call.gate, call.second.map(|heads| heads.x)];
+    let over = |output: RawRows| inputs.iter().flatten().any(|input| input.address == output.address);
+    let in_place = outputs.into_iter().flatten().any(over);
+    let read_for_statistic = matches!(regime, Regime::Registers | Regime::Staged)
+        && module.statistic != Family::Identity
+        && matches!(module.source, Source::Plain | Source::ResidualAdd | Source::Interpolation | Source::Parts)
+        && call.gate.is_none();
+    !in_place || read_for_statistic
+}
+
+fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     let mut set = 0;
     let mut add = |flag, condition| set |= if condition { flag } else { 0 };
 
     let size = call.dtype.size();
-    let wide_rows = |rows: Option<RawRows>| {
-        rows.is_some_and(|rows| {
-            rows.address.is_multiple_of(CHUNK_BYTES as u64)
-                && (call.rows == 1 || (rows.stride * size).is_multiple_of(CHUNK_BYTES))
-        })
-    };
-    let wide_vector =
-        |vector: Option<RawVector>| vector.is_some_and(|vector| vector.address.is_multiple_of(CHUNK_BYTES as u64));
-    // Where a row is divided, all of its parts start so as well, and those of the second tensor.
-    let Parts { count, x_stride, gate_stride, y_stride } = call.parts;
-    let wide_parts = |count: usize, stride: usize| count == 1 || (stride * size).is_multiple_of(CHUNK_BYTES);
-    let second = call.second;
-    let wide_second = |rows: fn(&RawHeads) -> (RawRows, usize)| {
-        second.is_none_or(|heads| {
-            let (rows, stride) = rows(&heads);
-            wide_rows(Some(rows)) && wide_parts(heads.count, stride)
-        })
-    };
-    // Those of groups lie one after the other.
-    let wide_parameters = |first: Option<RawVector>, second: Option<RawVector>| {
-        let between = call.norm.scope == Scope::Group && count > 1;
-        let whole = first.is_none_or(|vector| (call.hidden * vector.dtype.size()).is_multiple_of(CHUNK_BYTES));
-        wide_vector(first) && (second.is_none() || wide_vector(second)) && (!between || whole)
-    };
-    add(
-        flags::WIDE_X,
-        wide_rows(Some(call.x)) && wide_parts(count, x_stride) && wide_second(|heads| (heads.x, heads.x_stride)),
-    );
-    add(flags::WIDE_RESIDUAL, wide_rows(call.residual));
-    add(flags::WIDE_WEIGHT, wide_parameters(call.weight, second.and_then(|heads| heads.weight)));
-    add(flags::WIDE_BIAS, wide_parameters(call.bias, second.and_then(|heads| heads.bias)));
-    add(
-        flags::WIDE_Y,
-        wide_rows(call.y) && wide_parts(count, y_stride) && wide_second(|heads| (heads.y, heads.y_stride)),
-    );
-    add(flags::WIDE_RESIDUAL_OUT, wide_rows(call.residual_out));
-    add(flags::WIDE_GATE, wide_rows(call.gate) && wide_parts(count, gate_stride));
-    add(flags::WIDE_LINEAR_BIAS, wide_vector(call.linear_bias));
-    add(flags::WIDE_INNER_WEIGHT, wide_vector(call.inner_weight));
-    add(flags::WIDE_RATE, wide_vector(call.rate));
+    add(flags::APART, reads_apart_from_writes(call, module, regime));
     let is_f32 = |vector: Option<RawVector>| vector.is_some_and(|vector| vector.dtype == DType::F32);
     add(flags::PARAMETERS_F32, is_f32(call.weight.or(call.bias)));
     add(flags::RATE_F32, is_f32(call.rate));
@@ -217,11 +225,6 @@ fn launch_flags(call: &Call, regime: Regime) -> u32 {
     add(flags::ROUND_EACH, post.is_some_and(|post| post.rounding == PostRounding::Each));
     if let (Some(rope), Some(tables)) = (call.norm.rope, call.rope) {
         add(flags::TABLES_F32, tables.dtype == DType::F32);
-        let wide_table = |rows: RawRows| {
-            rows.address.is_multiple_of(CHUNK_BYTES as u64)
-                && (tables.entries == 1 || (rows.stride * tables.dtype.size()).is_multiple_of(CHUNK_BYTES))
-        };
-        add(flags::WIDE_TABLES, wide_table(tables.cos) && wide_table(tables.sin));
         add(flags::INTERLEAVED, rope.pairs == RopePairs::Interleaved);
         add(flags::ROUND_ROTATION, rope.rounding == RopeRounding::Each);
         add(flags::POSITIONS_64, tables.positions.is_some_and(|positions| positions.kind == PositionType::I64));

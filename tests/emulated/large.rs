@@ -12,7 +12,8 @@ use warpnorm::{Call, DType, DeviceFacts, Family, Input, MAX_HIDDEN, Norm, RawRow
 #[test]
 fn one_past_each_regimes_limit() {
     let mut failures = Failures::default();
-    let device = DeviceFacts::h200();
+    // Of one CTA, where there are no clusters.
+    let device = DeviceFacts::a100();
     let shared = (device.max_shared_bytes_per_block - EXCHANGE_BYTES) as usize;
     for family in Family::NORMS {
         for dtype in DType::ALL {
@@ -30,6 +31,22 @@ fn one_past_each_regimes_limit() {
                     judge(&mut failures, &device, &case, Placement::default());
                 }
             }
+        }
+    }
+    failures.assert_none();
+}
+
+/// The shared memory of a cluster of eight CTAs holds rows of up to sixteen slabs in f32, and of thirty-two of f16.
+#[test]
+fn one_past_a_clusters_limit() {
+    let mut failures = Failures::default();
+    let device = DeviceFacts::h200();
+    for (dtype, limit) in [(DType::F32, 16 * 16_384), (DType::F16, 32 * 16_384)] {
+        for (hidden, regime, cluster) in [(limit, Regime::Staged, 8), (limit + 1, Regime::Reread, 2)] {
+            let case = case((Norm::layer_norm(1e-5), Some(dtype), None), dtype, 1, hidden, Values::Unit, 5);
+            let plan = case.as_problem().plan(&device).expect("valid").expect("rows to launch");
+            assert_eq!((plan.regime, plan.cluster), (regime, cluster), "{dtype} {hidden}");
+            judge(&mut failures, &device, &case, Placement::default());
         }
     }
     failures.assert_none();

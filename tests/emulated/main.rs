@@ -6,6 +6,7 @@ mod support;
 
 mod accuracy;
 mod adversarial;
+mod clusters;
 mod fuzz_finds;
 mod gated;
 mod grid;

@@ -1,0 +1,112 @@
+// Transfers: chunks between rows and registers.
+//
+// A row begins at a multiple of its element's size, not of 16 bytes: with an odd number of elements, every other one
+// or seven rows in eight do not. Their chunks lie across two windows, that is 16 bytes at a multiple of 16:
+//
+//     windows       |0123456789abcdef|0123456789abcdef|
+//     chunk                    <---------------->
+//
+// A chunk is loaded as its two windows, and what is not its own is shifted out. It is stored as the window that its
+// end lies in, completed with the beginning of the next lane's chunk. Only at the ends of a row, and between the
+// warps of a team, elements are stored one by one. So memory is accessed by whole sectors wherever rows lie.
+#pragma once
+
+#include "args.cuh"
+#include "group.cuh"
+
+namespace warpnorm {
+
+/// The 16 bytes that begin `shift` bytes into the first of two windows.
+template <class Element>
+__device__ __forceinline__ RawChunk between(const RawChunk& lower, const RawChunk& upper, unsigned int shift) {
+    unsigned int words[8];
+#pragma unroll
+    for (unsigned int w = 0; w < 4; ++w) {
+        words[w] = lower.words[w];
+        words[4 + w] = upper.words[w];
+    }
+#pragma unroll
+    for (unsigned int w = 0; w < 6; ++w) words[w] = shift & 8 ? words[w + 2] : words[w];
+#pragma unroll
+    for (unsigned int w = 0; w < 5; ++w) words[w] = shift & 4 ? words[w + 1] : words[w];
+    RawChunk raw;
+#pragma unroll
+    for (unsigned int w = 0; w < 4; ++w) {
+        raw.words[w] = Element::IS_F32 ? words[w] : __funnelshift_r(words[w], words[w + 1], 8 * (shift & 2));
+    }
+    return raw;
+}
+
+/// The bytes of a chunk that begins `shift` bytes into a window, each at its place in the window where it lies.
+template <class Element>
+__device__ __forceinline__ RawChunk in_windows(const RawChunk& raw, unsigned int shift) {
+    RawChunk by_two;
+#pragma unroll
+    for (unsigned int w = 0; w < 4; ++w) by_two.words[w] = shift & 8 ? raw.words[(w + 2) % 4] : raw.words[w];
+    RawChunk by_one;
+#pragma unroll
+    for (unsigned int w = 0; w < 4; ++w) by_one.words[w] = shift & 4 ? by_two.words[(w + 3) % 4] : by_two.words[w];
+    RawChunk placed;
+#pragma unroll
+    for (unsigned int w = 0; w < 4; ++w) {
+        placed.words[w] = Element::IS_F32 ? by_one.words[w]
+                                          : __funnelshift_l(by_one.words[(w + 3) % 4], by_one.words[w], 8 * (shift & 2));
+    }
+    return placed;
+}
+
+/// A chunk of a group, from a row that starts here.
+///
+/// `apart` says that neighbours' elements may be read with a thread's own: that nobody writes them meanwhile.
+template <class Element>
+__device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, const Group<Element>& group, bool apart) {
+    const Address from = column<Element>(row, group.first(c));
+    if (group.in_windows && !is_wide(row) && apart && group.inside(c)) {
+        const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
+        const RawChunk lower = load_wide(from - shift);
+        return between<Element>(lower, load_wide(from - shift + CHUNK_BYTES), shift);
+    }
+    return load_chunk<Element>(from, group.valid[c], is_wide(row));
+}
+
+/// Stores a chunk of a group to a row that starts here. Called by all threads of a team together.
+template <class Element>
+__device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, unsigned int c,
+                                            const Group<Element>& group, const RowArgs& args) {
+    constexpr unsigned int LENGTH = CHUNK<Element>;
+    constexpr unsigned int BYTES = sizeof(typename Element::Bits);
+    const unsigned int valid = group.valid[c];
+    const Address to = column<Element>(row, group.first(c));
+    const bool wide = is_wide(row);
+    if (wide && valid == LENGTH) {
+        store_wide(to, raw);
+        return;
+    }
+    unsigned int begin = 0;
+    unsigned int end = valid;
+    if (group.in_windows && !wide) {
+        const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
+        const unsigned int head = LENGTH - shift / BYTES;  // elements up to the end of the chunk's first window
+        const unsigned int lanes = min(args.team_threads, WARP);
+        const unsigned int in_warp = lane_of_warp();
+        const unsigned int lane = in_warp & (lanes - 1);
+        const unsigned int mask = ALL_LANES >> (WARP - lanes) << (in_warp - lane);
+        // The window after the one that lane i's chunk begins in: its beginning is lane i's, its end lane i + 1's.
+        RawChunk window = in_windows<Element>(raw, shift);
+#pragma unroll
+        for (unsigned int w = 0; w < 4; ++w) {
+            const unsigned int of_own = shift <= 4 * w ? 0 : shift >= 4 * w + 4 ? ~0u : 0xffffu;
+            const unsigned int next = shuffle_down(window.words[w], 1, lanes, mask);
+            window.words[w] = (window.words[w] & of_own) | (next & ~of_own);
+        }
+        if (lane + 1 < lanes && group.beyond(c) >= head) {
+            store_wide(to - shift + CHUNK_BYTES, window);
+            end = head;
+        }
+        if (lane > 0 && valid >= head) begin = head;
+    }
+    const unsigned int which = (1u << end) - (1u << begin);
+    if (which != 0) store_narrow<Element>(to, raw, which);
+}
+
+}  // namespace warpnorm
