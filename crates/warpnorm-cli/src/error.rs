@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use thiserror::Error;
+use warpnorm_bench::BenchError;
 
 /// Bad usage or bad input.
 const INPUT: u8 = 2;
@@ -79,6 +80,9 @@ pub enum ToolError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(io::Error),
+    /// A benchmark failed.
+    #[error(transparent)]
+    Bench(BenchError),
     /// The library refused the input, or a device failed.
     #[error(transparent)]
     Library(#[from] warpnorm::Error),
@@ -92,6 +96,8 @@ impl ToolError {
         match self {
             ToolError::Library(Error::Call(_) | Error::Host(HostError::Bytes { .. })) => INPUT,
             ToolError::Library(_) | ToolError::NoGpuToLoad(_) => DEVICE,
+            ToolError::Bench(BenchError::Report(_) | BenchError::Plot(_) | BenchError::Unsupported(_)) => INPUT,
+            ToolError::Bench(_) => DEVICE,
             _ => INPUT,
         }
     }
@@ -99,6 +105,15 @@ impl ToolError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code())
+    }
+}
+
+impl From<BenchError> for ToolError {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Library(error) => ToolError::Library(error),
+            error => ToolError::Bench(error),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The tool `warpnorm`: applies norms to tensors in files, checks how far the results are from the f64
-//! reference, and counts what the kernels cost.
+//! reference, counts what the kernels cost, and times them.
 //!
 //! Exit codes: 0 success; 1 a result outside its tolerance, a cost above its baseline or a
 //! kernel that spills; 2 bad usage or bad input; 3 a device that
@@ -9,6 +9,7 @@ mod apply;
 mod assemble;
 mod batch;
 mod batch_apply;
+mod bench_cmd;
 mod cli;
 mod device;
 mod error;
@@ -22,6 +23,7 @@ mod profile_cmd;
 mod ptxas;
 mod quantise;
 mod report;
+mod report_cmd;
 mod tensors;
 mod words;
 
@@ -58,5 +60,7 @@ fn run() -> Result<Outcome, ToolError> {
         Command::Parity(arguments) => parity_cmd::run(&arguments),
         Command::Assemble(arguments) => assemble::run(&arguments),
         Command::Profile(arguments) => profile_cmd::run(&arguments),
+        Command::Bench(arguments) => bench_cmd::run(&arguments),
+        Command::Report(arguments) => report_cmd::run(&arguments),
     }
 }

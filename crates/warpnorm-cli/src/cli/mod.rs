@@ -1,9 +1,11 @@
 //! The command line.
 
+mod bench;
 mod norm;
 mod quantise;
 mod values;
 
+pub use bench::{BenchArguments, ReportArguments};
 pub use norm::{GridSubjects, NormOptions, PartOptions, SubjectOptions};
 pub use norm::{PostRounding, ResidualRounding, RopePairs, RopeRounding, WeightRounding};
 pub use quantise::{BlockRounding, Code, Group, QuantiseOptions, ScaleLayout, Scaling};
@@ -38,6 +40,10 @@ pub enum Command {
     Parity(ParityArguments),
     /// Count what the kernels move and cost on a GPU, which need not be there
     Profile(ProfileArguments),
+    /// Time the kernels beside a bare copy and cuBLAS on a GPU; without one, count what they cost
+    Bench(BenchArguments),
+    /// Make tables and plots of reports of `bench`
+    Report(ReportArguments),
     /// Assemble the kernels for every chip that runs them, and say what registers and memory they take
     Assemble(AssembleArguments),
 }

@@ -115,6 +115,9 @@ pub enum FileFault {
     /// A baseline that is none.
     #[error("not a profile: {0}")]
     Profile(serde_json::Error),
+    /// A report of a benchmark that is none.
+    #[error(transparent)]
+    Bench(warpnorm_bench::BenchError),
     /// A baseline of another GPU.
     #[error("the profile is of {given}, wanted one of {wanted}")]
     ProfiledGpu {

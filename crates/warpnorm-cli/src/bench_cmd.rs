@@ -1,0 +1,196 @@
+//! `warpnorm bench`: times beside baselines, or, without a GPU, counts that are no timing.
+
+mod cold;
+mod commit;
+mod points;
+
+use crate::cli::{BenchArguments, DeviceChoice};
+use crate::error::ToolError;
+use crate::files::Destination;
+use crate::report::{self, Outcome, progress};
+use std::path::Path;
+use warpnorm::DeviceFacts;
+use warpnorm::emulated::Emulated;
+use warpnorm_bench::clocks::Clocks;
+use warpnorm_bench::gpu::Gpu;
+use warpnorm_bench::measure::Protocol;
+use warpnorm_bench::report::{Device, Method, Missing, Report, SCHEMA, TOOL};
+use warpnorm_bench::{BenchError, Workload, emulated, render};
+
+/// Where a benchmark runs.
+enum Bench {
+    Gpu(Box<Gpu>),
+    Emulated { device: Emulated, instead_of_gpu: Option<String> },
+}
+
+/// Runs the command.
+pub fn run(arguments: &BenchArguments) -> Result<Outcome, ToolError> {
+    if let Some(index) = arguments.first_launch {
+        return cold::print_first_launch(arguments, index);
+    }
+    let json = arguments.json.as_deref().map(Destination::new).transpose()?;
+    let bench = open(arguments)?;
+    let mut report = empty(arguments, &bench);
+    match (&bench, arguments.cold_start) {
+        (_, true) => cold::measure(arguments, matches!(bench, Bench::Gpu(_)), &mut report)?,
+        (Bench::Gpu(gpu), false) => time(gpu, arguments, &mut report)?,
+        (Bench::Emulated { device, .. }, false) => count(device, arguments, &mut report)?,
+    }
+    if let Bench::Gpu(gpu) = &bench {
+        // While the GPU is still at its clocks of work.
+        report.clocks = gpu.clocks();
+    }
+    let text = report.to_json()?;
+    if let Some(json) = json {
+        json.write(text.as_bytes())?;
+    }
+    if let Some(folder) = &arguments.plots {
+        write_plots(folder, "bench", &report)?;
+    }
+    report::print(&render::markdown(&report))?;
+    Ok(Outcome::Passed)
+}
+
+/// Writes the plots of a report, their names after this one's.
+///
+/// # Errors
+/// One cannot be drawn or written.
+pub fn write_plots(folder: &Path, name: &str, report: &Report) -> Result<(), ToolError> {
+    std::fs::create_dir_all(folder).map_err(|source| ToolError::Write { path: folder.to_owned(), source })?;
+    for plot in render::plots(report) {
+        let path = folder.join(format!("{name}-{}.svg", plot.name));
+        Destination::new(&path)?.write(render::svg(&plot)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn open(arguments: &BenchArguments) -> Result<Bench, ToolError> {
+    let options = &arguments.device;
+    let facts = || options.emulate.clone().unwrap_or_else(DeviceFacts::h200);
+    let emulated = |instead_of_gpu| Bench::Emulated { device: Emulated::new(facts()), instead_of_gpu };
+    match (options.device, &options.emulate) {
+        (Some(DeviceChoice::Cuda | DeviceChoice::Cpu), Some(_)) => {
+            Err(ToolError::Usage("--emulate goes with --device emulated or none; see --help".to_owned()))
+        }
+        (Some(DeviceChoice::Cpu), None) => {
+            Err(ToolError::Usage("the reference is not timed: wanted --device auto, cuda or emulated".to_owned()))
+        }
+        (Some(DeviceChoice::Cuda), None) => Ok(Bench::Gpu(Box::new(Gpu::open()?))),
+        (Some(DeviceChoice::Emulated), _) | (_, Some(_)) => Ok(emulated(None)),
+        (None | Some(DeviceChoice::Auto), None) => Ok(match Gpu::open() {
+            Ok(gpu) => Bench::Gpu(Box::new(gpu)),
+            Err(error) => emulated(Some(error.to_string())),
+        }),
+    }
+}
+
+/// A report of nothing yet.
+fn empty(arguments: &BenchArguments, bench: &Bench) -> Report {
+    let protocol = protocol(arguments);
+    let (device, timing, sample) = match bench {
+        Bench::Gpu(gpu) if arguments.cold_start => (gpu.describe(), true, "the first launch in a process of its own"),
+        Bench::Gpu(gpu) => {
+            let sample = "a replay of a CUDA graph of many launches, between two events, on rotating buffers; \
+                          subjects in turn";
+            (gpu.describe(), true, sample)
+        }
+        Bench::Emulated { device, instead_of_gpu } => {
+            let facts = device.facts();
+            let (major, minor) = facts.compute_capability;
+            let device = Device {
+                kind: "emulated".to_owned(),
+                name: facts.name.clone(),
+                compute_capability: Some(format!("{major}.{minor}")),
+                multiprocessors: Some(facts.multiprocessors),
+                cuda_driver: None,
+                l2_bytes: None,
+                instead_of_gpu: instead_of_gpu.clone(),
+            };
+            (device, false, "one launch, in the executor")
+        }
+    };
+    let counted = timing && !arguments.cold_start;
+    Report {
+        schema: SCHEMA.to_owned(),
+        tool: TOOL.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: arguments.commit.clone().or_else(commit::here),
+        timing,
+        not_a_timing: (!timing).then(|| emulated::LABEL.to_owned()),
+        device,
+        clocks: Clocks::unknown("there is no GPU whose clocks they would be"),
+        method: Method {
+            sample: sample.to_owned(),
+            samples: counted.then_some(protocol.samples as u32),
+            sample_seconds: counted.then_some(protocol.sample_seconds),
+            seed: points::seed(arguments),
+        },
+        copy: None,
+        missing: Vec::new(),
+        cells: Vec::new(),
+        cold_starts: Vec::new(),
+    }
+}
+
+fn protocol(arguments: &BenchArguments) -> Protocol {
+    let default = Protocol::default();
+    Protocol { samples: arguments.samples.map_or(default.samples, |samples| samples as usize), ..default }
+}
+
+fn time(gpu: &Gpu, arguments: &BenchArguments, report: &mut Report) -> Result<(), ToolError> {
+    let protocol = protocol(arguments);
+    let points = points::points(arguments, &points::TIMED)?;
+    let segments = points::segments(arguments);
+    let missing = |baseline: &str, reason: String| Missing { baseline: baseline.to_owned(), reason };
+    if let Some(reason) = gpu.without_cublas() {
+        report.missing.push(missing("cublas", reason));
+    }
+    let progress = progress(points.len() + segments.len());
+    report.copy = Some(gpu.copy(&protocol)?);
+    for point in &points {
+        match gpu.time(&point.workload()?, &protocol, report.copy.as_ref()) {
+            Ok(cell) => report.cells.push(cell),
+            // Not a failure of what is timed, but of the grid.
+            Err(error @ BenchError::Memory { .. }) => {
+                report.missing.push(missing("warpnorm", format!("{}: {error}", point.name())));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        progress.inc(1);
+    }
+    for point in &segments {
+        match segment(gpu, &point.workload()?, &protocol) {
+            Ok(cell) => report.cells.push(cell),
+            Err(error @ (BenchError::Memory { .. } | BenchError::Unsupported(_))) => {
+                report.missing.push(missing("segment", format!("{}: {error}", point.name())));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        progress.inc(1);
+    }
+    Ok(())
+}
+
+#[cfg(feature = "cublas")]
+fn segment(gpu: &Gpu, workload: &Workload, protocol: &Protocol) -> Result<warpnorm_bench::report::Cell, BenchError> {
+    gpu.segment(workload, warpnorm_bench::cublas::QKV_OUTPUTS, protocol)
+}
+
+#[cfg(not(feature = "cublas"))]
+fn segment(gpu: &Gpu, _: &Workload, _: &Protocol) -> Result<warpnorm_bench::report::Cell, BenchError> {
+    Err(BenchError::Unsupported(gpu.without_cublas().unwrap_or_default()))
+}
+
+fn count(device: &Emulated, arguments: &BenchArguments, report: &mut Report) -> Result<(), ToolError> {
+    let points = points::points(arguments, &points::COUNTED)?;
+    for baseline in ["copy", "cublas", "segment"] {
+        let reason = "there is no GPU to run it on".to_owned();
+        report.missing.push(Missing { baseline: baseline.to_owned(), reason });
+    }
+    let progress = progress(points.len());
+    for point in &points {
+        report.cells.push(emulated::count(device, &point.workload()?)?);
+        progress.inc(1);
+    }
+    Ok(())
+}
