@@ -41,6 +41,10 @@ pack() {
 pack gpu gpu test --release -p warpnorm --features emulator --test gpu --no-run
 pack norm norm-bench bench -p warpnorm --bench norm --no-run
 pack warpnorm warpnorm build --release -p warpnorm-cli
+# For the report: there is no repository where it is measured.
+commit=$(git rev-parse HEAD 2>/dev/null || true)
+if [[ -n $commit && -n $(git status --porcelain --untracked-files=no) ]]; then commit+=-dirty; fi
+echo "$commit" >"$package/COMMIT"
 cat >"$package/run.sh" <<'RUN'
 #!/usr/bin/env bash
 # Runs the GPU tests, under compute-sanitizer too where that is on PATH, and the benchmark. Logs go to
@@ -82,6 +86,9 @@ else
     echo "== compute-sanitizer is not on PATH: no memcheck, racecheck, initcheck, synccheck"
 fi
 step bench ./norm-bench --bench kernels
+commit=$(cat COMMIT)
+step report ./warpnorm bench --device cuda ${commit:+--commit "$commit"} --json "$out/bench.json" --plots "$out/plots"
+step cold-start ./warpnorm bench --device cuda --cold-start ${commit:+--commit "$commit"} --json "$out/cold-start.json"
 if [[ -f $out/bench.log ]]; then grep -E '^kernels|time:|thrpt:' "$out/bench.log"; fi
 
 if ((${#failed[@]})); then

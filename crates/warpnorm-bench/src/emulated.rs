@@ -7,7 +7,7 @@ use warpnorm::host::Placement;
 use warpnorm::parity::judge;
 
 /// What every output of such a run says.
-pub const LABEL: &str = "not a timing: counted by the executor";
+pub const LABEL: &str = "counted by the executor, and timed by nothing: no GPU ran";
 
 /// Runs the block of a workload, and checks its result as on a GPU.
 ///

@@ -72,9 +72,9 @@ fn open(arguments: &BenchArguments) -> Result<Bench, ToolError> {
         (Some(DeviceChoice::Cuda | DeviceChoice::Cpu), Some(_)) => {
             Err(ToolError::Usage("--emulate goes with --device emulated or none; see --help".to_owned()))
         }
-        (Some(DeviceChoice::Cpu), None) => {
-            Err(ToolError::Usage("the reference is not timed: wanted --device auto, cuda or emulated".to_owned()))
-        }
+        (Some(DeviceChoice::Cpu), None) => Err(ToolError::Usage(
+            "--device cpu is the reference, which is not timed: wanted auto, cuda or emulated".to_owned(),
+        )),
         (Some(DeviceChoice::Cuda), None) => Ok(Bench::Gpu(Box::new(Gpu::open()?))),
         (Some(DeviceChoice::Emulated), _) | (_, Some(_)) => Ok(emulated(None)),
         (None | Some(DeviceChoice::Auto), None) => Ok(match Gpu::open() {
@@ -88,7 +88,6 @@ fn open(arguments: &BenchArguments) -> Result<Bench, ToolError> {
 fn empty(arguments: &BenchArguments, bench: &Bench) -> Report {
     let protocol = protocol(arguments);
     let (device, timing, sample) = match bench {
-        Bench::Gpu(gpu) if arguments.cold_start => (gpu.describe(), true, "the first launch in a process of its own"),
         Bench::Gpu(gpu) => {
             let sample = "a replay of a CUDA graph of many launches, between two events, on rotating buffers; \
                           subjects in turn";
@@ -109,6 +108,7 @@ fn empty(arguments: &BenchArguments, bench: &Bench) -> Report {
             (device, false, "one launch, in the executor")
         }
     };
+    let sample = if arguments.cold_start { "the first launch in a process of its own" } else { sample };
     let counted = timing && !arguments.cold_start;
     Report {
         schema: SCHEMA.to_owned(),

@@ -23,9 +23,10 @@ mod calls;
 mod norm;
 mod segment;
 
-pub use calls::CuBlas;
-pub use norm::Composed;
-pub use segment::{UNFUSED_ADD, segment};
+pub(crate) use calls::CuBlas;
+pub(crate) use norm::Composed;
+pub use segment::UNFUSED_ADD;
+pub(crate) use segment::segment;
 
 /// The baseline's name.
 pub const NAME: &str = "cublas";

@@ -35,11 +35,6 @@ impl DeviceBuffers {
         Self { stream: Arc::clone(stream), held: Vec::new() }
     }
 
-    /// The stream.
-    pub fn stream(&self) -> &Arc<CudaStream> {
-        &self.stream
-    }
-
     /// So many bytes of zeros.
     ///
     /// # Errors

@@ -11,9 +11,11 @@ mod rotation;
 mod verify;
 
 pub use cold::{CACHE_DISABLED, first_launch};
-pub use graph::{GraphTimer, Queue};
-pub use memory::{DeviceBuffers, Tiled};
-pub use rotation::Rotation;
+pub(crate) use graph::GraphTimer;
+#[cfg(feature = "cublas")]
+pub(crate) use graph::Queue;
+pub(crate) use memory::DeviceBuffers;
+pub(crate) use rotation::Rotation;
 
 #[cfg(feature = "cublas")]
 pub(crate) use verify::{accept, baseline as check_baseline, relative_l2};
@@ -98,6 +100,8 @@ impl Gpu {
 
     /// Bytes of tensors that may be taken: half of what is free.
     fn room(&self) -> Result<u64, BenchError> {
+        // What was freed in the stream's order is free once the stream is there.
+        self.cuda.stream().synchronize().during("wait for the device")?;
         let (free, _) = self.cuda.kernels().context().mem_get_info().during("ask for the free memory")?;
         Ok(free as u64 / 2)
     }
@@ -121,6 +125,35 @@ impl Gpu {
         let mut timer = GraphTimer::new(self.cuda.stream(), Box::new(move |turn, stream| copy.queue(turn, stream)));
         let times = measure(&mut [&mut timer], protocol).remove(0)?;
         Ok(Copy::new(2 * bytes, times.into()))
+    }
+
+    /// Lends the stopwatch of warpnorm's kernel on a workload, its result checked.
+    ///
+    /// # Errors
+    /// The tensors do not fit, the driver fails, or the result is wrong.
+    pub fn with_kernel<R>(
+        &self,
+        workload: &Workload,
+        body: impl FnOnce(&mut dyn Stopwatch) -> R,
+    ) -> Result<R, BenchError> {
+        let (kernels, stream) = (self.cuda.kernels(), self.cuda.stream());
+        let mut buffers = DeviceBuffers::new(stream);
+        let rotation = Rotation::new(&mut buffers, workload, 4 * self.l2_bytes, self.room()?)?;
+        let calls = rotation.calls();
+        launch(kernels, stream, &calls[0])?;
+        verify::check(&buffers, workload, &rotation)?;
+        let queue = |turn: u32, stream: &Arc<_>| launch(kernels, stream, &calls[turn as usize % calls.len()]);
+        Ok(body(&mut GraphTimer::new(stream, Box::new(queue))))
+    }
+
+    /// Bytes that a launch of a workload must move.
+    ///
+    /// # Errors
+    /// The workload is not possible.
+    pub fn floor_bytes(workload: &Workload) -> Result<u64, BenchError> {
+        let mut whole = workload.block.as_problem();
+        whole.rows = workload.rows;
+        Ok(whole.byte_floor().total())
     }
 
     /// Times a workload and its baselines, each checked before.

@@ -3,6 +3,7 @@
 mod apply;
 mod bad_input;
 mod batch_norm;
+mod bench;
 mod corrupt;
 mod files;
 mod formulas;
