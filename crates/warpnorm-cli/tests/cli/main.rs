@@ -13,6 +13,7 @@ mod op_grids;
 mod op_refusals;
 mod ops;
 mod parity;
+mod peers;
 mod profile;
 mod quantise;
 mod tool;

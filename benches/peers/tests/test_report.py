@@ -1,0 +1,118 @@
+"""What follows from known times, and what a machine without anything reports."""
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from contextlib import redirect_stdout
+from pathlib import Path
+from unittest import mock
+
+from warpnorm_peers import registry, report
+from warpnorm_peers.main import main
+from warpnorm_peers.timing import Times
+
+from . import made_up
+
+ONE = Times((4e-6,), 8)
+
+
+class ReportTest(unittest.TestCase):
+    def cell(self, **changes):
+        copy = report.copy_of(10**9, Times((250e-6,), 1))
+        fields = dict(
+            op="rms-norm", options="", dtype="bf16", rows=1, hidden=64, tensors=[], floor_bytes=8_000_000, ours=ONE,
+            relative_l2=None, buffers=None, copy=copy,
+            baselines=[report.baseline("slow", Times((10e-6,), 1)), report.baseline("none", OSError("a\n b"))],
+        )
+        return report.cell(**(fields | changes))
+
+    def test_bandwidth_share_and_speed_up_follow(self):
+        cell = self.cell()
+        # 8 MB in 4 us are 2000 GB/s; a copy of 1 GB in 250 us runs at 4000.
+        self.assertAlmostEqual(cell["gb_per_s"], 2000.0)
+        self.assertAlmostEqual(cell["copy_share"], 0.5)
+        self.assertAlmostEqual(cell["baselines"][0]["speed_up"], 2.5)
+        missing = cell["baselines"][1]
+        self.assertEqual((missing["time"], missing["speed_up"], missing["missing"]), (None, None, "OSError: a b"))
+
+    def test_without_warpnorm_there_is_no_speed_up(self):
+        cell = self.cell(ours=None)
+        self.assertEqual([cell["time"], cell["gb_per_s"], cell["copy_share"]], [None] * 3)
+        self.assertIsNone(cell["baselines"][0]["speed_up"])
+        self.assertIsNotNone(cell["baselines"][0]["time"])
+
+    def test_clocks(self):
+        clocks = report.parse_clocks("535.1, [N/A], 1410, 1215, 1215, 400.00, 30")
+        self.assertEqual((clocks["driver"], clocks["sm_mhz"], clocks["max_sm_mhz"]), ("535.1", None, 1410.0))
+        self.assertIsNotNone(report.parse_clocks("No devices")["unknown"])
+
+    def test_numbers_that_are_none_are_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with self.assertRaises(ValueError):
+                report.write(Path(folder) / "a.json", {"x": float("nan")})
+            self.assertEqual(list(Path(folder).iterdir()), [])
+
+    def test_made_up_report_is_whole(self):
+        found = made_up.made_up()
+        self.assertTrue(found["timing"] and len(found["cells"]) == 5 * 4)
+
+
+class MissingTest(unittest.TestCase):
+    def run_main(self, *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "report.json"
+            with redirect_stdout(io.StringIO()) as output:
+                code = main(["--json", str(path), "--commit", "abc", *arguments])
+            return code, output.getvalue(), json.loads(path.read_text(encoding="utf-8"))
+
+    def test_without_torch_everything_is_missing_with_its_reason(self):
+        # None in sys.modules makes an import fail, whatever is installed.
+        with mock.patch.dict(sys.modules, {"torch": None}):
+            code, text, found = self.run_main("--library", "/missing/libwarpnorm.so")
+        self.assertEqual((code, found["timing"], found["cells"], found["copy"]), (0, False, [], None))
+        self.assertIn("torch", found["not_a_timing"])
+        self.assertEqual(found["device"]["kind"], "none")
+        missing = {one["baseline"]: one["reason"] for one in found["missing"]}
+        self.assertEqual(set(missing), {peer.name for peer in registry.PEERS} | {"warpnorm"})
+        self.assertTrue(all(missing.values()))
+        self.assertIn("/missing/libwarpnorm.so", missing["warpnorm"])
+        self.assertIn("not a timing", text)
+
+    def test_with_torch_and_no_gpu_what_is_there_has_nowhere_to_run(self):
+        torch = mock.MagicMock()
+        torch.cuda.is_available.return_value = False
+        peers = (registry.Peer("there", lambda: {}), registry.Peer("not", lambda: __import__("no_such_library")))
+        with mock.patch.dict(sys.modules, {"torch": torch}), mock.patch.object(registry.load, "__defaults__", (peers,)):
+            code, _, found = self.run_main()
+        reasons = {one["baseline"]: one["reason"] for one in found["missing"]}
+        self.assertEqual((code, found["timing"]), (0, False))
+        self.assertIn("no GPU", reasons["there"])
+        self.assertIn("no_such_library", reasons["not"])
+
+    def test_the_folder_runs(self):
+        folder = Path(__file__).resolve().parents[1]
+        run = subprocess.run([sys.executable, str(folder), "--help"], capture_output=True, text=True, check=True)
+        self.assertIn("--peer", run.stdout)
+
+
+class RegistryTest(unittest.TestCase):
+    def test_peers_are_those_of_the_requirements(self):
+        text = (Path(__file__).resolve().parents[1] / "requirements.txt").read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        packages = {line.split("==")[0] for line in lines}
+        of = {"torch-eager": "torch", "torch-compile": "torch", "liger": "liger-kernel", "fla": "fla-core",
+              "flashinfer": "flashinfer-python", "quack": "quack-kernels"}
+        self.assertEqual({peer.name for peer in registry.PEERS}, set(of))
+        self.assertLessEqual(set(of.values()), packages)
+
+    def test_one_that_fails_does_not_end_the_others(self):
+        def broken():
+            raise RuntimeError("no driver")
+
+        peers = (registry.Peer("broken", broken), registry.Peer("whole", lambda: {"rms-norm": None}))
+        loaded, failed = registry.load(peers)
+        self.assertEqual(list(loaded), ["whole"])
+        self.assertEqual(report.reason(failed["broken"]), "RuntimeError: no driver")

@@ -1,0 +1,63 @@
+"""Samples of known times."""
+
+import math
+import statistics
+import unittest
+
+from warpnorm_peers.timing import LEAST, Protocol, Times, measure
+
+PROTOCOL = Protocol(samples=4, warm_up=1, sample_seconds=1e-3, max_launches=100, subject_seconds=1.0)
+
+
+class Fake:
+    """A clock whose launches take what it is told; the last one stays."""
+
+    def __init__(self, name, script, log):
+        self.name, self.script, self.log, self.launches, self.taken = name, script, log, 0, 0
+
+    def prepare(self, launches):
+        self.launches = launches
+
+    def sample(self):
+        self.log.append(self.name)
+        seconds = self.script[min(self.taken, len(self.script) - 1)]
+        self.taken += 1
+        if isinstance(seconds, Exception):
+            raise seconds
+        return seconds * self.launches
+
+
+class TimingTest(unittest.TestCase):
+    def test_times_are_of_one_launch_and_warm_up_is_not_counted(self):
+        # Cold, calibration, warm-up, and the four that count.
+        fake = Fake("a", [us * 1e-6 for us in (900, 51, 70, 40, 20, 10, 30)], [])
+        (times,) = measure([fake], PROTOCOL)
+        self.assertEqual(times.launches, 20)
+        for p, wanted in ((0.0, 10), (0.25, 17.5), (0.5, 25), (0.75, 32.5), (1.0, 40)):
+            self.assertAlmostEqual(times.quantile(p) * 1e6, wanted)
+
+    def test_quantiles_are_those_of_the_standard_library(self):
+        seconds = tuple(sorted((7.0, 15.0, 36.0, 39.0, 40.0, 41.0, 3.5)))
+        wanted = statistics.quantiles(seconds, n=4, method="inclusive")
+        self.assertEqual([Times(seconds, 1).quantile(p) for p in (0.25, 0.5, 0.75)], wanted)
+
+    def test_subjects_take_turns(self):
+        log = []
+        measure([Fake("a", [1e-3], log), Fake("b", [1e-4], log)], PROTOCOL)
+        self.assertEqual("".join(log), "aaabbb" + "ab" * 4)
+
+    def test_launches_are_as_many_as_fill_a_sample(self):
+        self.assertEqual([PROTOCOL.launches(s) for s in (1.0, 1e-3, 3e-4, 1e-9)], [1, 1, 4, 100])
+
+    def test_a_slow_subject_has_fewer_samples_and_a_broken_one_its_reason(self):
+        protocol = Protocol(samples=30, warm_up=1, sample_seconds=1e-3, max_launches=100, subject_seconds=1.0)
+        broken = Fake("b", [1e-3, 1e-3, 1e-3, ValueError("broke")], [])
+        slow, never = Fake("s", [0.5], []), Fake("n", [math.nan], [])
+        times = measure([slow, broken, never], protocol)
+        self.assertEqual(len(times[0].seconds), LEAST)
+        self.assertEqual(str(times[1]), "broke")
+        self.assertIsInstance(times[2], ValueError)
+
+
+if __name__ == "__main__":
+    unittest.main()

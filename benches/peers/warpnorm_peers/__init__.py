@@ -1,0 +1,13 @@
+"""Times warpnorm beside the norms of other libraries, in one run on the same buffers.
+
+    python3 benches/peers --json results/bench/peers-GPU.json
+
+- `registry`: the peers, and how each is called. One that cannot be imported is reported with the reason.
+- `ops`: the ops with their formulas in f64, which every result is held against before it is timed, and byte floors.
+- `timing`: samples, their median and spread; the same protocol as `warpnorm bench`, and no GPU in it.
+- `gpu`: captured graphs between events, on rotating buffers.
+- `abi`: the C library, whose structures are read from its header.
+- `report`: the schema `warpnorm-bench/1`, which `warpnorm report` renders.
+
+Where there is no torch or no GPU, the report has no time, says so, and lists what is missing; the exit code is 0.
+"""

@@ -1,0 +1,201 @@
+"""Timing on a GPU, by torch: rotating buffers, captured graphs, events."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+
+import torch
+
+from . import ops, report
+from .registry import Tensors
+from .timing import Protocol, measure
+
+TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+# Elements of the rows that are held against f64.
+CHECKED_ELEMENTS = 1 << 20
+
+MAX_SETS = 2048
+
+
+class Rotation:
+    """Sets of tensors that launches take in turn, together four times the L2 cache where memory allows it."""
+
+    def __init__(self, op, dtype: str, rows: int, hidden: int, seed: int, l2_bytes: int) -> None:
+        of, generator = TORCH_TYPES[dtype], torch.Generator("cuda").manual_seed(seed)
+        random = lambda *shape: torch.randn(shape, generator=generator, device="cuda", dtype=torch.float32).to(of)
+        matrix = rows * hidden * ops.DTYPES[dtype]
+        # x, y, its residuals or gate, and the copies of those that work in place.
+        self.set_bytes = matrix * (4 + 3 * op.residual + op.gate)
+        free, _ = torch.cuda.mem_get_info()
+        count = max(1, min(-(-4 * l2_bytes // self.set_bytes), free // 2 // self.set_bytes, MAX_SETS))
+        weight, bias = (1 + 0.2 * random(hidden)).to(of), (0.1 * random(hidden)).to(of) if op.layer_norm else None
+        self.sets = []
+        for _ in range(count):
+            x, residual = random(rows, hidden), random(rows, hidden) if op.residual else None
+            tensors = Tensors(op.eps, x, weight, bias, residual)
+            tensors.weight_f32, tensors.bias_f32 = weight.float(), None if bias is None else bias.float()
+            tensors.gate = random(rows, hidden) if op.gate else None
+            tensors.y = torch.empty_like(x)
+            tensors.residual_out = torch.empty_like(x) if op.residual else None
+            tensors.own_x = x.clone()
+            tensors.own_residual = residual.clone() if op.residual else None
+            self.sets.append(tensors)
+
+    def buffers(self, l2_bytes: int) -> dict:
+        """For the report."""
+        total = self.set_bytes * len(self.sets)
+        return {"sets": len(self.sets), "bytes": total, "larger_than_l2": total > l2_bytes}
+
+
+class GraphTimer:
+    """Events around the replay of a graph of launches, each on the next set."""
+
+    def __init__(self, launch, count: int) -> None:
+        self.launch, self.count, self.graph, self.kept = launch, count, None, None
+
+    def prepare(self, launches: int) -> None:
+        self.graph, self.kept = None, None
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.no_grad(), torch.cuda.stream(stream):
+            # What is compiled on first use is compiled outside the capture.
+            self.launch(0)
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.synchronize()
+        # As many results as there are sets stay alive, so that allocated outputs rotate as the inputs do.
+        kept: deque = deque(maxlen=self.count)
+        graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(graph):
+            for turn in range(launches):
+                kept.append(self.launch(turn % self.count))
+        self.graph, self.kept = graph, kept
+
+    def sample(self) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        self.graph.replay()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+
+def describe() -> dict:
+    """The device for the report."""
+    properties = torch.cuda.get_device_properties(0)
+    driver = ctypes.c_int()
+    try:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(driver))
+        version = f"{driver.value // 1000}.{driver.value % 1000 // 10}"
+    except OSError:
+        version = None
+    return report.device(
+        "cuda",
+        properties.name,
+        compute_capability=f"{properties.major}.{properties.minor}",
+        multiprocessors=properties.multi_processor_count,
+        cuda_driver=version,
+        l2_bytes=properties.L2_cache_size,
+    )
+
+
+def copy_timer(floor_bytes: int, l2_bytes: int) -> GraphTimer:
+    """Copies that read half of these bytes and write as many."""
+    half = max(1, -(-floor_bytes // 2))
+    count = max(1, min(-(-4 * l2_bytes // (2 * half)), MAX_SETS))
+    pairs = [tuple(torch.zeros(half, dtype=torch.uint8, device="cuda") for _ in range(2)) for _ in range(count)]
+    return GraphTimer(lambda turn: pairs[turn][1].copy_(pairs[turn][0]), count)
+
+
+def copy_peak(protocol: Protocol) -> dict:
+    """The bandwidth of a copy of 512 MiB, or of an eighth of what is free."""
+    free, _ = torch.cuda.mem_get_info()
+    half = min(512 << 20, free // 8)
+    times = measure([copy_timer(2 * half, 0)], protocol)[0]
+    if isinstance(times, Exception):
+        raise times
+    return report.copy_of(2 * half, times)
+
+
+def check(op, dtype: str, tensors: Tensors, result) -> float:
+    """The relative L2 error of the first rows of y, and of the residual where there is one; raises where it is wrong."""
+    rows = max(1, CHECKED_ELEMENTS // tensors.x.shape[-1])
+    first = lambda tensor: None if tensor is None else tensor[:rows]
+    head = Tensors(op.eps, first(tensors.x), tensors.weight, tensors.bias, first(tensors.residual), first(tensors.gate))
+    y, residual = result
+    wanted_y, wanted_residual = ops.expected(op, head)
+    errors = [(first(y).double() - wanted_y).norm() / wanted_y.norm()]
+    if wanted_residual is not None:
+        errors.append((first(residual).double() - wanted_residual).norm() / wanted_residual.norm())
+    error = max(error.item() for error in errors)
+    # Not so for a NaN.
+    if not error <= ops.TOLERANCE[dtype]:
+        raise ValueError(f"wrong: relative L2 error {error:.1e}, wanted at most {ops.TOLERANCE[dtype]:.1e}")
+    return error
+
+
+def ours(library, op, dtype: str, rotation: Rotation):
+    """The function of warpnorm, by turn."""
+    norm = library.norm(op)
+    library.warm_up(norm, dtype)
+    names = ("x", "residual", "gate", "weight", "bias", "y", "residual_out")
+    calls = []
+    for tensors in rotation.sets:
+        addresses = {name: getattr(tensors, name).data_ptr() for name in names if getattr(tensors, name) is not None}
+        calls.append(library.call(op, dtype, *tensors.x.shape, addresses))
+
+    def launch(turn: int):
+        library.run(norm, calls[turn], torch.cuda.current_stream().cuda_stream)
+        tensors = rotation.sets[turn]
+        return tensors.y, tensors.residual_out
+
+    return launch
+
+
+def cell(op, dtype: str, shape: tuple[int, int], *, library, peers, protocol: Protocol, seed: int, peak) -> dict:
+    """Times warpnorm and every peer that has the op. Each is checked before, on tensors that nothing has run on."""
+    rows, hidden = shape
+    l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size
+    rotation = Rotation(op, dtype, rows, hidden, seed, l2_bytes)
+    floor = op.floor_bytes(rows, hidden, dtype)
+    subjects = {}
+    if library is not None:
+        subjects["warpnorm"] = ours(library, op, dtype, rotation)
+    for name, functions in peers.items():
+        if op.name in functions:
+            subjects[name] = lambda turn, function=functions[op.name]: function(rotation.sets[turn])
+    # Compiled functions are of one shape.
+    torch._dynamo.reset()
+    errors, timers, baselines = {}, {}, []
+    for name, launch in subjects.items():
+        try:
+            with torch.no_grad():
+                result = launch(0)
+            torch.cuda.synchronize()
+            errors[name] = check(op, dtype, rotation.sets[0], result)
+            timers[name] = GraphTimer(launch, len(rotation.sets))
+        except Exception as error:
+            if name == "warpnorm":
+                raise
+            baselines.append(report.baseline(name, error))
+    timers["copy"] = copy_timer(floor, l2_bytes)
+    times = dict(zip(timers, measure(list(timers.values()), protocol)))
+    if isinstance(times.get("warpnorm"), Exception):
+        raise times["warpnorm"]
+    mine = times.pop("warpnorm", None)
+    baselines = [report.baseline(name, found, errors.get(name)) for name, found in times.items()] + baselines
+    return report.cell(
+        op=op.name,
+        options=op.options,
+        dtype=dtype,
+        rows=rows,
+        hidden=hidden,
+        tensors=op.tensors,
+        floor_bytes=floor,
+        ours=mine,
+        relative_l2=errors.get("warpnorm"),
+        buffers=rotation.buffers(l2_bytes),
+        baselines=baselines,
+        copy=peak,
+    )
