@@ -28,6 +28,8 @@ class Rotation:
         matrix = rows * hidden * ops.DTYPES[dtype]
         # x, y, its residuals or gate, and the copies of those that work in place.
         self.set_bytes = matrix * (4 + 3 * op.residual + op.gate)
+        # What the cell before has left.
+        torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info()
         count = max(1, min(-(-4 * l2_bytes // self.set_bytes), free // 2 // self.set_bytes, MAX_SETS))
         weight, bias = (1 + 0.2 * random(hidden)).to(of), (0.1 * random(hidden)).to(of) if op.layer_norm else None

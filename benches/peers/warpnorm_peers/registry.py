@@ -144,6 +144,8 @@ def _flashinfer() -> dict[str, Function]:
     return {
         "rms-norm": lambda t: (flashinfer.rmsnorm(t.x, t.weight, t.eps, out=t.y), None),
         "add-rms-norm": add,
+        # It takes bf16 alone, and f32 parameters.
+        "layer-norm": lambda t: (flashinfer.layernorm(t.x, t.weight_f32, t.bias_f32, t.eps), None),
     }
 
 

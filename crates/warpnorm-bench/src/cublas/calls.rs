@@ -6,7 +6,7 @@ use cudarc::cublas::CudaBlas;
 use cudarc::cublas::sys::{
     self, cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cublasSideMode_t, cudaDataType,
 };
-use cudarc::driver::sys::{CUfunction, CUmodule, CUstream};
+use cudarc::driver::sys::{CUfunction, CUmodule};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result};
 use std::ffi::{CString, c_void};
 use std::ptr;
@@ -26,8 +26,84 @@ const RSQRT_BLOCK: u32 = 128;
 pub struct CuBlas {
     blas: CudaBlas,
     rsqrt: Rsqrt,
+    stream: Arc<CudaStream>,
     /// cuBLAS's own, for as long as the handle is there.
     _workspace: CudaSlice<u8>,
+}
+
+/// The calls of BLAS that a norm is composed of.
+///
+/// # Safety
+/// Of every call: the tensors are allocated, and nothing else writes them until the stream has run the call.
+pub trait Blas {
+    /// y += alpha·x, of so many elements.
+    ///
+    /// # Safety
+    /// As the trait says.
+    ///
+    /// # Errors
+    /// cuBLAS refuses.
+    unsafe fn axpy(&self, count: u64, alpha: f32, x: u64, y: u64, dtype: DType) -> Result<(), BenchError>;
+
+    /// y = x, of so many elements.
+    ///
+    /// # Safety
+    /// As the trait says.
+    ///
+    /// # Errors
+    /// cuBLAS refuses.
+    unsafe fn copy(&self, count: u64, x: u64, y: u64, dtype: DType) -> Result<(), BenchError>;
+
+    /// A product, or a batch of them.
+    ///
+    /// # Safety
+    /// As the trait says, and c overlaps neither factor.
+    ///
+    /// # Errors
+    /// cuBLAS refuses, or a size is past an int.
+    unsafe fn product(&self, product: &Product) -> Result<(), BenchError>;
+
+    /// out = alpha·Aᵀ·x: of every row of f32s, its product with a vector.
+    ///
+    /// # Safety
+    /// As the trait says.
+    ///
+    /// # Errors
+    /// cuBLAS refuses, or a size is past an int.
+    unsafe fn gemv(&self, shape: (usize, usize), alpha: f32, vectors: (u64, u64, u64)) -> Result<(), BenchError>;
+
+    /// A += alpha·x·yᵀ, of f32s: x has `hidden` elements, y has `rows`.
+    ///
+    /// # Safety
+    /// As the trait says.
+    ///
+    /// # Errors
+    /// cuBLAS refuses, or a size is past an int.
+    unsafe fn ger(&self, shape: (usize, usize), alpha: f32, vectors: (u64, u64, u64)) -> Result<(), BenchError>;
+
+    /// C = A·diag(x) where `by_row`, else diag(x)·A, of f32s; C may be A.
+    ///
+    /// # Safety
+    /// As the trait says.
+    ///
+    /// # Errors
+    /// cuBLAS refuses, or a size is past an int.
+    unsafe fn dgmm(&self, shape: (usize, usize), by_row: bool, vectors: (u64, u64, u64)) -> Result<(), BenchError>;
+
+    /// out = 1/√(sum·scale + eps), in this type.
+    ///
+    /// # Safety
+    /// As the trait says.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    unsafe fn rsqrt(
+        &self,
+        rows: usize,
+        vectors: (u64, u64),
+        factors: (f32, f32),
+        dtype: DType,
+    ) -> Result<(), BenchError>;
 }
 
 /// A matrix in a product, column-major.
@@ -133,17 +209,12 @@ impl CuBlas {
         unsafe { sys::cublasSetWorkspace_v2(*blas.handle(), address as *mut c_void, WORKSPACE_BYTES) }
             .result()
             .during("set the workspace")?;
-        Ok(Self { blas, rsqrt: Rsqrt::load(stream)?, _workspace: workspace })
+        Ok(Self { blas, rsqrt: Rsqrt::load(stream)?, stream: Arc::clone(stream), _workspace: workspace })
     }
+}
 
-    /// y += alpha·x, of so many elements.
-    ///
-    /// # Safety
-    /// Both are allocated, and nothing else writes them until the stream has run the call.
-    ///
-    /// # Errors
-    /// cuBLAS refuses.
-    pub unsafe fn axpy(&self, count: u64, alpha: f32, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
+impl Blas for CuBlas {
+    unsafe fn axpy(&self, count: u64, alpha: f32, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
         let (of, float) = (data_type(dtype), cudaDataType::CUDA_R_32F);
         let alpha = (&raw const alpha).cast();
         chunks(count).try_for_each(|(start, length)| {
@@ -156,14 +227,7 @@ impl CuBlas {
         })
     }
 
-    /// y = x, of so many elements.
-    ///
-    /// # Safety
-    /// As [`axpy`](Self::axpy).
-    ///
-    /// # Errors
-    /// cuBLAS refuses.
-    pub unsafe fn copy(&self, count: u64, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
+    unsafe fn copy(&self, count: u64, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
         let of = data_type(dtype);
         chunks(count).try_for_each(|(start, length)| {
             let offset = start * dtype.size() as u64;
@@ -173,14 +237,7 @@ impl CuBlas {
         })
     }
 
-    /// A product, or a batch of them.
-    ///
-    /// # Safety
-    /// As [`axpy`](Self::axpy), and c overlaps neither factor.
-    ///
-    /// # Errors
-    /// cuBLAS refuses, or a size is past an int.
-    pub unsafe fn product(&self, product: &Product) -> Result<(), BenchError> {
+    unsafe fn product(&self, product: &Product) -> Result<(), BenchError> {
         let Product { m, n, k, batch, a, b, c, alpha, beta } = product;
         let (alpha, beta): (*const f32, *const f32) = (alpha, beta);
         // SAFETY: as the caller promises; the factors are read before the call returns.
@@ -215,14 +272,7 @@ impl CuBlas {
         .during("multiply")
     }
 
-    /// out = alpha·Aᵀ·x: of every row of f32s, its product with a vector.
-    ///
-    /// # Safety
-    /// As [`axpy`](Self::axpy).
-    ///
-    /// # Errors
-    /// cuBLAS refuses, or a size is past an int.
-    pub unsafe fn gemv(
+    unsafe fn gemv(
         &self,
         (hidden, rows): (usize, usize),
         alpha: f32,
@@ -237,14 +287,7 @@ impl CuBlas {
             .during("sum rows")
     }
 
-    /// A += alpha·x·yᵀ, of f32s: x has `hidden` elements, y has `rows`.
-    ///
-    /// # Safety
-    /// As [`axpy`](Self::axpy).
-    ///
-    /// # Errors
-    /// cuBLAS refuses, or a size is past an int.
-    pub unsafe fn ger(
+    unsafe fn ger(
         &self,
         (hidden, rows): (usize, usize),
         alpha: f32,
@@ -258,14 +301,7 @@ impl CuBlas {
             .during("add a product of vectors")
     }
 
-    /// C = A·diag(x) where `by_row`, else diag(x)·A, of f32s; C may be A.
-    ///
-    /// # Safety
-    /// As [`axpy`](Self::axpy).
-    ///
-    /// # Errors
-    /// cuBLAS refuses, or a size is past an int.
-    pub unsafe fn dgmm(
+    unsafe fn dgmm(
         &self,
         (hidden, rows): (usize, usize),
         by_row: bool,
@@ -278,16 +314,8 @@ impl CuBlas {
         unsafe { sys::cublasSdgmm(*self.blas.handle(), side, m, n, a, m, x, 1, c, m) }.result().during("scale")
     }
 
-    /// out = 1/√(sum·scale + eps), in this type.
-    ///
-    /// # Safety
-    /// As [`axpy`](Self::axpy).
-    ///
-    /// # Errors
-    /// The driver refuses.
-    pub unsafe fn rsqrt(
+    unsafe fn rsqrt(
         &self,
-        stream: CUstream,
         rows: usize,
         (sums, out): (u64, u64),
         (mut scale, mut eps): (f32, f32),
@@ -309,8 +337,17 @@ impl CuBlas {
             (&raw mut rows).cast(),
         ];
         // SAFETY: the kernel has these five parameters, and stays within `rows` elements of both.
-        unsafe { result::launch_kernel(function, (grid, 1, 1), (RSQRT_BLOCK, 1, 1), 0, stream, &mut arguments) }
-            .during("launch the kernel of rsqrt")
+        unsafe {
+            result::launch_kernel(
+                function,
+                (grid, 1, 1),
+                (RSQRT_BLOCK, 1, 1),
+                0,
+                self.stream.cu_stream(),
+                &mut arguments,
+            )
+        }
+        .during("launch the kernel of rsqrt")
     }
 }
 

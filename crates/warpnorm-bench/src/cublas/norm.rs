@@ -1,17 +1,14 @@
 //! A norm as a sequence of cuBLAS calls.
 
-use super::CuBlas;
-use super::calls::{Matrix, Product};
+use super::calls::{Blas, Matrix, Product};
 use crate::gpu::{DeviceBuffers, Rotation};
 use crate::{BenchError, Workload};
-use cudarc::driver::CudaStream;
-use std::sync::Arc;
 use warpnorm::reference::encode;
 use warpnorm::{Call, DType, Family, Input, Norm, ResidualRounding, Scope, WeightRounding};
 
 /// The composition for a rotation.
-pub struct Composed<'a> {
-    cublas: &'a CuBlas,
+pub struct Composed<'a, B> {
+    blas: &'a B,
     calls: Vec<Call>,
     /// Ones of the activation type, as many as a row or a column has.
     ones: u64,
@@ -61,14 +58,14 @@ pub fn supported(workload: &Workload) -> Result<(), BenchError> {
     Ok(())
 }
 
-impl<'a> Composed<'a> {
+impl<'a, B: Blas> Composed<'a, B> {
     /// The composition of this workload on the tensors of a rotation. Of the residual it writes what warpnorm writes,
     /// the new residual, to which it adds x and from which it takes x away in turn.
     ///
     /// # Errors
     /// cuBLAS has no calls for it, or the driver fails.
     pub fn new(
-        cublas: &'a CuBlas,
+        blas: &'a B,
         buffers: &mut DeviceBuffers,
         workload: &Workload,
         rotation: &Rotation,
@@ -78,7 +75,7 @@ impl<'a> Composed<'a> {
         let rows = workload.rows * block.parts;
         let ones = vec![1.0; block.hidden.max(rows)];
         let composed = Self {
-            cublas,
+            blas,
             calls: rotation.calls().to_vec(),
             ones: buffers.upload(&encode(block.dtype, ones))?,
             sums: buffers.zeros(4 * rows as u64)?,
@@ -91,7 +88,7 @@ impl<'a> Composed<'a> {
             if let (Some(from), Some(to)) = (call.residual, call.residual_out) {
                 let count = (call.rows * call.hidden) as u64;
                 // SAFETY: both are of the rotation, of so many elements.
-                unsafe { cublas.copy(count, from.address, to.address, call.dtype) }?;
+                unsafe { blas.copy(count, from.address, to.address, call.dtype) }?;
             }
         }
         Ok(composed)
@@ -101,7 +98,7 @@ impl<'a> Composed<'a> {
     ///
     /// # Errors
     /// cuBLAS or the driver refuses one.
-    pub fn queue(&self, turn: u32, stream: &Arc<CudaStream>) -> Result<(), BenchError> {
+    pub fn queue(&self, turn: u32) -> Result<(), BenchError> {
         let sets = self.calls.len() as u32;
         let call = &self.calls[(turn % sets) as usize];
         let sign = if (turn / sets).is_multiple_of(2) { 1.0 } else { -1.0 };
@@ -109,7 +106,7 @@ impl<'a> Composed<'a> {
         // stream.
         unsafe {
             let x = self.add(call, sign)?;
-            self.normalise(call, x, stream)
+            self.normalise(call, x)
         }
     }
 
@@ -118,11 +115,11 @@ impl<'a> Composed<'a> {
         let Some(residual) = call.residual_out else { return Ok(call.x.address) };
         let count = (call.rows * call.hidden) as u64;
         // SAFETY: as the caller promises.
-        unsafe { self.cublas.axpy(count, sign, call.x.address, residual.address, call.dtype) }?;
+        unsafe { self.blas.axpy(count, sign, call.x.address, residual.address, call.dtype) }?;
         Ok(residual.address)
     }
 
-    unsafe fn normalise(&self, call: &Call, x: u64, stream: &Arc<CudaStream>) -> Result<(), BenchError> {
+    unsafe fn normalise(&self, call: &Call, x: u64) -> Result<(), BenchError> {
         let (rows, hidden, dtype) = (call.rows * call.parts.count, call.hidden, call.dtype);
         let y = call.y.map_or(0, |y| y.address);
         let all = (hidden, rows);
@@ -135,13 +132,13 @@ impl<'a> Composed<'a> {
         unsafe {
             let mut from = x;
             if call.norm.family == Family::LayerNorm {
-                self.cublas.copy((rows * hidden) as u64, x, centred, dtype)?;
+                self.blas.copy((rows * hidden) as u64, x, centred, dtype)?;
                 self.sum(all, scale, centred, dtype)?;
                 self.outer(all, -1.0, (self.ones, self.mean, centred), dtype)?;
                 from = centred;
             }
             self.squares(all, from, dtype)?;
-            self.cublas.rsqrt(stream.cu_stream(), rows, (self.sums, self.rstd), (scale, call.norm.eps), dtype)?;
+            self.blas.rsqrt(rows, (self.sums, self.rstd), (scale, call.norm.eps), dtype)?;
             self.scale_rows(all, (from, scaled), dtype)?;
             if let Some(weight) = call.weight {
                 self.scale_columns(all, (scaled, weight.address, y), dtype)?;
@@ -158,9 +155,9 @@ impl<'a> Composed<'a> {
         // SAFETY: as the caller promises.
         unsafe {
             if dtype == DType::F32 {
-                return self.cublas.gemv((hidden, rows), scale, (y, self.ones, self.mean));
+                return self.blas.gemv((hidden, rows), scale, (y, self.ones, self.mean));
             }
-            self.cublas.product(&Product {
+            self.blas.product(&Product {
                 m: 1,
                 n: rows,
                 k: hidden,
@@ -185,9 +182,9 @@ impl<'a> Composed<'a> {
         // SAFETY: as the caller promises.
         unsafe {
             if dtype == DType::F32 {
-                return self.cublas.ger((hidden, rows), alpha, (column, row, y));
+                return self.blas.ger((hidden, rows), alpha, (column, row, y));
             }
-            self.cublas.product(&Product {
+            self.blas.product(&Product {
                 m: hidden,
                 n: rows,
                 k: 1,
@@ -206,7 +203,7 @@ impl<'a> Composed<'a> {
         let row = Matrix { stride: hidden, ..Matrix::new(y, dtype, hidden) };
         // SAFETY: as the caller promises.
         unsafe {
-            self.cublas.product(&Product {
+            self.blas.product(&Product {
                 m: 1,
                 n: 1,
                 k: hidden,
@@ -231,9 +228,9 @@ impl<'a> Composed<'a> {
         // SAFETY: as the caller promises.
         unsafe {
             if dtype == DType::F32 {
-                return self.cublas.dgmm((hidden, rows), true, (from, self.rstd, to));
+                return self.blas.dgmm((hidden, rows), true, (from, self.rstd, to));
             }
-            self.cublas.product(&Product {
+            self.blas.product(&Product {
                 m: hidden,
                 n: 1,
                 k: 1,
@@ -258,9 +255,9 @@ impl<'a> Composed<'a> {
         // SAFETY: as the caller promises.
         unsafe {
             if dtype == DType::F32 {
-                return self.cublas.dgmm((hidden, rows), false, (from, weight, to));
+                return self.blas.dgmm((hidden, rows), false, (from, weight, to));
             }
-            self.cublas.product(&Product {
+            self.blas.product(&Product {
                 m: 1,
                 n: rows,
                 k: 1,
@@ -272,5 +269,226 @@ impl<'a> Composed<'a> {
                 beta: 0.0,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use warpnorm::host::Outputs;
+    use warpnorm::parity::{Case, Values};
+    use warpnorm::reference::{self, decode};
+    use warpnorm::{RawRows, RawVector, ResidualAdd};
+
+    /// The definitions of the BLAS calls, in f64, on memory of the host. Addresses are places in it.
+    #[derive(Default)]
+    struct Host {
+        memory: RefCell<Vec<u8>>,
+        calls: RefCell<Vec<&'static str>>,
+    }
+
+    impl Host {
+        fn upload(&self, bytes: &[u8]) -> u64 {
+            let mut memory = self.memory.borrow_mut();
+            let start = memory.len().next_multiple_of(256).max(256);
+            memory.resize(start, 0xff);
+            memory.extend_from_slice(bytes);
+            start as u64
+        }
+
+        fn get(&self, address: u64, dtype: DType, index: usize) -> f64 {
+            let start = address as usize + index * dtype.size();
+            decode(dtype, &self.memory.borrow()[start..start + dtype.size()])[0]
+        }
+
+        fn set(&self, address: u64, dtype: DType, index: usize, value: f64) {
+            let start = address as usize + index * dtype.size();
+            self.memory.borrow_mut()[start..start + dtype.size()].copy_from_slice(&encode(dtype, [value]));
+        }
+
+        fn element(&self, matrix: &Matrix, batch: usize, row: usize, column: usize) -> f64 {
+            let (row, column) = if matrix.transposed { (column, row) } else { (row, column) };
+            self.get(matrix.address, matrix.dtype, batch * matrix.stride + column * matrix.leading + row)
+        }
+    }
+
+    impl Blas for Host {
+        unsafe fn axpy(&self, count: u64, alpha: f32, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
+            self.calls.borrow_mut().push("axpy");
+            for i in 0..count as usize {
+                self.set(y, dtype, i, self.get(y, dtype, i) + f64::from(alpha) * self.get(x, dtype, i));
+            }
+            Ok(())
+        }
+
+        unsafe fn copy(&self, count: u64, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
+            self.calls.borrow_mut().push("copy");
+            (0..count as usize).for_each(|i| self.set(y, dtype, i, self.get(x, dtype, i)));
+            Ok(())
+        }
+
+        unsafe fn product(&self, product: &Product) -> Result<(), BenchError> {
+            self.calls.borrow_mut().push("product");
+            let Product { m, n, k, batch, a, b, c, alpha, beta } = product;
+            assert!(c.address != a.address && c.address != b.address, "a product over its own factor");
+            for index in 0..*batch {
+                for (i, j) in (0..*m).flat_map(|i| (0..*n).map(move |j| (i, j))) {
+                    let terms = (0..*k).map(|l| self.element(a, index, i, l) * self.element(b, index, l, j));
+                    let sum = f64::from(*alpha) * terms.sum::<f64>();
+                    let before = if *beta == 0.0 { 0.0 } else { f64::from(*beta) * self.element(c, index, i, j) };
+                    self.set(c.address, c.dtype, index * c.stride + j * c.leading + i, sum + before);
+                }
+            }
+            Ok(())
+        }
+
+        unsafe fn gemv(
+            &self,
+            shape: (usize, usize),
+            alpha: f32,
+            (a, x, out): (u64, u64, u64),
+        ) -> Result<(), BenchError> {
+            self.calls.borrow_mut().push("gemv");
+            let f32 = |address, index| self.get(address, DType::F32, index);
+            for row in 0..shape.1 {
+                let sum: f64 = (0..shape.0).map(|i| f32(a, row * shape.0 + i) * f32(x, i)).sum();
+                self.set(out, DType::F32, row, f64::from(alpha) * sum);
+            }
+            Ok(())
+        }
+
+        unsafe fn ger(&self, shape: (usize, usize), alpha: f32, (x, y, a): (u64, u64, u64)) -> Result<(), BenchError> {
+            self.calls.borrow_mut().push("ger");
+            let f32 = |address, index| self.get(address, DType::F32, index);
+            for (row, i) in (0..shape.1).flat_map(|row| (0..shape.0).map(move |i| (row, i))) {
+                let at = row * shape.0 + i;
+                self.set(a, DType::F32, at, f32(a, at) + f64::from(alpha) * f32(x, i) * f32(y, row));
+            }
+            Ok(())
+        }
+
+        unsafe fn dgmm(
+            &self,
+            shape: (usize, usize),
+            by_row: bool,
+            (a, x, c): (u64, u64, u64),
+        ) -> Result<(), BenchError> {
+            self.calls.borrow_mut().push("dgmm");
+            let f32 = |address, index| self.get(address, DType::F32, index);
+            for (row, i) in (0..shape.1).flat_map(|row| (0..shape.0).map(move |i| (row, i))) {
+                let at = row * shape.0 + i;
+                self.set(c, DType::F32, at, f32(a, at) * f32(x, if by_row { row } else { i }));
+            }
+            Ok(())
+        }
+
+        unsafe fn rsqrt(
+            &self,
+            rows: usize,
+            (sums, out): (u64, u64),
+            (scale, eps): (f32, f32),
+            dtype: DType,
+        ) -> Result<(), BenchError> {
+            self.calls.borrow_mut().push("rsqrt");
+            for row in 0..rows {
+                let square = self.get(sums, DType::F32, row) * f64::from(scale) + f64::from(eps);
+                self.set(out, dtype, row, 1.0 / square.sqrt());
+            }
+            Ok(())
+        }
+    }
+
+    const ROWS: usize = 5;
+    const HIDDEN: usize = 48;
+
+    fn case(norm: Norm, dtype: DType, weight: bool) -> Case {
+        let outputs = Outputs { residual: norm.residual_add().is_some(), ..Outputs::default() };
+        let case = Case::new(norm, dtype, ROWS, HIDDEN, Values::Unit, 5).unwrap().with_outputs(outputs);
+        let case = if weight { case.with_weight(dtype) } else { case };
+        if norm.family == Family::LayerNorm { case.with_bias(dtype) } else { case }
+    }
+
+    /// Relative L2 errors of y, and of the residual after the first and after the second launch.
+    fn run(case: &Case, host: &Host) -> [f64; 3] {
+        let (dtype, matrix) = (case.dtype, ROWS * HIDDEN * case.dtype.size());
+        let rows = |bytes: &[u8]| RawRows { address: host.upload(bytes), stride: HIDDEN };
+        let (x, y) = (rows(&case.x), rows(&vec![0xff; matrix]));
+        let mut call = Call::new(case.norm, dtype, ROWS, HIDDEN, x, y);
+        let vector = |vector: &Option<(DType, Vec<u8>)>| {
+            vector.as_ref().map(|(dtype, bytes)| RawVector { address: host.upload(bytes), dtype: *dtype })
+        };
+        (call.weight, call.bias) = (vector(&case.weight), vector(&case.bias));
+        // Where the composition starts from, the new residual is the old one.
+        call.residual_out = case.residual.as_deref().map(rows);
+        let blank = || host.upload(&[0xff; 4 * ROWS]);
+        let composed = Composed {
+            blas: host,
+            calls: vec![call],
+            ones: host.upload(&encode(dtype, vec![1.0; HIDDEN.max(ROWS)])),
+            sums: blank(),
+            mean: blank(),
+            rstd: blank(),
+            scratch: host.upload(&vec![0xff; matrix]),
+        };
+        composed.queue(0).unwrap();
+        let read = |rows: RawRows| (0..ROWS * HIDDEN).map(|i| host.get(rows.address, dtype, i)).collect::<Vec<_>>();
+        let wanted = reference::norm(&case.as_problem()).unwrap();
+        let exact = |of: fn(&reference::Row) -> &Vec<reference::Value>| {
+            wanted.rows.iter().flat_map(move |row| of(row).iter().map(|value| value.exact)).collect::<Vec<_>>()
+        };
+        let error = |got: Vec<f64>, wanted: Vec<f64>| crate::gpu::relative_l2(got.into_iter(), wanted.into_iter());
+        let y = error(read(y), exact(|row| &row.y));
+        let Some(residual) = call.residual_out else { return [y, 0.0, 0.0] };
+        let first = error(read(residual), exact(|row| &row.residual));
+        composed.queue(1).unwrap();
+        let before = decode(dtype, case.residual.as_ref().unwrap());
+        [y, first, error(read(residual), before)]
+    }
+
+    #[test]
+    fn the_composition_is_the_norm() {
+        for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 2e-3), (DType::BF16, 1.5e-2)] {
+            for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)] {
+                for norm in [norm, norm.with_residual_add(ResidualAdd::default())] {
+                    for weight in [true, false] {
+                        let host = Host::default();
+                        let [y, first, second] = run(&case(norm, dtype, weight), &host);
+                        assert!(y <= tolerance, "{norm:?} {dtype}, weight {weight}: y is off by {y:e}");
+                        assert_eq!(first, 0.0, "{norm:?} {dtype}: the new residual");
+                        // Taken away again, but for what the sum rounded away.
+                        assert!(second <= tolerance, "{norm:?} {dtype}: the residual is off by {second:e}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_calls_are_those_that_the_documentation_names() {
+        let calls = |dtype| {
+            let host = Host::default();
+            let norm = Norm::layer_norm(1e-5).with_residual_add(ResidualAdd::default());
+            let mut of = case(norm, dtype, true);
+            of.outputs.residual = true;
+            run(&of, &host);
+            let calls = host.calls.borrow();
+            calls[..calls.len() / 2].join(" ")
+        };
+        assert_eq!(calls(DType::F32), "axpy copy gemv ger product rsqrt dgmm dgmm ger");
+        assert_eq!(calls(DType::BF16), "axpy copy product product product rsqrt product product product");
+    }
+
+    #[test]
+    fn what_cublas_has_no_calls_for_is_refused() {
+        let refused = |norm: Norm| {
+            let case = Case::new(norm, DType::F16, 1, 64, Values::Unit, 1).unwrap().with_weight(DType::F16);
+            let workload = Workload { op: String::new(), options: String::new(), rows: 1, block: case };
+            supported(&workload).is_err()
+        };
+        assert!(!refused(Norm::rms_norm(1e-6)));
+        assert!(refused(Norm::l2_norm()) && refused(Norm::rms_norm(1e-6).with_weight_offset(1.0)));
+        assert!(refused(Norm::rms_norm(1e-6).with_gate(warpnorm::Activation::SILU)));
+        assert!(refused(Norm::rms_norm(1e-6).with_quantisation(warpnorm::quantise::Quantisation::mxfp8())));
     }
 }

@@ -1,6 +1,6 @@
 //! A segment of a transformer block: residual add, norm, matrix product.
 
-use super::calls::{CuBlas, Matrix, Product};
+use super::calls::{Blas, CuBlas, Matrix, Product};
 use super::{Composed, NAME};
 use crate::gpu::{DeviceBuffers, GraphTimer, Rotation, accept, check_baseline, launch, relative_l2};
 use crate::measure::{Protocol, Stopwatch, measure};
@@ -79,8 +79,8 @@ pub fn segment(
         launch(kernels, stream, at(turn))?;
         projection.queue(at(turn))
     };
-    let composition = |turn: u32, stream: &Arc<CudaStream>| {
-        composed.queue(turn, stream)?;
+    let composition = |turn: u32, _: &Arc<CudaStream>| {
+        composed.queue(turn)?;
         projection.queue(at(turn))
     };
     let unfused = |turn: u32, stream: &Arc<CudaStream>| {

@@ -3,14 +3,17 @@
 use super::Plot;
 use crate::BenchError;
 use plotters::backend::SVGBackend;
-use plotters::chart::{ChartBuilder, SeriesLabelPosition};
-use plotters::element::{Circle, PathElement};
+use plotters::chart::ChartBuilder;
+use plotters::element::{Circle, PathElement, Text};
 use plotters::prelude::{Color, IntoDrawingArea, IntoLogRange, RGBColor, WHITE};
 use plotters::series::LineSeries;
-use plotters::style::{BLACK, IntoFont};
+use plotters::style::IntoFont;
 
 /// Pixels.
-const SIZE: (u32, u32) = (960, 540);
+const SIZE: (u32, u32) = (1200, 540);
+
+/// Pixels of the legend's width, which is part of that.
+const LEGEND: u32 = 320;
 
 /// Colours that people who see few of them can tell apart, after Okabe and Ito, *Color Universal Design* (2008), and
 /// darker ones of the same.
@@ -56,7 +59,9 @@ fn draw(plot: &Plot, text: &mut String) -> Result<(), String> {
 
     let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
     root.fill(&WHITE).map_err(|error| error.to_string())?;
-    let mut chart = ChartBuilder::on(&root)
+    // Beside the lines, which a legend among them would hide.
+    let (left, legend) = root.split_horizontally(SIZE.0 - LEGEND);
+    let mut chart = ChartBuilder::on(&left)
         .caption(&plot.title, ("sans-serif", 20).into_font())
         .margin(12)
         .x_label_area_size(44)
@@ -70,24 +75,17 @@ fn draw(plot: &Plot, text: &mut String) -> Result<(), String> {
         .x_label_formatter(&|hidden| format!("{hidden:.0}"))
         .draw()
         .map_err(|error| error.to_string())?;
-    for (series, colour) in plot.series.iter().zip(COLOURS.iter().cycle()) {
+    for (place, (series, &colour)) in plot.series.iter().zip(COLOURS.iter().cycle()).enumerate() {
         let places = || series.points.iter().map(|(hidden, value)| (*hidden as f64, *value));
-        let colour = *colour;
-        chart
-            .draw_series(LineSeries::new(places(), colour.stroke_width(2)))
-            .map_err(|error| error.to_string())?
-            .label(&series.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+        chart.draw_series(LineSeries::new(places(), colour.stroke_width(2))).map_err(|error| error.to_string())?;
         let circles = places().map(|place| Circle::new(place, 3, colour.filled()));
         chart.draw_series(circles).map_err(|error| error.to_string())?;
+        let y = 60 + 22 * place as i32;
+        let line = PathElement::new([(0, y), (18, y)], colour.stroke_width(2));
+        legend.draw(&line).map_err(|error| error.to_string())?;
+        let name = Text::new(series.name.clone(), (26, y - 6), ("sans-serif", 13).into_font());
+        legend.draw(&name).map_err(|error| error.to_string())?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .draw()
-        .map_err(|error| error.to_string())?;
     root.present().map_err(|error| error.to_string())
 }
 
