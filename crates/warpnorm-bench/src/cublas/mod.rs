@@ -19,7 +19,10 @@
 //! and `geam` have none: there, products of matrices of one row or column take their places. Each step rounds to the
 //! activation type, which is why the result is held to eight roundings and not to warpnorm's tolerance.
 
+mod blas;
 mod calls;
+#[cfg(test)]
+mod host;
 mod norm;
 mod segment;
 

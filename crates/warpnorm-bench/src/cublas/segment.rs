@@ -1,6 +1,7 @@
 //! A segment of a transformer block: residual add, norm, matrix product.
 
-use super::calls::{Blas, CuBlas, Matrix, Product};
+use super::blas::{Blas, Matrix, Product};
+use super::calls::CuBlas;
 use super::{Composed, NAME};
 use crate::gpu::{DeviceBuffers, GraphTimer, Rotation, accept, check_baseline, launch, relative_l2};
 use crate::measure::{Protocol, Stopwatch, measure};
