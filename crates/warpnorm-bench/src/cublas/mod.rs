@@ -6,7 +6,7 @@
 //! | step | f32 | f16, bf16 |
 //! |---|---|---|
 //! | residual += x | `AxpyEx` | `AxpyEx`, computed in f32 |
-//! | y ← residual, or x (LayerNorm; RMSNorm scales from there) | `cublasCopyEx` | the same |
+//! | y ← residual, or x (LayerNorm; RMSNorm scales from there) | a copy in device memory | the same |
 //! | mean of every row (LayerNorm) | `Sgemv` with a vector of ones | `GemmEx` of one row of ones; the means in 16 bits |
 //! | y −= mean | `Sger` | `GemmEx` of rank 1 |
 //! | sum of squares of every row | `GemmStridedBatchedEx` of 1 × 1: batched dot products | the same, sums in f32 |
@@ -15,7 +15,7 @@
 //! | y ·= weight | `Sdgmm` from the left | `GemmStridedBatchedEx`, a batch of columns: rank 1 |
 //! | y += bias | `Sger` | `GemmEx` of rank 1 |
 //!
-//! BLAS-1 has 16-bit forms of axpy, copy, dot and scal alone (`cublasAxpyEx` and its like), and `dgmm`, `gemv`, `ger`
+//! BLAS-1 has 16-bit forms of axpy, dot, nrm2, rot and scal alone (`cublasAxpyEx` and its like), and `dgmm`, `gemv`, `ger`
 //! and `geam` have none: there, products of matrices of one row or column take their places. Each step rounds to the
 //! activation type, which is why the result is held to eight roundings and not to warpnorm's tolerance.
 
@@ -36,8 +36,6 @@ pub const NAME: &str = "cublas";
 
 /// Outputs of the QKV projection of a model of 7 · 10⁹ parameters, whose hidden size is 4096.
 pub const QKV_OUTPUTS: usize = 3 * 4096;
-/// Its hidden size.
-pub const QKV_HIDDEN: usize = 4096;
 
 /// The kernel of the reciprocal roots.
 pub const RSQRT_PTX: &str = include_str!("rsqrt.ptx");

@@ -1,7 +1,8 @@
 //! Timing on an NVIDIA GPU.
 //!
 //! A sample is one replay of a CUDA graph that captured many launches, between two events on one stream: no call of
-//! the driver lies between the launches. Launches take the sets of tensors of a [`Rotation`] in turn.
+//! the driver lies between the launches. Launches take sets of tensors in turn, which are larger than the
+//! L2 cache together where memory allows it.
 
 mod cold;
 mod copy;

@@ -61,3 +61,27 @@ fn reports_of_times_are_read_and_drawn() {
         roxmltree::Document::parse(&drawn).unwrap();
     }
 }
+
+/// Names, tensors and byte floors of the same op are the same in both reports, so that they can be laid side by side.
+#[test]
+fn cells_are_those_of_the_tool() {
+    let folder = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (folder.path().join("peers.json"), folder.path().join("bench.json"));
+    let Some(output) = python(&[&peers().join("tests/made_up.py"), &theirs]) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let arguments = "bench --device emulated --dtype bf16 --rows 1 --hidden 64,4096 \
+                     --op layer-norm,rms-norm,add-layer-norm,add-rms-norm,gated-rms-norm --json";
+    warpnorm(arguments.split_whitespace().map(Path::new).chain([ours.as_path()])).passed();
+    let cells = |path: &Path| {
+        let report: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        report["cells"].as_array().unwrap().clone()
+    };
+    let (theirs, ours) = (cells(&theirs), cells(&ours));
+    let here: Vec<&Value> = theirs.iter().filter(|cell| cell["rows"] == 1).collect();
+    assert_eq!(here.len(), 10);
+    for cell in here {
+        let fields = ["op", "options", "dtype", "rows", "parts", "hidden", "tensors", "floor_bytes"];
+        let same = |one: &&Value| fields.iter().all(|field| one[field] == cell[field]);
+        assert!(ours.iter().any(|one| same(&one)), "{cell}");
+    }
+}
