@@ -18,7 +18,7 @@ pub struct SubjectOptions {
 /// The norms of a grid.
 #[derive(Clone, Debug, Default, Args)]
 pub struct GridSubjects {
-    /// The ops; `all` is one case of each [default: the norms and their residual adds; profile: and samples of the rest]
+    /// The ops; `all` is one case of each [default: the norms and their residual adds; profile and bench: and samples of the rest]
     #[arg(long, value_name = "OP", value_parser = ops::choice_parser(), num_args = 1.., value_delimiter = ',')]
     pub op: Vec<Choice>,
     /// The norm of a framework, by the name of the library's preset
