@@ -24,8 +24,14 @@
 //! | [`mamba2`] | R(x·s·w·silu(z)), or the norm of x·silu(z) | none | 1e-5 |
 //! | [`n_gpt_step`] | Norm(A + lr·(B − A)) | A | none |
 //!
+//! [`named`] finds them by a text such as `deep-norm:24`.
+//!
 //! s = 1/√(mean square + eps), and R rounds to the activation type. The sources are the modelling files of
 //! Hugging Face Transformers, and the kernels of vLLM and FlashInfer.
+
+mod named;
+
+pub use named::{Preset, PresetError, named};
 
 use crate::{
     Activation, Input, Interpolation, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, Rope, RopeRounding,

@@ -2,12 +2,12 @@
 //! for a norm follow.
 
 mod activation;
-mod preset;
 mod table;
 
 pub use activation::{parse as parse_activation, split as split_activation};
-pub use preset::{Preset, parse as parse_preset};
+
 pub use table::{OPS, all};
+pub use warpnorm::presets::{Preset, named as parse_preset};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use warpnorm::{Family, Input, Norm, Scope};

@@ -1,9 +1,10 @@
-//! Presets on the command line: the library's names, and numbers after colons where a preset takes them.
+//! Presets by their names in text, with numbers after colons where a preset takes them.
 
+use crate::{Norm, NormError, presets};
 use std::fmt;
-use warpnorm::{Norm, presets};
+use thiserror::Error;
 
-/// A norm by name.
+/// A norm by name: what [`named`] finds. Displayed, it is the text again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preset {
     name: &'static str,
@@ -18,6 +19,33 @@ impl fmt::Display for Preset {
         f.write_str(self.name)?;
         self.numbers.iter().flatten().try_for_each(|number| write!(f, ":{number}"))
     }
+}
+
+/// A text that names no preset.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum PresetError {
+    /// There is no preset of this name.
+    #[error("there is no preset {given:?}, wanted one of {}", names())]
+    Unknown {
+        /// The name given.
+        given: String,
+    },
+    /// The preset is made of other numbers.
+    #[error("{given:?}: {wanted}")]
+    Numbers {
+        /// The text given.
+        given: String,
+        /// What is wanted after the name.
+        wanted: String,
+    },
+    /// The numbers make no valid norm.
+    #[error(transparent)]
+    Norm(#[from] NormError),
+}
+
+fn names() -> String {
+    let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
 }
 
 /// How a preset is made.
@@ -58,34 +86,45 @@ const PRESETS: &[(&str, Make)] = &[
     ("flash-infer-gemma", Alone(presets::flash_infer_gemma)),
 ];
 
-/// The preset of a text such as `llama` or `deep-norm:24`.
+/// The preset of a text such as `llama` or `deep-norm:24`: the name of the function with hyphens, and the numbers
+/// that it takes after colons. `mamba2-gate-before` is [`mamba2`](presets::mamba2) with the gate before the norm, and
+/// `n-gpt-step` has a rate scale of 1.
+///
+/// ```
+/// use warpnorm::presets;
+///
+/// assert_eq!(presets::named("deep-norm:24")?.norm, presets::deep_norm(24));
+/// # Ok::<(), presets::PresetError>(())
+/// ```
 ///
 /// # Errors
-/// There is no such preset, or it is made of other numbers; in words for clap.
-pub fn parse(text: &str) -> Result<Preset, String> {
+/// There is no such preset, or it is made of other numbers.
+pub fn named(text: &str) -> Result<Preset, PresetError> {
     let mut parts = text.split(':');
     let given = parts.next().unwrap_or_default();
     let Some((name, make)) = PRESETS.iter().find(|(name, _)| *name == given) else {
-        let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
-        return Err(format!("wanted one of {}", names.join(", ")));
+        return Err(PresetError::Unknown { given: given.to_owned() });
     };
     let parse = |part: &str| part.parse::<u32>().ok().filter(|&number| number > 0);
     let numbers: Option<Vec<u32>> = parts.map(parse).collect();
+    let refuse = |wanted: String| Err(PresetError::Numbers { given: text.to_owned(), wanted });
     let (numbers, norm) = match (make, numbers.as_deref()) {
         (Alone(make), Some([])) => ([None; 2], make()),
-        (Alone(_), _) => return Err(format!("{name} takes no number")),
+        (Alone(_), _) => return refuse(format!("{name} takes no number")),
         (OfLayers(make), Some(&[layers])) => ([Some(layers), None], make(layers)),
-        (OfLayers(_), _) => return Err(format!("wanted the number of layers, as in {name}:24")),
+        (OfLayers(_), _) => return refuse(format!("wanted the number of layers, as in {name}:24")),
         (OfEncoderAndDecoder(make), Some(&[encoder, decoder])) => {
             ([Some(encoder), Some(decoder)], make(encoder, decoder))
         }
         (OfEncoderAndDecoder(_), _) => {
-            return Err(format!("wanted the layers of encoder and decoder, as in {name}:6:6"));
+            return refuse(format!("wanted the layers of encoder and decoder, as in {name}:6:6"));
         }
         (OfHeads(make), Some(&[dim])) => ([Some(dim), None], make(dim as usize)),
-        (OfHeads(_), _) => return Err(format!("wanted the elements of a head that are rotated, as in {name}:128")),
+        (OfHeads(_), _) => {
+            return refuse(format!("wanted the elements of a head that are rotated, as in {name}:128"));
+        }
     };
-    norm.validate().map_err(|error| error.to_string())?;
+    norm.validate()?;
     Ok(Preset { name, numbers, norm })
 }
 
@@ -95,11 +134,11 @@ mod tests {
 
     #[test]
     fn presets_are_the_librarys() {
-        assert_eq!(parse("gemma").map(|preset| preset.norm), Ok(presets::gemma()));
-        assert_eq!(parse("deep-norm:24").map(|preset| preset.norm), Ok(presets::deep_norm(24)));
-        assert_eq!(parse("deep-norm-encoder:6:3").map(|preset| preset.norm), Ok(presets::deep_norm_encoder(6, 3)));
-        assert_eq!(parse("qwen3-heads:64").map(|preset| preset.norm), Ok(presets::qwen3_heads(64)));
-        assert_eq!(parse("deep-norm-encoder:6:3").unwrap().to_string(), "deep-norm-encoder:6:3");
+        assert_eq!(named("gemma").map(|preset| preset.norm), Ok(presets::gemma()));
+        assert_eq!(named("deep-norm:24").map(|preset| preset.norm), Ok(presets::deep_norm(24)));
+        assert_eq!(named("deep-norm-encoder:6:3").map(|preset| preset.norm), Ok(presets::deep_norm_encoder(6, 3)));
+        assert_eq!(named("qwen3-heads:64").map(|preset| preset.norm), Ok(presets::qwen3_heads(64)));
+        assert_eq!(named("deep-norm-encoder:6:3").unwrap().to_string(), "deep-norm-encoder:6:3");
         for (bad, word) in [
             ("bloom", "wanted one of llama, mistral"),
             ("llama:2", "llama takes no number"),
@@ -110,11 +149,11 @@ mod tests {
             ("qwen3-heads:127", "an even number"),
             ("deep-norm-encoder:6", "as in deep-norm-encoder:6:6"),
         ] {
-            assert!(parse(bad).is_err_and(|error| error.contains(word)), "{bad}");
+            assert!(named(bad).is_err_and(|error| error.to_string().contains(word)), "{bad}");
         }
         for (name, _) in PRESETS {
             assert!(
-                [name.to_string(), format!("{name}:4"), format!("{name}:4:4")].iter().any(|text| parse(text).is_ok())
+                [name.to_string(), format!("{name}:4"), format!("{name}:4:4")].iter().any(|text| named(text).is_ok())
             );
         }
     }
