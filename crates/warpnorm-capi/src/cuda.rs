@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use std::ffi::c_void;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::sync::Arc;
 use warpnorm::cuda::cudarc::driver::sys::{self, CUpointer_attribute as Attribute};
 use warpnorm::cuda::cudarc::driver::{CudaContext, DriverError, result};
@@ -12,7 +12,8 @@ use warpnorm::{Call, ColumnCall, DType, Error, Norm, RawHeads, RawRope, Role};
 
 /// A GPU, in one of its contexts.
 pub(crate) struct CudaDevice {
-    kernels: Kernels,
+    /// Dropped with the caller's context kept.
+    kernels: ManuallyDrop<Kernels>,
     /// Whether pointers are taken as they come.
     trusting: bool,
 }
@@ -27,7 +28,7 @@ impl CudaDevice {
         }
         Current::keep(|| {
             let context = CudaContext::new(ordinal).map_err(|error| driver("make a context", error))?;
-            Ok(Self { kernels: Kernels::new(&context)?, trusting })
+            Ok(Self { kernels: ManuallyDrop::new(Kernels::new(&context)?), trusting })
         })
     }
 
@@ -51,7 +52,7 @@ impl CudaDevice {
             let context = unsafe { CudaContext::from_raw_context(ordinal, device, context) }
                 .map_err(|error| driver("use a context", error))?;
             mem::forget(Arc::clone(&context));
-            Ok(Self { kernels: Kernels::new(&context)?, trusting })
+            Ok(Self { kernels: ManuallyDrop::new(Kernels::new(&context)?), trusting })
         })
     }
 
@@ -127,6 +128,18 @@ impl CudaDevice {
             }
             Err(Failure::Memory { role, address, found: found.words(), wanted })
         })
+    }
+}
+
+impl Drop for CudaDevice {
+    fn drop(&mut self) {
+        // Where the driver fails at this, there is nobody to tell; unloading keeps its own errors with the context.
+        let dropped = Current::keep(|| {
+            // SAFETY: dropped here and not looked at again.
+            unsafe { ManuallyDrop::drop(&mut self.kernels) };
+            Ok(())
+        });
+        let _ = dropped;
     }
 }
 

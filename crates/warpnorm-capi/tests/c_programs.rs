@@ -89,6 +89,29 @@ fn threads() {
     hold("threads");
 }
 
+/// The checks of a device of CUDA, with a driver of the test's own in the place of libcuda.
+#[test]
+fn pointers_streams_and_contexts() {
+    let folder = libraries().join("capi-fake-driver");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (driver, program) = (folder.join("libcuda.so"), folder.join("cuda"));
+    let source = |name: &str| root().join("tests/c").join(name);
+    let compile = |output: &Path| {
+        let mut compiler = strict("cc");
+        compiler.args(["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-o"]).arg(output);
+        compiler
+    };
+    run(compile(&driver).args(["-shared", "-fPIC"]).arg(source("fake_driver.c")));
+    // The same file for the program's own use and for what the library loads by name.
+    let libraries = libraries();
+    run(compile(&program).arg(source("cuda.c")).arg(libraries.join("libwarpnorm.so")).arg("-L").arg(&folder).args([
+        "-lcuda",
+        "-lm",
+        &format!("-Wl,-rpath,{}:{}", libraries.display(), folder.display()),
+    ]));
+    run(Command::new(&program).env("LD_LIBRARY_PATH", &folder));
+}
+
 #[test]
 fn the_header_is_cpp_and_needs_no_other() {
     for (language, standard) in [("c++", "-std=c++11"), ("c++", "-std=c++20"), ("c", "-std=c11"), ("c", "-std=c2x")] {
