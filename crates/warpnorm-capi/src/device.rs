@@ -155,7 +155,7 @@ pub unsafe extern "C" fn warpnorm_device_kind_of(device: Handle, kind: *mut u32)
         let number = match &*device.device()? {
             #[cfg(feature = "cuda")]
             Device::Cuda(_) => crate::enums::DeviceKind::Cuda as u32,
-            Device::Host(host) => host.kind() as u32,
+            Device::Host(host) => host.kind(),
         };
         // SAFETY: as the caller promises.
         unsafe { put("kind", kind, number) }
@@ -199,19 +199,6 @@ pub unsafe extern "C" fn warpnorm_cuda_device_count(count: *mut u32) -> Status {
     entry(|| unsafe { put("count", count, cuda_count()?) })
 }
 
-#[cfg(feature = "cuda")]
-fn cuda(ordinal: u32, flags: u32) -> Result<Device, Failure> {
-    Ok(Device::Cuda(CudaDevice::primary(ordinal as usize, trusts(flags)?)?))
-}
-
-#[cfg(feature = "cuda")]
-fn cuda_context(context: *mut c_void, flags: u32) -> Result<Device, Failure> {
-    check("context", context.cast::<u8>())?;
-    // SAFETY: the context is live, as the caller of the entry point promises.
-    Ok(Device::Cuda(unsafe { CudaDevice::of_context(context, trusts(flags)?) }?))
-}
-
-#[cfg(feature = "cuda")]
 fn trusts(flags: u32) -> Result<bool, Failure> {
     if flags & !WARPNORM_TRUST_POINTERS != 0 {
         return Err(Failure::Flags { given: flags, known: WARPNORM_TRUST_POINTERS });
@@ -220,17 +207,36 @@ fn trusts(flags: u32) -> Result<bool, Failure> {
 }
 
 #[cfg(feature = "cuda")]
+fn cuda(ordinal: u32, flags: u32) -> Result<Device, Failure> {
+    Ok(Device::Cuda(CudaDevice::primary(ordinal as usize, trusts(flags)?)?))
+}
+
+/// # Safety
+/// The context is null or live, and outlives the device.
+#[cfg(feature = "cuda")]
+unsafe fn cuda_context(context: *mut c_void, flags: u32) -> Result<Device, Failure> {
+    check("context", context.cast::<u8>())?;
+    // SAFETY: not null, and as the caller promises.
+    Ok(Device::Cuda(unsafe { CudaDevice::of_context(context, trusts(flags)?) }?))
+}
+
+#[cfg(feature = "cuda")]
 fn cuda_count() -> Result<u32, Failure> {
     Ok(warpnorm::cuda::devices()?.len() as u32)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_: u32, _: u32) -> Result<Device, Failure> {
+fn cuda(_: u32, flags: u32) -> Result<Device, Failure> {
+    trusts(flags)?;
     Err(Failure::NoFeature { device: "CUDA", feature: "cuda" })
 }
 
+/// # Safety
+/// None is needed.
 #[cfg(not(feature = "cuda"))]
-fn cuda_context(_: *mut c_void, _: u32) -> Result<Device, Failure> {
+unsafe fn cuda_context(context: *mut c_void, flags: u32) -> Result<Device, Failure> {
+    check("context", context.cast::<u8>())?;
+    trusts(flags)?;
     Err(Failure::NoFeature { device: "CUDA", feature: "cuda" })
 }
 

@@ -279,6 +279,7 @@ pub(crate) const POSITION_TYPES: Table<warpnorm::PositionType> =
     &[(PositionType::I32 as u32, warpnorm::PositionType::I32), (PositionType::I64 as u32, warpnorm::PositionType::I64)];
 
 /// What computes on a device, and whose memory its tensors are in.
+#[allow(dead_code, reason = "of builds without all devices")]
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum DeviceKind {

@@ -36,6 +36,7 @@ pub(crate) enum Failure {
     #[error("a stream is given, and {device} has none; wanted a null pointer")]
     HostStream { device: String },
     #[error("there is no GPU {given:?} to emulate, wanted one of {known}")]
+    #[allow(dead_code, reason = "of builds with the emulated device")]
     NoGpu { given: String, known: String },
     #[error("this build of the library has no {device} device: it was compiled without the feature {feature:?}")]
     #[allow(dead_code, reason = "of builds without a feature")]

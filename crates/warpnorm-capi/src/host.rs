@@ -11,7 +11,7 @@ use warpnorm::{Call, ColumnCall, PositionType, RawRows, RawVector, Scope};
 
 /// A device whose tensors are in host memory.
 pub(crate) struct HostDevice {
-    kind: DeviceKind,
+    kind: u32,
     device: Box<dyn Device + Send + Sync>,
 }
 
@@ -28,7 +28,7 @@ struct Matrix {
 
 impl HostDevice {
     pub(crate) fn cpu() -> Self {
-        Self { kind: DeviceKind::Cpu, device: Box::new(Cpu) }
+        Self { kind: DeviceKind::Cpu as u32, device: Box::new(Cpu) }
     }
 
     #[cfg(feature = "emulator")]
@@ -37,7 +37,7 @@ impl HostDevice {
             let known: Vec<_> = warpnorm::DeviceFacts::documented_gpus().into_iter().map(|facts| facts.name).collect();
             Failure::NoGpu { given: gpu.to_owned(), known: known.join(", ") }
         })?;
-        Ok(Self { kind: DeviceKind::Emulated, device: Box::new(warpnorm::emulated::Emulated::new(facts)) })
+        Ok(Self { kind: DeviceKind::Emulated as u32, device: Box::new(warpnorm::emulated::Emulated::new(facts)) })
     }
 
     #[cfg(not(feature = "emulator"))]
@@ -46,11 +46,7 @@ impl HostDevice {
     }
 
     pub(crate) fn kind(&self) -> u32 {
-        match self.kind {
-            DeviceKind::Cuda => DeviceKind::Cuda as u32,
-            DeviceKind::Cpu => DeviceKind::Cpu as u32,
-            DeviceKind::Emulated => DeviceKind::Emulated as u32,
-        }
+        self.kind
     }
 
     pub(crate) fn name(&self) -> String {
@@ -74,37 +70,37 @@ impl HostDevice {
         Ok(())
     }
 
+    /// # Safety
+    /// As [`run`](Self::run), and the call is valid.
     unsafe fn compute(&self, call: &Call) -> Result<warpnorm::host::Output, Failure> {
-        let (rows, hidden, size) = (call.rows, call.hidden, call.dtype.size());
-        let whole = |raw: RawRows| Matrix::of(call, raw, (1, 0));
-        // SAFETY of all reads: every tensor of a valid call has the extent that is read here.
-        let x = unsafe { Matrix::of(call, call.x, (call.parts.count, call.parts.x_stride)).gather() };
-        let residual = call.residual.map(|raw| unsafe { whole(raw).gather() });
-        let gate =
-            call.gate.map(|raw| unsafe { Matrix::of(call, raw, (call.parts.count, call.parts.gate_stride)).gather() });
+        let (rows, hidden, parts) = (call.rows, call.hidden, call.parts);
+        // SAFETY: every matrix below is a tensor of a valid call.
+        let gather = |matrix: Matrix| unsafe { matrix.gather() };
+        let of = |raw: RawRows, count, stride| gather(Matrix::of(call, raw, (count, stride)));
         let vector = |raw: Option<RawVector>, length: usize| {
             raw.map(|RawVector { address, dtype }| Vector {
                 dtype,
+                // SAFETY: so is every vector.
                 bytes: unsafe { bytes(address, length * dtype.size()) },
             })
         };
-        let parameters = if call.norm.scope == Scope::Group { hidden * call.parts.count } else { hidden };
+        let x = of(call.x, parts.count, parts.x_stride);
+        let residual = call.residual.map(|raw| of(raw, 1, 0));
+        let gate = call.gate.map(|raw| of(raw, parts.count, parts.gate_stride));
+        let parameters = if call.norm.scope == Scope::Group { hidden * parts.count } else { hidden };
         let second = call.second.map(|heads| {
-            let x = unsafe { Matrix::of(call, heads.x, (heads.count, heads.x_stride)).gather() };
+            let x = of(heads.x, heads.count, heads.x_stride);
             (x, heads.count, vector(heads.weight, hidden), vector(heads.bias, hidden))
         });
         let rope = call.rope.zip(call.norm.rope).map(|(tables, rope)| {
-            let part = rope.dim / 2 * tables.dtype.size();
-            let table = |raw: RawRows| Matrix {
-                address: raw.address,
-                rows: tables.entries,
-                row_stride: raw.stride * tables.dtype.size(),
-                parts: 1,
-                part_stride: 0,
-                part,
+            let size = tables.dtype.size();
+            let table = |RawRows { address, stride }| {
+                let (row_stride, part) = (stride.saturating_mul(size), rope.dim / 2 * size);
+                gather(Matrix { address, rows: tables.entries, row_stride, parts: 1, part_stride: 0, part })
             };
+            // SAFETY: a valid call has a position for every row.
             let positions = tables.positions.map(|positions| unsafe { read_positions(positions, rows) });
-            (unsafe { table(tables.cos).gather() }, unsafe { table(tables.sin).gather() }, tables, positions)
+            (table(tables.cos), table(tables.sin), tables, positions)
         });
         let quantised = call.norm.quantisation.is_some();
         let problem = Problem {
@@ -113,6 +109,7 @@ impl HostDevice {
             linear_bias: vector(call.linear_bias, hidden),
             weight: vector(call.weight, parameters),
             bias: vector(call.bias, parameters),
+            // SAFETY: a valid call's is an f32.
             tensor_scale: call.tensor_scale.map(|address| unsafe { read_f32(address) }),
             inner_weight: vector(call.inner_weight, hidden),
             rate: vector(call.rate, hidden),
@@ -138,7 +135,6 @@ impl HostDevice {
             },
             ..Problem::new(call.norm, call.dtype, rows, hidden, &x)
         };
-        debug_assert_eq!(x.len(), rows * call.parts.count * hidden * size);
         Ok(self.device.run(&problem, Placement::default())?)
     }
 
@@ -182,7 +178,7 @@ impl HostDevice {
         ] {
             if let Some(address) = address {
                 // SAFETY: `hidden` f32 elements are there, and no borrow of them is left.
-                unsafe { write(address, values.as_ptr().cast(), size_of_val(&values[..])) };
+                unsafe { write(address, &of_values(values)) };
             }
         }
         Ok(())
@@ -192,29 +188,32 @@ impl HostDevice {
 /// Stores results where the call wants them.
 ///
 /// # Safety
-/// As [`HostDevice::run`]; the results are of this call.
+/// As [`HostDevice::run`]; the results are of this call, which is valid.
 unsafe fn store(call: &Call, results: &warpnorm::host::Output) {
+    // SAFETY: every matrix below is an output of a valid call, and the bytes are the result for it.
+    let scatter = |matrix: Matrix, from: &[u8]| unsafe { matrix.scatter(from) };
+    // SAFETY: so is every vector.
+    let write = |address, from: &[u8]| unsafe { write(address, from) };
     let parts = call.parts;
-    // SAFETY of all writes: every output of a valid call has the extent that is written here.
     if let Some(y) = call.y {
-        unsafe { Matrix::of(call, y, (parts.count, parts.y_stride)).scatter(&results.y) };
+        scatter(Matrix::of(call, y, (parts.count, parts.y_stride)), &results.y);
     }
     if let (Some(heads), Some(second_y)) = (call.second, &results.second_y) {
-        unsafe { Matrix::of(call, heads.y, (heads.count, heads.y_stride)).scatter(second_y) };
+        scatter(Matrix::of(call, heads.y, (heads.count, heads.y_stride)), second_y);
     }
     if let (Some(raw), Some(residual)) = (call.residual_out, &results.residual) {
-        unsafe { Matrix::of(call, raw, (1, 0)).scatter(residual) };
+        scatter(Matrix::of(call, raw, (1, 0)), residual);
     }
     for (address, values) in [(call.mean, &results.mean), (call.rstd, &results.rstd)] {
         if let (Some(address), Some(values)) = (address, values) {
-            unsafe { write(address, values.as_ptr().cast(), size_of_val(&values[..])) };
+            write(address, &of_values(values));
         }
     }
     let Some(quantisation) = call.norm.quantisation else { return };
     if let (Some(raw), Some(codes)) = (call.codes, &results.codes) {
         let part = quantisation.row_bytes(call.hidden);
         let (address, rows, row_stride) = (raw.address, call.rows, raw.stride);
-        unsafe { Matrix { address, rows, row_stride, parts: 1, part_stride: 0, part }.scatter(codes) };
+        scatter(Matrix { address, rows, row_stride, parts: 1, part_stride: 0, part }, codes);
     }
     if let (Some(address), Some(scales), Some(kind)) = (call.scales, &results.scales, quantisation.scaling.scale_type())
     {
@@ -222,11 +221,14 @@ unsafe fn store(call: &Call, results: &warpnorm::host::Output) {
         for row in 0..call.rows {
             for group in 0..quantisation.groups(call.hidden) {
                 let at = quantisation.scale_index(call.rows, call.hidden, row, group) * kind.size();
-                let scale = &scales[at..at + kind.size()];
-                unsafe { write(address + at as u64, scale.as_ptr(), scale.len()) };
+                write(address + at as u64, &scales[at..at + kind.size()]);
             }
         }
     }
+}
+
+fn of_values(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_ne_bytes()).collect()
 }
 
 impl Matrix {
@@ -279,7 +281,7 @@ impl Matrix {
     unsafe fn scatter(self, from: &[u8]) {
         for (start, part) in self.starts().zip(from.chunks(self.part)) {
             // SAFETY: as the caller promises.
-            unsafe { write(self.address + start as u64, part.as_ptr(), part.len()) };
+            unsafe { write(self.address + start as u64, part) };
         }
     }
 }
@@ -296,10 +298,11 @@ unsafe fn bytes<'a>(address: u64, length: usize) -> &'a [u8] {
 /// Writes host memory.
 ///
 /// # Safety
-/// So many bytes are there on both sides, and nothing else uses those that are written.
-unsafe fn write(address: u64, from: *const u8, length: usize) {
+/// As many bytes are there, and nothing else uses them.
+unsafe fn write(address: u64, from: &[u8]) {
+    let to: *mut u8 = ptr::with_exposed_provenance_mut(address as usize);
     // SAFETY: as the caller promises; the source is Rust's own, so that the two do not overlap.
-    unsafe { from.copy_to_nonoverlapping(ptr::with_exposed_provenance_mut(address as usize), length) };
+    unsafe { to.copy_from_nonoverlapping(from.as_ptr(), from.len()) };
 }
 
 /// # Safety

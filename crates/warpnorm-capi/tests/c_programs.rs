@@ -112,6 +112,23 @@ fn pointers_streams_and_contexts() {
     run(Command::new(&program).env("LD_LIBRARY_PATH", &folder));
 }
 
+/// The program of the README does what it says.
+#[test]
+fn the_example() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
+    let program = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a program");
+    let folder = libraries();
+    let (source, executable) = (folder.join("capi-example.c"), folder.join("capi-example"));
+    std::fs::write(&source, program).expect("a file");
+    let mut compiler = strict("cc");
+    compiler.args(["-std=c11", "-o"]).arg(&executable).arg(&source).arg(folder.join("libwarpnorm.so"));
+    run(compiler.arg(format!("-Wl,-rpath,{}", folder.display())));
+    let output = Command::new(&executable).output().expect("it runs");
+    // x·s of (1, 2, 3, 4) is 1/√7.5 for the first, and of (0, 0, 3, 4) 4/2.5 for the last.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0.3651 3.2000\n");
+    assert!(readme.contains("It prints `0.3651 3.2000`."));
+}
+
 #[test]
 fn the_header_is_cpp_and_needs_no_other() {
     for (language, standard) in [("c++", "-std=c++11"), ("c++", "-std=c++20"), ("c", "-std=c11"), ("c", "-std=c2x")] {
