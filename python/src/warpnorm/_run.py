@@ -264,7 +264,9 @@ def _codes(
     else:
         shapes = ((count,),)
     scale_types = _SCALES.get(quantisation.scaling, ("float32",))
-    result.scales = empty(operands.like, shapes[0], scale_types[0]) if scales is None else scales
+    # Scales between those of rows and groups are not written; what is made here is 0 there.
+    gaps = quantisation.layout != "row_major"
+    result.scales = empty(operands.like, shapes[0], scale_types[0], zero=gaps) if scales is None else scales
     one = operands.view("scales", result.scales).of_type(*scale_types).of_shape(*shapes).contiguous().written()
     call.scales = one.address or None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,8 @@ class View:
         """The view, if its elements lie side by side."""
         step = 1
         for size, stride in zip(reversed(self.shape), reversed(self.strides)):
+            if 0 in self.shape:
+                break
             if size > 1 and stride != step:
                 raise InvalidArgument(f"{self.role} has strides {self.strides} for {self.shape}, wanted none: make it contiguous")
             step *= size
@@ -64,6 +67,10 @@ class View:
     def rows(self, parts: int = 0) -> tuple[int, int, int]:
         """As rows of ``parts`` trailing dimensions and a last one without gaps: their number, the stride from one to the
         next, and from part to part."""
+        if 0 in self.shape:
+            # Strides of what has no elements say nothing.
+            last = self.shape[-1]
+            return math.prod(self.shape[: len(self.shape) - 1 - parts]), last * (self.shape[-2] if parts else 1), last
         if self.shape[-1] > 1 and self.strides[-1] != 1:
             raise InvalidArgument(
                 f"{self.role} has a stride of {self.strides[-1]} in its last dimension, wanted 1: make it contiguous"
@@ -81,7 +88,7 @@ class View:
         total = math.prod(sizes)
         step = None
         for size, stride in zip(reversed(sizes), reversed(strides)):
-            if size == 1 or total == 0:
+            if size == 1:
                 continue
             if step is None:
                 first, step = stride, stride * size
@@ -157,6 +164,9 @@ def _of_torch(role: str, tensor: Any) -> View:
 
 
 def _checked(one: View) -> View:
+    if 0 in one.shape and not one.address:
+        # PyTorch's tensors without elements are nowhere; to the library, what is at no address is not given.
+        one.address = 256
     size = _SIZES.get(one.dtype, 1)
     if any(stride < 0 for stride in one.strides):
         raise InvalidArgument(f"{one.role} has strides {one.strides}, wanted none below 0: make it contiguous")
@@ -165,24 +175,21 @@ def _checked(one: View) -> View:
     return one
 
 
-def empty(like: Array, shape: tuple[int, ...], dtype: str | None = None) -> Array:
+def empty(like: Array, shape: tuple[int, ...], dtype: str | None = None, zero: bool = False) -> Array:
     """A new tensor of the library and the device of another one; of its type, if none is given."""
-    if is_numpy(like):
-        import numpy
-
-        # NumPy has no 8-bit floats of its own: codes are the bytes.
-        given = "uint8" if dtype and dtype.startswith("float8") else dtype
-        return numpy.empty(shape, like.dtype if given is None else given)
     if is_torch(like):
         import torch
 
-        return torch.empty(shape, dtype=like.dtype if dtype is None else getattr(torch, dtype), device=like.device)
-    if type(like).__module__.split(".")[0] == "cupy":
-        cupy = sys.modules["cupy"]
-        given = "uint8" if dtype and dtype.startswith("float8") else dtype
-        with like.device:
-            return cupy.empty(shape, like.dtype if given is None else given)
-    raise TypeError(f"a {type(like).__name__} cannot be made here: give the outputs to write to")
+        of_torch = like.dtype if dtype is None else getattr(torch, dtype)
+        return (torch.zeros if zero else torch.empty)(shape, dtype=of_torch, device=like.device)
+    cupy = type(like).__module__.split(".")[0] == "cupy"
+    if not (cupy or is_numpy(like)):
+        raise TypeError(f"a {type(like).__name__} cannot be made here: give the outputs to write to")
+    # NumPy has no 8-bit floats of its own: codes are the bytes.
+    of_bytes = "uint8" if dtype and dtype.startswith("float8") else dtype
+    module = sys.modules["cupy" if cupy else "numpy"]
+    with like.device if cupy else nullcontext():
+        return (module.zeros if zero else module.empty)(shape, like.dtype if of_bytes is None else of_bytes)
 
 
 def current_stream(tensor: Array, device: tuple[str, int]) -> int | None:

@@ -1,0 +1,136 @@
+"""Devices, streams, threads, and arrays of other libraries."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import warpnorm
+
+X = np.arange(1, 65, dtype=np.float32).reshape(2, 32)
+
+
+class Foreign:
+    """An array of a library that nobody knows, which speaks DLPack alone."""
+
+    def __init__(self, array: np.ndarray, old: bool = False) -> None:
+        self.array, self.old = array, old
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        if self.old and keywords:
+            raise TypeError("no keywords are known")
+        return self.array.__dlpack__(**keywords)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_dlpack(old: bool) -> None:
+    wanted = warpnorm.rms_norm(X)
+    out = np.zeros((2, 40), np.float32)
+    given = np.zeros((2, 40), np.float32)
+    given[:, :32] = X
+    warpnorm.rms_norm(Foreign(given[:, :32], old), Foreign(np.ones(32, np.float32), old), out=Foreign(out[:, :32], old))
+    assert (out[:, :32] == wanted).all() and (out[:, 32:] == 0).all()
+    with pytest.raises(TypeError, match="give the outputs"):
+        warpnorm.rms_norm(Foreign(X, old))
+    halves = Foreign(X.astype(np.float16), old)
+    out = np.zeros((2, 32), np.float16)
+    warpnorm.rms_norm(halves, out=Foreign(out, old))
+    assert np.allclose(out, wanted, rtol=1e-3)
+    with pytest.raises(warpnorm.InvalidArgument, match="x is int64|x is DLPack"):
+        warpnorm.rms_norm(Foreign(np.ones((2, 2), np.int64), old), out=halves)
+    with pytest.raises(warpnorm.InvalidArgument, match="x is DLPack type 2 of 64 bits"):
+        warpnorm.rms_norm(Foreign(np.ones((2, 2)), old), out=halves)
+
+
+def test_dlpack_keeps_nothing() -> None:
+    """A tensor's description is given back: its array goes with its last reference."""
+
+    class Tracked(np.ndarray):
+        pass
+
+    array = np.ones((2, 32), np.float32).view(Tracked)
+    gone = weakref.ref(array)
+    warpnorm.rms_norm(Foreign(array), out=Foreign(np.zeros((2, 32), np.float32)))
+    assert gone() is not None
+    del array
+    gc.collect()
+    assert gone() is None
+
+
+def test_read_only_dlpack() -> None:
+    class ReadOnly(Foreign):
+        def __dlpack__(self, **keywords: Any) -> Any:
+            self.array.flags.writeable = False
+            return self.array.__dlpack__(**keywords)
+
+    try:
+        ReadOnly(X.copy()).__dlpack__(max_version=(1, 0))
+    except (BufferError, TypeError):
+        pytest.skip("this NumPy has no read-only DLPack tensors")
+    with pytest.raises(warpnorm.InvalidArgument, match="out is read-only"):
+        warpnorm.rms_norm(X, out=ReadOnly(X.copy()))
+
+
+def test_devices_end() -> None:
+    with warpnorm.Device.cpu() as device:
+        assert "cpu" in device.name and (warpnorm.rms_norm(X, device=device) == warpnorm.rms_norm(X)).all()
+    device.close()
+    with pytest.raises(warpnorm.ClosedDevice, match="destroyed"):
+        warpnorm.rms_norm(X, device=device)
+    with pytest.raises(warpnorm.ClosedDevice):
+        device.warm_up(warpnorm.Norm("rms_norm"), "float32")
+    # The one that functions share is made anew where someone has closed it.
+    warpnorm._devices.shared(("cpu", 0)).close()
+    assert warpnorm.rms_norm(X).shape == X.shape
+
+
+def test_devices_are_named_and_counted() -> None:
+    assert "T4" in warpnorm.Device.emulated("t4").name
+    with pytest.raises(warpnorm.InvalidArgument, match="no GPU \"voodoo2\""):
+        warpnorm.Device.emulated("voodoo2")
+    with pytest.raises(warpnorm.DeviceError, match="no NVIDIA driver|no CUDA device"):
+        warpnorm.Device.cuda(1000)
+    with pytest.raises(warpnorm.InvalidArgument, match="ordinal is -1"):
+        warpnorm.Device.cuda(-1)
+    device = warpnorm.Device.emulated()
+    device.warm_up(warpnorm.Norm("rms_norm"), "bfloat16")
+    with pytest.raises(warpnorm.InvalidArgument, match="dtype is 'int8'"):
+        device.warm_up(warpnorm.Norm("rms_norm"), "int8")
+
+
+def test_streams_of_the_host() -> None:
+    with pytest.raises(warpnorm.InvalidArgument, match="wanted a null pointer"):
+        warpnorm.rms_norm(X, stream=12345)
+
+
+def test_threads() -> None:
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            x = np.full((3, 32 + number), 2.0, np.float32)
+            for _ in range(50):
+                assert (warpnorm.rms_norm(x, eps=0.0) == 1.0).all()
+                with pytest.raises(warpnorm.InvalidArgument, match=f"eps is -{number + 1}"):
+                    warpnorm.rms_norm(x, eps=-float(number + 1))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_version() -> None:
+    assert warpnorm.__version__.count(".") == 2

@@ -1,0 +1,154 @@
+"""PyTorch's own ops: their schemas and fakes, ``torch.compile``, and CUDA graphs where there is a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import warpnorm
+import warpnorm.torch as ops
+from warpnorm import Quantisation, _native
+
+pytestmark = pytest.mark.torch
+
+PLACES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+OPS = torch.ops.warpnorm
+
+
+@pytest.fixture(params=PLACES)
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def random(device: str, *shape: int, dtype: Any = torch.float32) -> Any:
+    generator = torch.Generator().manual_seed(len(shape) + sum(shape))
+    return torch.randn(*shape, generator=generator).to(dtype).to(device)
+
+
+def given(one: Quantisation) -> tuple[Any, ...]:
+    return tuple(ops._flat(one))
+
+
+def test_schemas_and_fakes(device: str) -> None:
+    x, residual, weight = random(device, 3, 64), random(device, 3, 64) * 2, random(device, 64)
+    heads, half = random(device, 3, 4, 16), random(device, 3, 64, dtype=torch.bfloat16)
+    table = random(device, 8, 8)
+    positions = torch.tensor([5, 0, 7], device=device)
+    scale = torch.ones(1, device=device)
+    norm, add = (1e-6, 0.0, "single"), (1.0, "stored")
+    calls: list[tuple[Any, tuple[Any, ...]]] = [
+        (OPS.rms_norm, (x, weight)),
+        (OPS.layer_norm, (x, weight, weight, 1e-5)),
+        (OPS.add_rms_norm, (x, residual, weight)),
+        (OPS.add_rms_norm_, (x, residual, weight)),
+        (OPS.add_layer_norm, (x, residual, weight, weight)),
+        (OPS.gated_rms_norm, (x, residual, weight, "silu", True, 2)),
+        (OPS.activation, (x, residual)),
+        (OPS.qk_norm_, (heads, heads.clone(), None, None, table, table, positions)),
+    ]
+    for quantisation in [
+        Quantisation("per_token"),
+        Quantisation("per_tensor", "int8"),
+        Quantisation("per_group", group_size=64, layout="column_major", layout_alignment=4),
+        Quantisation("mxfp8", layout="tiled"),
+        Quantisation.nvfp4(),
+    ]:
+        takes = scale if quantisation.scaling in ("per_tensor", "nvfp4") else None
+        calls.append((OPS.rms_norm_quant, (half, None, takes, *given(quantisation), *norm)))
+        calls.append((OPS.add_rms_norm_quant, (half, half.clone(), None, takes, *given(quantisation), *norm, *add)))
+    for op, arguments in calls:
+        torch.library.opcheck(op.default, arguments)
+
+
+def test_ops_compute_what_the_functions_do(device: str) -> None:
+    x, residual, weight = random(device, 3, 64), random(device, 5, 3, 64)[0], random(device, 64)
+    assert torch.equal(ops.rms_norm(x, weight, weight_offset=1.0), warpnorm.rms_norm(x, weight, weight_offset=1.0))
+    assert torch.equal(ops.layer_norm(x, weight, weight), warpnorm.layer_norm(x, weight, weight))
+    y, h = warpnorm.add_rms_norm(x, residual, weight, residual_scale=2.0, residual_rounding="wide")
+    got = ops.add_rms_norm(x, residual, weight, residual_scale=2.0, residual_rounding="wide")
+    assert torch.equal(got[0], y) and torch.equal(got[1], h)
+    over_x, over_residual = x.clone(), residual.clone()
+    ops.add_rms_norm_(over_x, over_residual, weight, residual_scale=2.0, residual_rounding="wide")
+    assert torch.equal(over_x, y) and torch.equal(over_residual, h)
+    y, h = warpnorm.add_layer_norm(x, residual, weight, weight)
+    got = ops.add_layer_norm(x, residual, weight, weight)
+    assert torch.equal(got[0], y) and torch.equal(got[1], h)
+    kwargs: dict[str, Any] = {"groups": 4, "norm_before_gate": False}
+    assert torch.equal(ops.gated_rms_norm(x, residual, **kwargs), warpnorm.gated_rms_norm(x, residual, **kwargs))
+    swish = warpnorm.Activation("swish", 2.0)
+    assert torch.equal(ops.activation(x, None, "swish", 2.0), warpnorm.activation(x, activation=swish))
+    half = x.to(torch.float16)
+    codes, scales = ops.rms_norm_quant(half, quantisation=Quantisation("per_token"))
+    wanted = warpnorm.rms_norm_quant(half, quantisation=Quantisation("per_token"))
+    assert codes.dtype == torch.float8_e4m3fn and torch.equal(codes.view(torch.uint8), wanted.codes.view(torch.uint8))
+    assert torch.equal(scales, wanted.scales)
+
+
+def test_compiled(device: str) -> None:
+    """A block whose mutation and order the compiler must keep, without a break in its graph; with sizes that change."""
+    weight = random(device, 64)
+
+    def block(x: Any, residual: Any) -> Any:
+        y, h = ops.add_rms_norm(x.relu(), residual, weight)
+        ops.add_rms_norm_(y, h, weight)
+        codes, scales = ops.rms_norm_quant(h.to(torch.bfloat16), quantisation=Quantisation("per_token", "int8"))
+        return y + 1, h, codes, scales
+
+    compiled = torch.compile(block, fullgraph=True, dynamic=True, backend="aot_eager")
+    for rows in (3, 5):
+        x, residual = random(device, rows, 64), random(device, rows, 64) * 3
+        for got, wanted in zip(compiled(x, residual), block(x, residual), strict=True):
+            assert torch.equal(got, wanted)
+
+
+def test_gradients_are_refused(device: str) -> None:
+    weight = random(device, 64).requires_grad_()
+    with pytest.raises(ValueError, match="weight requires a gradient"):
+        warpnorm.rms_norm(random(device, 3, 64), weight)
+    with torch.no_grad():
+        warpnorm.rms_norm(random(device, 3, 64), weight)
+
+
+def test_tensors_elsewhere_are_refused(device: str) -> None:
+    x = random(device, 3, 64)
+    with pytest.raises(warpnorm.WrongDevice, match="meta"):
+        warpnorm.rms_norm(x.to("meta"))
+    with pytest.raises(ValueError, match="sparse"):
+        warpnorm.rms_norm(x.to_sparse())
+    if device == "cuda":
+        with pytest.raises(warpnorm.WrongDevice, match="weight is on cpu:0, and x on cuda:0"):
+            warpnorm.rms_norm(x, random("cpu", 64))
+        with pytest.raises(warpnorm.WrongDevice, match="by the cpu device"):
+            warpnorm.rms_norm(x, device=warpnorm.Device.cpu())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_streams_and_graphs() -> None:
+    x, weight = random("cuda", 512, 4096, dtype=torch.bfloat16), random("cuda", 4096)
+    wanted = warpnorm.rms_norm(x, weight)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        # What is queued on the side stream first is seen.
+        y = warpnorm.rms_norm(x * 1.0, weight)
+    torch.cuda.current_stream().wait_stream(side)
+    assert torch.equal(y, wanted)
+
+    captured = torch.zeros_like(x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = ops.rms_norm(captured, weight)
+    captured.copy_(x)
+    graph.replay()
+    assert torch.equal(y, wanted)
+    # The library itself refuses what slipped by: here, a host pointer under a device's.
+    norm, call = warpnorm.Norm("rms_norm"), _native.new_call(0, 4, 64)
+    host = torch.zeros(4, 64)
+    call.x, call.y = _native.Rows(host.data_ptr(), 64), _native.Rows(x.data_ptr(), 64)
+    with pytest.raises(warpnorm.WrongDevice, match="host memory"):
+        handle = warpnorm.Device.cuda(0)._handle
+        _native.call("warpnorm_run", handle, None, ctypes.byref(norm._made), ctypes.byref(call))
