@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import warpnorm
+from warpnorm import _dlpack
 
 X = np.arange(1, 65, dtype=np.float32).reshape(2, 32)
 
@@ -48,6 +49,23 @@ def test_dlpack(old: bool) -> None:
         warpnorm.rms_norm(Foreign(np.ones((2, 2), np.int64), old), out=halves)
     with pytest.raises(warpnorm.InvalidArgument, match="x is DLPack type 2 of 64 bits"):
         warpnorm.rms_norm(Foreign(np.ones((2, 2)), old), out=halves)
+
+
+@pytest.mark.parametrize(("stream", "wanted"), [(None, 1), (0x1234, 0x1234)])
+def test_dlpack_is_told_the_stream(stream: int | None, wanted: int) -> None:
+    """Of a GPU's tensor: its library makes that stream wait for what it has queued. 1 is the default one's number."""
+    told: list[Any] = []
+
+    class OfCuda(Foreign):
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 0
+
+        def __dlpack__(self, **keywords: Any) -> Any:
+            told.append(keywords.pop("stream"))
+            return self.array.__dlpack__(**keywords)
+
+    _dlpack.read(OfCuda(X), stream)
+    assert told == [wanted]
 
 
 def test_dlpack_keeps_nothing() -> None:
