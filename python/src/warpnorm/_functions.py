@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,15 @@ from ._norm import (
     Rope,
     RopePairs,
     RopeRounding,
+    Scope,
     WeightRounding,
 )
 from ._run import Operands, Result, apply
 from ._tensors import DTYPES, Array
+
+
+#: The descriptions of the calls so far, which take as long to make as a call.
+_norm = functools.lru_cache(maxsize=256)(Norm)
 
 
 def rms_norm(
@@ -41,7 +47,7 @@ def rms_norm(
     stream: int | None = None,
 ) -> Array:
     """y = R(x·rstd·(weight + weight_offset) + bias), over the last dimension."""
-    norm = Norm("rms_norm", eps, weight_offset, weight_rounding)
+    norm = _norm("rms_norm", eps, weight_offset, weight_rounding)
     return apply(norm, x, weight, bias, out=out, device=device, stream=stream).y
 
 
@@ -56,7 +62,7 @@ def layer_norm(
     stream: int | None = None,
 ) -> Array:
     """y = R((x − mean)·rstd·weight + bias), over the last dimension."""
-    return apply(Norm("layer_norm", eps), x, weight, bias, out=out, device=device, stream=stream).y
+    return apply(_norm("layer_norm", eps), x, weight, bias, out=out, device=device, stream=stream).y
 
 
 def l2_norm(
@@ -69,7 +75,7 @@ def l2_norm(
     stream: int | None = None,
 ) -> Array:
     """y = R(x/√(Σx² + eps)·weight), over the last dimension; a zero row stays zero."""
-    return apply(Norm("l2_norm", eps), x, weight, out=out, device=device, stream=stream).y
+    return apply(_norm("l2_norm", eps), x, weight, out=out, device=device, stream=stream).y
 
 
 def _add_norm(norm: Norm, x: Array, residual: Array, vectors: tuple[Array, Array, Array], **others: Any) -> Any:
@@ -110,7 +116,7 @@ def add_rms_norm(
     In place: ``out=x`` and ``residual_out=residual``.
     """
     add = ResidualAdd(residual_scale, residual_rounding)
-    norm = Norm("rms_norm", eps, weight_offset, weight_rounding, add)
+    norm = _norm("rms_norm", eps, weight_offset, weight_rounding, add)
     vectors = (weight, bias, linear_bias)
     y, h = _add_norm(norm, x, residual, vectors, out=out, residual_out=residual_out, device=device, stream=stream)
     return y, h
@@ -132,7 +138,7 @@ def add_layer_norm(
     stream: int | None = None,
 ) -> tuple[Array, Array]:
     """h = residual_scale·residual + x + linear_bias; returns y = layer_norm(h) and the new residual R(h)."""
-    norm = Norm("layer_norm", eps, input=ResidualAdd(residual_scale, residual_rounding))
+    norm = _norm("layer_norm", eps, input=ResidualAdd(residual_scale, residual_rounding))
     vectors = (weight, bias, linear_bias)
     y, h = _add_norm(norm, x, residual, vectors, out=out, residual_out=residual_out, device=device, stream=stream)
     return y, h
@@ -153,7 +159,7 @@ def rms_norm_add(
     stream: int | None = None,
 ) -> Array:
     """y = (residual + rms_norm(x))·scale, the residual after the norm: Gemma 2, OLMo 2."""
-    norm = Norm("rms_norm", eps, weight_offset, weight_rounding, post_add=PostAdd(scale, rounding))
+    norm = _norm("rms_norm", eps, weight_offset, weight_rounding, post_add=PostAdd(scale, rounding))
     return apply(norm, x, weight, residual=residual, out=out, device=device, stream=stream).y
 
 
@@ -175,8 +181,9 @@ def gated_rms_norm(
 
     Of whole rows, or of each of so many groups of a row.
     """
-    norm = Norm("rms_norm", eps, weight_rounding=weight_rounding, scope="row" if groups is None else "group")
-    norm = norm.replace(gate=activation) if norm_before_gate else norm.replace(input=Gated(activation))
+    after, before = (activation, None) if norm_before_gate else (None, Gated(activation))
+    scope: Scope = "row" if groups is None else "group"
+    norm = _norm("rms_norm", eps, weight_rounding=weight_rounding, input=before, gate=after, scope=scope)
     return apply(norm, x, weight, gate=gate, groups=groups, out=out, device=device, stream=stream).y
 
 
@@ -190,7 +197,7 @@ def activation(
     stream: int | None = None,
 ) -> Array:
     """y = R(act(gate)·x), or R(act(x)) without a gate. On packed ``[gate | up]`` rows, x is the second half."""
-    norm = Norm("identity", gate=activation)
+    norm = _norm("identity", gate=activation)
     return apply(norm, x, gate=gate, out=out, device=device, stream=stream).y
 
 
@@ -227,7 +234,7 @@ def rms_norm_quant(
     stream: int | None = None,
 ) -> Quantised:
     """Codes and scales of rms_norm(x), in one pass; y too, where ``out`` is given. f16 and bf16."""
-    norm = Norm("rms_norm", eps, weight_offset, weight_rounding, quantisation=quantisation)
+    norm = _norm("rms_norm", eps, weight_offset, weight_rounding, quantisation=quantisation)
     return _quantised(
         apply(
             norm, x, weight, tensor_scale=tensor_scale, codes=codes, scales=scales, out=out, device=device, stream=stream
@@ -256,7 +263,7 @@ def add_rms_norm_quant(
 ) -> Quantised:
     """Codes and scales of rms_norm(h), and the new residual R(h), h = residual_scale·residual + x."""
     add = ResidualAdd(residual_scale, residual_rounding)
-    norm = Norm("rms_norm", eps, weight_offset, weight_rounding, add, quantisation=quantisation)
+    norm = _norm("rms_norm", eps, weight_offset, weight_rounding, add, quantisation=quantisation)
     return _quantised(
         apply(
             norm,
@@ -305,7 +312,7 @@ def qk_norm(
         if len(shape) != 2:
             raise InvalidArgument(f"cos has shape {shape}, wanted (entries, dim/2)")
         rope = Rope(2 * shape[1], rope_pairs, rope_rounding)
-    norm = Norm(family, eps, weight_offset, weight_rounding, scope="head", rope=rope)
+    norm = _norm(family, eps, weight_offset, weight_rounding, scope="head", rope=rope)
     result = apply(
         norm,
         q,
@@ -346,7 +353,7 @@ def batch_statistics(
 ) -> ColumnStatistics:
     """The statistics of the columns of x over its rows, as batch normalisation takes them."""
     operands = Operands(x, device, stream)
-    main = operands.view("x", x).of_type(*DTYPES)
+    main = operands.x.of_type(*DTYPES)
     if not main.shape:
         raise InvalidArgument("x has no dimension, wanted at least (hidden,)")
     hidden = main.shape[-1]
@@ -375,6 +382,6 @@ def batch_norm(
 ) -> Array:
     """Batch normalisation by the batch's own statistics: every column over all rows. Two launches."""
     statistics = batch_statistics(x, weight, bias, eps=eps, device=device, stream=stream)
-    norm = Norm("identity")  # x·scale + shift
+    norm = _norm("identity")  # x·scale + shift
     return apply(norm, x, statistics.scale, statistics.shift, out=out, device=device, stream=stream).y
 

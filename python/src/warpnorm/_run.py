@@ -42,14 +42,10 @@ class Operands:
 
     def __init__(self, x: Array, device: Device | None, stream: int | None) -> None:
         self.like = x
-        self.stream = stream
-        self.kept: list[Any] = []
-        if stream is None:
-            first = view("x", x)
-            self.place = first.device
-            self.stream = current_stream(x, first.device)
-        else:
-            self.place = view("x", x, stream).device
+        self.stream = current_stream(x) if stream is None else stream
+        self.x = view("x", x, self.stream)
+        self.kept: list[Any] = [self.x]
+        self.place = self.x.device
         self.device = shared(self.place) if device is None else device
         self.device.takes(self.place)
 
@@ -130,7 +126,7 @@ def apply(
     # Heads are a dimension of their own; groups, parts of the last one.
     head = norm.scope == "head"
     parts = 1 if head else 0
-    main = operands.view("x", x).of_type(*DTYPES)
+    main = operands.x.of_type(*DTYPES)
     if len(main.shape) < 1 + parts:
         raise InvalidArgument(f"x has shape {main.shape}, wanted at least {'(heads, hidden)' if head else '(hidden,)'}")
     leading, hidden = main.shape[: -1 - parts], main.shape[-1]

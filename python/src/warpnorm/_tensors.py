@@ -135,15 +135,24 @@ def view(role: str, tensor: Array, stream: int | None = None) -> View:
     return _checked(View(role, address, shape, strides, dtype, device, writable, (tensor, capsule)))
 
 
+#: Names of NumPy's and PyTorch's types, which take longer to ask for than all else of a tensor.
+_names: dict[Any, str] = {}
+_CPU = ("cpu", 0)
+
+
 def _of_numpy(role: str, array: Any) -> View:
-    if not array.dtype.isnative:
-        raise InvalidArgument(f"{role} is {array.dtype}, wanted the machine's byte order")
-    size = array.dtype.itemsize
-    if any(stride % size for stride in array.strides):
-        raise InvalidArgument(f"{role} has strides of {array.strides} bytes, wanted multiples of {size}")
-    strides = tuple(stride // size for stride in array.strides)
-    name = array.dtype.name
-    return _checked(View(role, array.ctypes.data, array.shape, strides, name, ("cpu", 0), array.flags.writeable, array))
+    dtype = array.dtype
+    name = _names.get(dtype)
+    if name is None:
+        name = _names[dtype] = dtype.name if dtype.isnative else f"{dtype.name} of another byte order"
+    size = dtype.itemsize
+    strides = []
+    for stride in array.strides:
+        if stride % size:
+            raise InvalidArgument(f"{role} has strides of {array.strides} bytes, wanted multiples of {size}")
+        strides.append(stride // size)
+    address: int = array.__array_interface__["data"][0]
+    return _checked(View(role, address, array.shape, tuple(strides), name, _CPU, array.flags.writeable, array))
 
 
 def _of_torch(role: str, tensor: Any) -> View:
@@ -158,7 +167,9 @@ def _of_torch(role: str, tensor: Any) -> View:
     if tensor.is_neg():
         raise InvalidArgument(f"{role} is a negated view: use resolve_neg()")
     device = (tensor.device.type, tensor.device.index or 0)
-    dtype = str(tensor.dtype).removeprefix("torch.")
+    dtype = _names.get(tensor.dtype)
+    if dtype is None:
+        dtype = _names[tensor.dtype] = str(tensor.dtype).removeprefix("torch.")
     shape, strides = tuple(tensor.shape), tuple(tensor.stride())
     return _checked(View(role, tensor.data_ptr(), shape, strides, dtype, device, True, tensor))
 
@@ -168,7 +179,7 @@ def _checked(one: View) -> View:
         # PyTorch's tensors without elements are nowhere; to the library, what is at no address is not given.
         one.address = 256
     size = _SIZES.get(one.dtype, 1)
-    if any(stride < 0 for stride in one.strides):
+    if one.strides and min(one.strides) < 0:
         raise InvalidArgument(f"{one.role} has strides {one.strides}, wanted none below 0: make it contiguous")
     if one.address % size:
         raise InvalidArgument(f"{one.role} is at address {one.address:#x}, wanted a multiple of {size}")
@@ -192,15 +203,14 @@ def empty(like: Array, shape: tuple[int, ...], dtype: str | None = None, zero: b
         return (module.zeros if zero else module.empty)(shape, like.dtype if of_bytes is None else of_bytes)
 
 
-def current_stream(tensor: Array, device: tuple[str, int]) -> int | None:
+def current_stream(tensor: Array) -> int | None:
     """The stream that the tensor's library works on now; None for the default one, and on the CPU."""
-    kind, index = device
-    if kind != "cuda":
-        return None
     if is_torch(tensor):
         import torch
 
-        return int(torch.cuda.current_stream(index).cuda_stream) or None
+        if tensor.device.type != "cuda":
+            return None
+        return int(torch.cuda.current_stream(tensor.device).cuda_stream) or None
     if type(tensor).__module__.split(".")[0] == "cupy":
         return int(sys.modules["cupy"].cuda.get_current_stream().ptr) or None
     return None
