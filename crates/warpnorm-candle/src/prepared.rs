@@ -1,0 +1,346 @@
+//! A norm whose tensors were checked against one another.
+
+use crate::call::{NormCall, RopeTables, SecondHeads};
+use crate::error::{TensorError, of_library};
+use crate::layout::{Form, Rows, rows, vector};
+use crate::run::Wanted;
+use candle_core::{DType as CandleDType, Result, Tensor};
+use warpnorm::{
+    Call, CallError, DType, Input, Norm, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows,
+    RawVector, Role, Scope,
+};
+
+/// What a check returns.
+type Checked<T> = std::result::Result<T, TensorError>;
+
+/// A matrix and how its rows lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matrix<'a> {
+    pub(crate) tensor: &'a Tensor,
+    pub(crate) rows: Rows,
+}
+
+/// A vector, and where it starts in its storage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vector<'a> {
+    pub(crate) tensor: &'a Tensor,
+    pub(crate) dtype: DType,
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
+}
+
+/// Heads beside those of x.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Second<'a> {
+    pub(crate) x: Matrix<'a>,
+    pub(crate) weight: Option<Vector<'a>>,
+    pub(crate) bias: Option<Vector<'a>>,
+}
+
+/// The tables of the rotary embedding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rope<'a> {
+    pub(crate) cos: Matrix<'a>,
+    pub(crate) sin: Matrix<'a>,
+    pub(crate) dtype: DType,
+    /// The tensor, and where it starts in its storage.
+    pub(crate) positions: Option<(&'a Tensor, usize, PositionType)>,
+}
+
+/// A norm whose tensors are of one device, fit one another, and can be walked.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared<'a> {
+    /// As it was asked for, but of heads where x is rows of parts.
+    pub(crate) norm: Norm,
+    pub(crate) dtype: DType,
+    pub(crate) x: Matrix<'a>,
+    pub(crate) residual: Option<Matrix<'a>>,
+    pub(crate) gate: Option<Matrix<'a>>,
+    pub(crate) weight: Option<Vector<'a>>,
+    pub(crate) bias: Option<Vector<'a>>,
+    pub(crate) linear_bias: Option<Vector<'a>>,
+    pub(crate) inner_weight: Option<Vector<'a>>,
+    pub(crate) rate: Option<Vector<'a>>,
+    pub(crate) second: Option<Second<'a>>,
+    pub(crate) rope: Option<Rope<'a>>,
+    pub(crate) tensor_scale: Option<Vector<'a>>,
+    pub(crate) wanted: Wanted,
+}
+
+const ACTIVATIONS: &str = "f32, f16 or bf16";
+
+impl<'a> Prepared<'a> {
+    pub(crate) fn new(call: &NormCall<'a>, x: &'a Tensor, wanted: Wanted) -> Result<Self> {
+        let mut norm = call.norm;
+        norm.validate().map_err(|error| of_library(CallError::from(error).into()))?;
+        let checks = Checks { x, dtype: element(Role::X, x)? };
+
+        let form = match (norm.scope, call.groups) {
+            (Scope::Group, Some(groups)) => Form::Groups(groups),
+            (Scope::Group, None) => Form::Groups(1),
+            (Scope::Head, _) => Form::Heads,
+            // Where a row is all there is to it, parts of rows are rows, too.
+            (Scope::Row, _) if alone(call) => Form::RowsOrParts,
+            (Scope::Row, _) => Form::Rows,
+        };
+        if call.groups.is_some() && norm.scope != Scope::Group {
+            let (asked, wanted) = ("groups are given", "a norm of groups");
+            return Err(TensorError::Results { asked, wanted }.into());
+        }
+        let x = Matrix { tensor: x, rows: rows(Role::X, x.layout(), form)? };
+        if x.rows.parts > 1 && norm.scope == Scope::Row {
+            norm.scope = Scope::Head;
+        }
+        let hidden = x.rows.hidden;
+        if hidden == 0 {
+            return Err(of_library(CallError::Hidden { given: 0 }.into()));
+        }
+        let parameters = if norm.scope == Scope::Group { x.rows.parts * hidden } else { hidden };
+        let vector = |role, tensor: Option<&'a Tensor>, length| checks.vector(role, tensor, length);
+        let second = match call.second {
+            Some(SecondHeads { x: heads, weight, bias }) => Some(Second {
+                x: checks.heads(heads, &x)?,
+                weight: vector(Role::SecondWeight, weight, hidden)?,
+                bias: vector(Role::SecondBias, bias, hidden)?,
+            }),
+            None => None,
+        };
+        if wanted.residual && !norm.input.stores_residual() {
+            return Err(of_library(CallError::ResidualOut.into()));
+        }
+        Ok(Self {
+            norm,
+            dtype: checks.dtype,
+            residual: call.residual.map(|residual| checks.matrix(Role::Residual, residual, Form::Rows)).transpose()?,
+            gate: call.gate.map(|gate| checks.matrix(Role::Gate, gate, form)).transpose()?,
+            weight: vector(Role::Weight, call.weight, parameters)?,
+            bias: vector(Role::Bias, call.bias, parameters)?,
+            linear_bias: vector(Role::LinearBias, call.linear_bias, hidden)?,
+            inner_weight: vector(Role::InnerWeight, call.inner_weight, hidden)?,
+            rate: vector(Role::Rate, call.rate, hidden)?,
+            rope: call.rope.map(|tables| checks.rope(tables, &norm, x.rows.count)).transpose()?,
+            tensor_scale: checks.tensor_scale(call.tensor_scale)?,
+            second,
+            x,
+            wanted,
+        })
+    }
+
+    /// Every tensor that is read, by role.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = (Role, &'a Tensor, usize)> {
+        let matrix = |role, matrix: Option<Matrix<'a>>| matrix.map(|one| (role, one.tensor, one.rows.offset));
+        let vector = |role, vector: Option<Vector<'a>>| vector.map(|one| (role, one.tensor, one.offset));
+        let (second, rope) = (self.second, self.rope);
+        [
+            matrix(Role::X, Some(self.x)),
+            matrix(Role::Residual, self.residual),
+            matrix(Role::Gate, self.gate),
+            vector(Role::Weight, self.weight),
+            vector(Role::Bias, self.bias),
+            vector(Role::LinearBias, self.linear_bias),
+            vector(Role::InnerWeight, self.inner_weight),
+            vector(Role::Rate, self.rate),
+            matrix(Role::SecondX, second.map(|second| second.x)),
+            vector(Role::SecondWeight, second.and_then(|second| second.weight)),
+            vector(Role::SecondBias, second.and_then(|second| second.bias)),
+            matrix(Role::Cos, rope.map(|rope| rope.cos)),
+            matrix(Role::Sin, rope.map(|rope| rope.sin)),
+            rope.and_then(|rope| rope.positions).map(|(tensor, offset, _)| (Role::Positions, tensor, offset)),
+            vector(Role::TensorScale, self.tensor_scale),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Elements of the results, by role: y or the codes of it in bytes, and what else is to be stored.
+    pub(crate) fn scale_count(&self) -> usize {
+        let scales = self.norm.quantisation.filter(|quantisation| quantisation.scaling.scale_type().is_some());
+        // Rows of no elements do not get here, and neither do more than there is memory for.
+        scales.and_then(|quantisation| quantisation.scale_count(self.x.rows.count, self.x.rows.hidden)).unwrap_or(0)
+    }
+
+    /// The call, for tensors at these addresses: of inputs the first element that is read, of results, which are
+    /// packed, the first that is written.
+    #[cfg_attr(not(any(feature = "cuda", test)), allow(dead_code, reason = "CPU tensors have no addresses"))]
+    pub(crate) fn call(&self, address: impl Fn(Role) -> u64) -> Call {
+        let Rows { count, parts, hidden, .. } = self.x.rows;
+        let input =
+            |role, matrix: Matrix<'_>| RawRows { address: address(role), stride: matrix.rows.row_stride };
+        let packed = |role, parts: usize| RawRows { address: address(role), stride: parts * hidden };
+        let vector = |role, vector: Option<Vector<'_>>| {
+            vector.map(|vector| RawVector { address: address(role), dtype: vector.dtype })
+        };
+        let (x, y) = (input(Role::X, self.x), packed(Role::Y, parts));
+        let mut call = Call::new(self.norm, self.dtype, count, hidden, x, y);
+        call.parts = Parts {
+            count: parts,
+            x_stride: self.x.rows.part_stride,
+            gate_stride: self.gate.map_or(hidden, |gate| gate.rows.part_stride),
+            y_stride: hidden,
+        };
+        call.residual = self.residual.map(|residual| input(Role::Residual, residual));
+        call.gate = self.gate.map(|gate| input(Role::Gate, gate));
+        call.weight = vector(Role::Weight, self.weight);
+        call.bias = vector(Role::Bias, self.bias);
+        call.linear_bias = vector(Role::LinearBias, self.linear_bias);
+        call.inner_weight = vector(Role::InnerWeight, self.inner_weight);
+        call.rate = vector(Role::Rate, self.rate);
+        call.residual_out = self.wanted.residual.then(|| packed(Role::ResidualOut, 1));
+        call.tensor_scale = self.tensor_scale.map(|_| address(Role::TensorScale));
+        if let Some(quantisation) = self.norm.quantisation {
+            call.y = None;
+            call.codes = Some(RawCodes { address: address(Role::Codes), stride: quantisation.row_bytes(hidden) });
+            call.scales = quantisation.scaling.scale_type().map(|_| address(Role::Scales));
+        }
+        call.second = self.second.map(|Second { x, weight, bias }| RawHeads {
+            x: input(Role::SecondX, x),
+            y: packed(Role::SecondY, x.rows.parts),
+            count: x.rows.parts,
+            x_stride: x.rows.part_stride,
+            y_stride: hidden,
+            weight: vector(Role::SecondWeight, weight),
+            bias: vector(Role::SecondBias, bias),
+        });
+        call.rope = self.rope.map(|rope| RawRope {
+            cos: input(Role::Cos, rope.cos),
+            sin: input(Role::Sin, rope.sin),
+            dtype: rope.dtype,
+            entries: rope.cos.rows.count,
+            positions: rope.positions.map(|(_, _, kind)| RawPositions { address: address(Role::Positions), kind }),
+        });
+        call
+    }
+}
+
+/// Whether x is the only matrix of the norm, and y the only result: heads of rows are the same to it as rows.
+fn alone(call: &NormCall<'_>) -> bool {
+    let norm = &call.norm;
+    norm.input == Input::Plain
+        && !norm.takes_gate()
+        && norm.post_add.is_none()
+        && norm.quantisation.is_none()
+        && warpnorm::Family::NORMS.contains(&norm.family)
+}
+
+/// The library's type of a tensor.
+fn element(role: Role, tensor: &Tensor) -> Checked<DType> {
+    match tensor.dtype() {
+        CandleDType::F32 => Ok(DType::F32),
+        CandleDType::F16 => Ok(DType::F16),
+        CandleDType::BF16 => Ok(DType::BF16),
+        given => Err(TensorError::DType { role, given, wanted: ACTIVATIONS }),
+    }
+}
+
+/// What every tensor of a call must agree with.
+struct Checks<'a> {
+    x: &'a Tensor,
+    dtype: DType,
+}
+
+impl<'a> Checks<'a> {
+    fn device(&self, role: Role, tensor: &Tensor) -> Checked<()> {
+        let (given, wanted) = (tensor.device().location(), self.x.device().location());
+        if given == wanted { Ok(()) } else { Err(TensorError::Device { role, given, wanted }) }
+    }
+
+    /// A matrix of the type of x.
+    fn activations(&self, role: Role, tensor: &'a Tensor, form: Form) -> Checked<Matrix<'a>> {
+        self.device(role, tensor)?;
+        if tensor.dtype() != self.x.dtype() {
+            return Err(TensorError::ActivationType { role, given: tensor.dtype(), wanted: self.x.dtype() });
+        }
+        Ok(Matrix { tensor, rows: rows(role, tensor.layout(), form)? })
+    }
+
+    /// A matrix of the shape and type of x.
+    fn matrix(&self, role: Role, tensor: &'a Tensor, form: Form) -> Checked<Matrix<'a>> {
+        if tensor.dims() != self.x.dims() {
+            return Err(TensorError::Shape { role, given: tensor.dims().to_vec(), wanted: self.x.dims().to_vec() });
+        }
+        self.activations(role, tensor, form)
+    }
+
+    /// Heads of as many rows, and of the size of those of x.
+    fn heads(&self, tensor: &'a Tensor, x: &Matrix<'a>) -> Checked<Matrix<'a>> {
+        let role = Role::SecondX;
+        let (given, mut wanted) = (tensor.dims().to_vec(), self.x.dims().to_vec());
+        let heads = given.len().checked_sub(2).map(|at| given[at]);
+        if let (Some(heads), Some(at)) = (heads, wanted.len().checked_sub(2)) {
+            wanted[at] = heads;
+        }
+        if given != wanted {
+            return Err(TensorError::Shape { role, given, wanted });
+        }
+        // Of x that is no heads the library says what is wanted.
+        let form = if x.rows.parts == 1 && self.x.rank() < 2 { Form::Rows } else { Form::Heads };
+        self.activations(role, tensor, form)
+    }
+
+    fn vector(&self, role: Role, tensor: Option<&'a Tensor>, length: usize) -> Checked<Option<Vector<'a>>> {
+        let Some(tensor) = tensor else { return Ok(None) };
+        self.device(role, tensor)?;
+        let offset = vector(role, tensor.layout(), length)?;
+        Ok(Some(Vector { tensor, dtype: element(role, tensor)?, offset, length }))
+    }
+
+    fn tensor_scale(&self, tensor: Option<&'a Tensor>) -> Checked<Option<Vector<'a>>> {
+        let role = Role::TensorScale;
+        let Some(tensor) = tensor else { return Ok(None) };
+        self.device(role, tensor)?;
+        if tensor.dtype() != CandleDType::F32 {
+            return Err(TensorError::DType { role, given: tensor.dtype(), wanted: "f32" });
+        }
+        if tensor.elem_count() != 1 {
+            return Err(TensorError::Shape { role, given: tensor.dims().to_vec(), wanted: vec![1] });
+        }
+        Ok(Some(Vector { tensor, dtype: DType::F32, offset: tensor.layout().start_offset(), length: 1 }))
+    }
+
+    fn rope(&self, tables: RopeTables<'a>, norm: &Norm, count: usize) -> Checked<Rope<'a>> {
+        let RopeTables { cos, sin, positions } = tables;
+        let half = norm.rope.map_or(0, |rope| rope.dim / 2);
+        let table = |role, tensor: &'a Tensor, wanted: &[usize]| {
+            self.device(role, tensor)?;
+            if tensor.dims() != wanted {
+                return Err(TensorError::Shape { role, given: tensor.dims().to_vec(), wanted: wanted.to_vec() });
+            }
+            Ok(Matrix { tensor, rows: rows(role, tensor.layout(), Form::Rows)? })
+        };
+        let shape = [cos.dims().first().copied().unwrap_or(0), half];
+        let (cos, sin) = (table(Role::Cos, cos, &shape)?, table(Role::Sin, sin, &shape)?);
+        let dtype = element(Role::Cos, cos.tensor)?;
+        if sin.tensor.dtype() != cos.tensor.dtype() {
+            let (role, given) = (Role::Sin, sin.tensor.dtype());
+            return Err(TensorError::DType { role, given, wanted: "the type of cos" });
+        }
+        let positions = match positions {
+            None => None,
+            Some(positions) => Some(self.positions(positions, count)?),
+        };
+        Ok(Rope { cos, sin, dtype, positions })
+    }
+
+    fn positions(&self, tensor: &'a Tensor, count: usize) -> Checked<(&'a Tensor, usize, PositionType)> {
+        let role = Role::Positions;
+        self.device(role, tensor)?;
+        let kind = match tensor.dtype() {
+            CandleDType::I64 => PositionType::I64,
+            // A u32 past the largest i32 is a negative one, and both are past the end of the tables.
+            CandleDType::I32 | CandleDType::U32 => PositionType::I32,
+            given => return Err(TensorError::DType { role, given, wanted: "u32, i32 or i64" }),
+        };
+        if tensor.elem_count() != count {
+            return Err(TensorError::Shape { role, given: tensor.dims().to_vec(), wanted: vec![count] });
+        }
+        match tensor.layout().contiguous_offsets() {
+            Some((offset, _)) => Ok((tensor, offset, kind)),
+            None => Err(TensorError::Rows {
+                role,
+                shape: tensor.dims().to_vec(),
+                strides: tensor.stride().to_vec(),
+                wanted: "side by side",
+            }),
+        }
+    }
+}
