@@ -5,8 +5,8 @@
 //!
 //! Beside what candle-nn's take, the modules take f32 weights beside 16-bit activations, and have
 //! [`forward_add`](RmsNorm::forward_add) for the residual add in the same pass. As candle-nn's, they take views of any
-//! strides; one that no launch can walk is copied first. What the kernels have not (f64, Metal) goes the way of
-//! candle-nn.
+//! strides; one that no launch can walk is copied first. What the kernels have not (f64, Metal) is computed by
+//! candle's own ops.
 //!
 //! # Gradients
 //! `forward` is for inference. Where a gradient is tracked through it, backward is an error; candle-nn's returns a
@@ -110,7 +110,7 @@ impl LayerNorm {
     pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<(Tensor, Tensor)> {
         if !has_kernels(x) {
             let residual = (x + residual)?;
-            return Ok((self.stock.forward(&residual)?, residual));
+            return Ok((self.without_kernels(&residual)?, residual));
         }
         let (x, residual) = (walkable(x, Form::Rows)?, walkable(residual, Form::Rows)?);
         let description = self.description().with_residual_add(ResidualAdd::default());
@@ -144,6 +144,11 @@ impl LayerNorm {
         y.to_dtype(dtype)
     }
 
+    /// candle-nn's norm, but for f64, of which it has only some.
+    fn without_kernels(&self, x: &Tensor) -> Result<Tensor> {
+        if x.dtype() == DType::F64 { self.forward_diff(x) } else { self.stock.forward(x) }
+    }
+
     fn description(&self) -> Norm {
         let eps = self.eps() as f32;
         if self.remove_mean() { Norm::layer_norm(eps) } else { Norm::rms_norm(eps) }
@@ -153,7 +158,7 @@ impl LayerNorm {
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if !has_kernels(x) {
-            return self.stock.forward(x);
+            return self.without_kernels(x);
         }
         forward(&self.description(), x, self.weight(), self.bias())
     }

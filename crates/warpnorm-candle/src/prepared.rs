@@ -161,7 +161,6 @@ impl<'a> Prepared<'a> {
 
     /// The call, for tensors at these addresses: of inputs the first element that is read, of results, which are
     /// packed, the first that is written.
-    #[cfg_attr(not(any(feature = "cuda", test)), allow(dead_code, reason = "CPU tensors have no addresses"))]
     pub(crate) fn call(&self, address: impl Fn(Role) -> u64) -> Call {
         let Rows { count, parts, hidden, .. } = self.x.rows;
         let input =
