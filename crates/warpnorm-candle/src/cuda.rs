@@ -1,8 +1,7 @@
 //! CUDA tensors: their own stream and context, one launch.
 
 use crate::error::of_library;
-use crate::layout::Rows;
-use crate::prepared::Prepared;
+use crate::prepared::{Buffer, Prepared};
 use crate::run::Storages;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
 use candle_core::cuda_backend::{CudaStorage, CudaStorageSlice};
@@ -12,7 +11,6 @@ use std::ptr;
 use std::sync::{Arc, PoisonError, RwLock};
 use warpnorm::cuda::Kernels;
 use warpnorm::plan::Module;
-use warpnorm::quantise::ScaleType;
 use warpnorm::{DType, Norm, Role};
 
 /// The kernels of every GPU that a norm ran on, by ordinal: as many as the machine has GPUs, for as long as the
@@ -59,50 +57,30 @@ pub fn warm_up(device: &Device, norms: &[Norm], dtype: CandleDType) -> Result<()
 }
 
 /// Results in device memory.
-#[derive(Default)]
 struct Results(Vec<(Role, CudaStorageSlice)>);
 
 impl Results {
-    /// So many elements of the activation type.
-    fn activations(&mut self, role: Role, dtype: DType, length: usize, device: &CudaDevice) -> Result<()> {
-        // SAFETY: the launch writes all of it before anything that the stream, or an event of it, orders after.
-        let slice = unsafe {
-            match dtype {
-                DType::F32 => CudaStorageSlice::F32(device.alloc(length)?),
-                DType::F16 => CudaStorageSlice::F16(device.alloc(length)?),
-                DType::BF16 => CudaStorageSlice::BF16(device.alloc(length)?),
-            }
-        };
-        self.0.push((role, slice));
-        Ok(())
-    }
-
     fn allocate(prepared: &Prepared<'_>, device: &CudaDevice) -> Result<Self> {
-        let mut results = Self::default();
-        let Rows { count, parts, hidden, .. } = prepared.x.rows;
-        let length = |parts: usize| count * parts * hidden;
-        match prepared.norm.quantisation {
-            None => results.activations(Role::Y, prepared.dtype, length(parts), device)?,
-            Some(quantisation) => {
-                // SAFETY: as above: a launch writes the codes of all rows.
-                let codes = unsafe { device.alloc::<u8>(count * quantisation.row_bytes(hidden))? };
-                results.0.push((Role::Codes, CudaStorageSlice::U8(codes)));
-                // Scales of no row are written by nobody.
-                let scales = match quantisation.scaling.scale_type() {
-                    None => None,
-                    Some(ScaleType::F32) => Some(CudaStorageSlice::F32(device.alloc_zeros(prepared.scale_count())?)),
-                    Some(_) => Some(CudaStorageSlice::U8(device.alloc_zeros(prepared.scale_count())?)),
-                };
-                results.0.extend(scales.map(|scales| (Role::Scales, scales)));
+        let buffer = |(role, buffer, length)| -> Result<_> {
+            // Scales of no row are written by nobody.
+            if role == Role::Scales {
+                return Ok((role, match buffer {
+                    Buffer::F32 => CudaStorageSlice::F32(device.alloc_zeros(length)?),
+                    _ => CudaStorageSlice::U8(device.alloc_zeros(length)?),
+                }));
             }
-        }
-        if prepared.wanted.residual {
-            results.activations(Role::ResidualOut, prepared.dtype, length(1), device)?;
-        }
-        if let Some(second) = prepared.second {
-            results.activations(Role::SecondY, prepared.dtype, length(second.x.rows.parts), device)?;
-        }
-        Ok(results)
+            // SAFETY: the launch writes all of it before anything that the stream, or an event of it, orders after.
+            let slice = unsafe {
+                match (buffer, prepared.dtype) {
+                    (Buffer::Activations, DType::F32) | (Buffer::F32, _) => CudaStorageSlice::F32(device.alloc(length)?),
+                    (Buffer::Activations, DType::F16) => CudaStorageSlice::F16(device.alloc(length)?),
+                    (Buffer::Activations, DType::BF16) => CudaStorageSlice::BF16(device.alloc(length)?),
+                    (Buffer::Bytes, _) => CudaStorageSlice::U8(device.alloc(length)?),
+                }
+            };
+            Ok((role, slice))
+        };
+        Ok(Self(prepared.results().map(buffer).collect::<Result<_>>()?))
     }
 
     fn into_storages(self, device: &CudaDevice) -> Storages {

@@ -5,6 +5,7 @@ use crate::error::{TensorError, of_library};
 use crate::layout::{Form, Rows, rows, vector};
 use crate::run::Wanted;
 use candle_core::{DType as CandleDType, Result, Tensor};
+use warpnorm::quantise::ScaleType;
 use warpnorm::{
     Call, CallError, DType, Input, Norm, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows,
     RawVector, Role, Scope,
@@ -45,6 +46,17 @@ pub(crate) struct Rope<'a> {
     pub(crate) dtype: DType,
     /// The tensor, and where it starts in its storage.
     pub(crate) positions: Option<(&'a Tensor, usize, PositionType)>,
+}
+
+/// What a result is a buffer of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Buffer {
+    /// Elements of the type of x.
+    Activations,
+    /// Bytes.
+    Bytes,
+    /// f32.
+    F32,
 }
 
 /// A norm whose tensors are of one device, fit one another, and can be walked.
@@ -152,11 +164,33 @@ impl<'a> Prepared<'a> {
         .flatten()
     }
 
-    /// Elements of the results, by role: y or the codes of it in bytes, and what else is to be stored.
+    /// Scales that the norm makes, those between and after the rows' own included.
     pub(crate) fn scale_count(&self) -> usize {
         let scales = self.norm.quantisation.filter(|quantisation| quantisation.scaling.scale_type().is_some());
-        // Rows of no elements do not get here, and neither do more than there is memory for.
-        scales.and_then(|quantisation| quantisation.scale_count(self.x.rows.count, self.x.rows.hidden)).unwrap_or(0)
+        // None where there are more than can be counted, and so no memory for them.
+        scales.and_then(|one| one.scale_count(self.x.rows.count, self.x.rows.hidden)).unwrap_or(0)
+    }
+
+    /// The results: what each is a buffer of, and of how many elements. A launch writes all of them, but for scales of
+    /// no row.
+    #[cfg_attr(not(any(feature = "cuda", test)), allow(dead_code, reason = "the CPU path's are the library's"))]
+    pub(crate) fn results(&self) -> impl Iterator<Item = (Role, Buffer, usize)> {
+        let Rows { count, parts, hidden, .. } = self.x.rows;
+        let quantisation = self.norm.quantisation;
+        let matrix = |role, parts: usize| (role, Buffer::Activations, count * parts * hidden);
+        let scales = quantisation.and_then(|quantisation| match quantisation.scaling.scale_type()? {
+            ScaleType::F32 => Some(Buffer::F32),
+            ScaleType::Ue8m0 | ScaleType::E4m3 => Some(Buffer::Bytes),
+        });
+        [
+            quantisation.is_none().then(|| matrix(Role::Y, parts)),
+            quantisation.map(|one| (Role::Codes, Buffer::Bytes, count * one.row_bytes(hidden))),
+            scales.map(|buffer| (Role::Scales, buffer, self.scale_count())),
+            self.wanted.residual.then(|| matrix(Role::ResidualOut, 1)),
+            self.second.map(|second| matrix(Role::SecondY, second.x.rows.parts)),
+        ]
+        .into_iter()
+        .flatten()
     }
 
     /// The call, for tensors at these addresses: of inputs the first element that is read, of results, which are
@@ -169,8 +203,9 @@ impl<'a> Prepared<'a> {
         let vector = |role, vector: Option<Vector<'_>>| {
             vector.map(|vector| RawVector { address: address(role), dtype: vector.dtype })
         };
-        let (x, y) = (input(Role::X, self.x), packed(Role::Y, parts));
-        let mut call = Call::new(self.norm, self.dtype, count, hidden, x, y);
+        let x = input(Role::X, self.x);
+        let mut call = Call::new(self.norm, self.dtype, count, hidden, x, x);
+        call.y = self.norm.quantisation.is_none().then(|| packed(Role::Y, parts));
         call.parts = Parts {
             count: parts,
             x_stride: self.x.rows.part_stride,
@@ -187,7 +222,6 @@ impl<'a> Prepared<'a> {
         call.residual_out = self.wanted.residual.then(|| packed(Role::ResidualOut, 1));
         call.tensor_scale = self.tensor_scale.map(|_| address(Role::TensorScale));
         if let Some(quantisation) = self.norm.quantisation {
-            call.y = None;
             call.codes = Some(RawCodes { address: address(Role::Codes), stride: quantisation.row_bytes(hidden) });
             call.scales = quantisation.scaling.scale_type().map(|_| address(Role::Scales));
         }
