@@ -20,27 +20,37 @@ struct Gathered {
     x: Vec<u8>,
     residual: Option<Vec<u8>>,
     gate: Option<Vec<u8>>,
-    weight: Option<(DType, Vec<u8>)>,
-    bias: Option<(DType, Vec<u8>)>,
-    linear_bias: Option<(DType, Vec<u8>)>,
-    inner_weight: Option<(DType, Vec<u8>)>,
-    rate: Option<(DType, Vec<u8>)>,
+    weight: Option<Packed>,
+    bias: Option<Packed>,
+    linear_bias: Option<Packed>,
+    inner_weight: Option<Packed>,
+    rate: Option<Packed>,
     second: Option<GatheredHeads>,
-    rope: Option<(Vec<u8>, Vec<u8>, Option<Vec<i64>>)>,
+    rope: Option<GatheredRope>,
     tensor_scale: Option<f32>,
+}
+
+/// The type and the bytes of a vector.
+type Packed = (DType, Vec<u8>);
+
+struct GatheredRope {
+    cos: Vec<u8>,
+    sin: Vec<u8>,
+    positions: Option<Vec<i64>>,
 }
 
 struct GatheredHeads {
     x: Vec<u8>,
-    weight: Option<(DType, Vec<u8>)>,
-    bias: Option<(DType, Vec<u8>)>,
+    weight: Option<Packed>,
+    bias: Option<Packed>,
 }
 
 pub(crate) fn run(prepared: &Prepared<'_>) -> Result<Storages> {
     let gathered = Gathered::of(prepared)?;
     let Rows { count, parts, hidden, .. } = prepared.x.rows;
     // Scales of all rows are one tensor, and angles may be those of a row's number.
-    let whole = prepared.norm.quantisation.is_some() || gathered.rope.as_ref().is_some_and(|rope| rope.2.is_none());
+    let whole =
+        prepared.norm.quantisation.is_some() || gathered.rope.as_ref().is_some_and(|rope| rope.positions.is_none());
     let rows = if whole { count } else { TASK_ELEMENTS.div_ceil(parts * hidden) };
     let starts: Vec<usize> = (0..count).step_by(rows).collect();
     let run = |&start: &usize| {
@@ -104,7 +114,11 @@ impl Gathered {
                 let positions = rope.positions.map(|(tensor, offset, kind)| {
                     with_bytes(tensor, |bytes, size| Ok(positions(&bytes[offset * size..][..count * size], kind)))
                 });
-                Some((gather(&rope.cos)?, gather(&rope.sin)?, positions.transpose()?))
+                Some(GatheredRope {
+                    cos: gather(&rope.cos)?,
+                    sin: gather(&rope.sin)?,
+                    positions: positions.transpose()?,
+                })
             }
         };
         Ok(Self {
@@ -137,9 +151,8 @@ impl Gathered {
             let row = parts * hidden * size;
             &bytes[start * row..][..rows * row]
         };
-        let vector = |vector: &'a Option<(DType, Vec<u8>)>| {
-            vector.as_ref().map(|(dtype, bytes)| host::Vector { dtype: *dtype, bytes })
-        };
+        let vector =
+            |vector: &'a Option<Packed>| vector.as_ref().map(|(dtype, bytes)| host::Vector { dtype: *dtype, bytes });
         Problem {
             residual: self.residual.as_ref().map(|residual| of_rows(residual, 1)),
             gate: self.gate.as_ref().map(|gate| of_rows(gate, parts)),
@@ -155,11 +168,11 @@ impl Gathered {
                 weight: vector(&second.weight),
                 bias: vector(&second.bias),
             }),
-            rope: self.rope.as_ref().zip(prepared.rope).map(|((cos, sin, positions), rope)| host::RopeTables {
-                cos,
-                sin,
+            rope: self.rope.as_ref().zip(prepared.rope).map(|(gathered, rope)| host::RopeTables {
+                cos: &gathered.cos,
+                sin: &gathered.sin,
                 dtype: rope.dtype,
-                positions: positions.as_ref().map(|positions| &positions[start..start + rows]),
+                positions: gathered.positions.as_ref().map(|positions| &positions[start..start + rows]),
                 position_type: PositionType::I64,
             }),
             tensor_scale: self.tensor_scale,

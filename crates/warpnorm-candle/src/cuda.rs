@@ -5,7 +5,7 @@ use crate::prepared::{Buffer, Prepared};
 use crate::run::Storages;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
 use candle_core::cuda_backend::{CudaStorage, CudaStorageSlice};
-use candle_core::{CudaDevice, Device, DType as CandleDType, Error, Result, Storage, StorageRef, Tensor};
+use candle_core::{CudaDevice, DType as CandleDType, Device, Error, Result, Storage, StorageRef, Tensor};
 use std::collections::BTreeMap;
 use std::ptr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -64,15 +64,20 @@ impl Results {
         let buffer = |(role, buffer, length)| -> Result<_> {
             // Scales of no row are written by nobody.
             if role == Role::Scales {
-                return Ok((role, match buffer {
-                    Buffer::F32 => CudaStorageSlice::F32(device.alloc_zeros(length)?),
-                    _ => CudaStorageSlice::U8(device.alloc_zeros(length)?),
-                }));
+                return Ok((
+                    role,
+                    match buffer {
+                        Buffer::F32 => CudaStorageSlice::F32(device.alloc_zeros(length)?),
+                        _ => CudaStorageSlice::U8(device.alloc_zeros(length)?),
+                    },
+                ));
             }
             // SAFETY: the launch writes all of it before anything that the stream, or an event of it, orders after.
             let slice = unsafe {
                 match (buffer, prepared.dtype) {
-                    (Buffer::Activations, DType::F32) | (Buffer::F32, _) => CudaStorageSlice::F32(device.alloc(length)?),
+                    (Buffer::Activations, DType::F32) | (Buffer::F32, _) => {
+                        CudaStorageSlice::F32(device.alloc(length)?)
+                    }
                     (Buffer::Activations, DType::F16) => CudaStorageSlice::F16(device.alloc(length)?),
                     (Buffer::Activations, DType::BF16) => CudaStorageSlice::BF16(device.alloc(length)?),
                     (Buffer::Bytes, _) => CudaStorageSlice::U8(device.alloc(length)?),

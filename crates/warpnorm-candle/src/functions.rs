@@ -114,13 +114,7 @@ pub fn gated_rms_norm(x: &Tensor, gate: &Tensor, weight: &Tensor, activation: Ac
 ///
 /// # Errors
 /// As [`NormCall::run_pair`](crate::NormCall::run_pair).
-pub fn qk_norm(
-    q: &Tensor,
-    k: &Tensor,
-    q_weight: &Tensor,
-    k_weight: &Tensor,
-    eps: f32,
-) -> Result<(Tensor, Tensor)> {
+pub fn qk_norm(q: &Tensor, k: &Tensor, q_weight: &Tensor, k_weight: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
     let heads = Norm::rms_norm(eps).with_scope(Scope::Head);
     norm(&heads).weight(q_weight).second(k, Some(k_weight)).run_pair(q)
 }

@@ -62,8 +62,7 @@ pub(crate) fn rows(role: Role, layout: &Layout, form: Form) -> Result<Rows, Tens
     if last > 1 && last_stride != 1 && leading.iter().all(|&dim| dim > 0) {
         return Err(TensorError::LastStride { role, stride: last_stride });
     }
-    let refused =
-        || TensorError::Rows { role, shape: dims.to_vec(), strides: strides.to_vec(), wanted: form.wanted() };
+    let refused = || TensorError::Rows { role, shape: dims.to_vec(), strides: strides.to_vec(), wanted: form.wanted() };
 
     let (leading, heads) = match (form, leading.split_last()) {
         (Form::Heads, Some((&heads, rows))) => (rows, Some(heads)),
@@ -94,13 +93,9 @@ pub(crate) fn rows(role: Role, layout: &Layout, form: Form) -> Result<Rows, Tens
         }
         (_, None, []) => rows.packed_at(layout.start_offset()),
         (_, None, [level]) => Rows { row_stride: level.stride, part_stride: hidden, ..rows },
-        (Form::RowsOrParts, None, [outer, inner]) => Rows {
-            count: outer.count,
-            parts: inner.count,
-            row_stride: outer.stride,
-            part_stride: inner.stride,
-            ..rows
-        },
+        (Form::RowsOrParts, None, [outer, inner]) => {
+            Rows { count: outer.count, parts: inner.count, row_stride: outer.stride, part_stride: inner.stride, ..rows }
+        }
         _ => return Err(refused()),
     };
     // Broadcast or reversed order: rows that lie over one another, or in front of the one before.

@@ -18,7 +18,7 @@ pub use call::{NormCall, Quantised, RopeTables, norm};
 pub use cuda::{kernels, warm_up};
 pub use error::TensorError;
 pub use functions::{
-    add_layer_norm, add_rms_norm, fused_add_layer_norm, fused_add_rms_norm, gated_rms_norm, layer_norm,
-    layer_norm_add, qk_norm, qk_norm_rope, rms_norm, rms_norm_add,
+    add_layer_norm, add_rms_norm, fused_add_layer_norm, fused_add_rms_norm, gated_rms_norm, layer_norm, layer_norm_add,
+    qk_norm, qk_norm_rope, rms_norm, rms_norm_add,
 };
 pub use warpnorm;

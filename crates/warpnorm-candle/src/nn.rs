@@ -129,11 +129,8 @@ impl LayerNorm {
             DType::F16 | DType::BF16 => x.to_dtype(DType::F32)?,
             _ => x.clone(),
         };
-        let centred = if self.remove_mean() {
-            wide.broadcast_sub(&(wide.sum_keepdim(D::Minus1)? / hidden)?)?
-        } else {
-            wide
-        };
+        let centred =
+            if self.remove_mean() { wide.broadcast_sub(&(wide.sum_keepdim(D::Minus1)? / hidden)?)? } else { wide };
         let variance = (centred.sqr()?.sum_keepdim(D::Minus1)? / hidden)?;
         let normalised = centred.broadcast_div(&(variance + self.eps())?.sqrt()?)?;
         let y = normalised.broadcast_mul(&self.weight().to_dtype(normalised.dtype())?)?;

@@ -197,8 +197,7 @@ impl<'a> Prepared<'a> {
     /// packed, the first that is written.
     pub(crate) fn call(&self, address: impl Fn(Role) -> u64) -> Call {
         let Rows { count, parts, hidden, .. } = self.x.rows;
-        let input =
-            |role, matrix: Matrix<'_>| RawRows { address: address(role), stride: matrix.rows.row_stride };
+        let input = |role, matrix: Matrix<'_>| RawRows { address: address(role), stride: matrix.rows.row_stride };
         let packed = |role, parts: usize| RawRows { address: address(role), stride: parts * hidden };
         let vector = |role, vector: Option<Vector<'_>>| {
             vector.map(|vector| RawVector { address: address(role), dtype: vector.dtype })

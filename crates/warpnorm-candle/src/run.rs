@@ -74,11 +74,7 @@ pub(crate) fn quantised(prepared: &Prepared<'_>) -> Result<(Tensor, Option<Tenso
     Ok((
         deliver(prepared, storages.codes, &codes, DType::U8)?,
         scales.map(|(shape, dtype)| deliver(prepared, storages.scales, &shape, dtype)).transpose()?,
-        prepared
-            .wanted
-            .residual
-            .then(|| deliver(prepared, storages.residual, x.shape(), x.dtype()))
-            .transpose()?,
+        prepared.wanted.residual.then(|| deliver(prepared, storages.residual, x.shape(), x.dtype())).transpose()?,
     ))
 }
 

@@ -73,8 +73,7 @@ fn main() -> Result<()> {
     let (batch, tokens, layers) = (number(0, 2), number(1, 64), number(2, 4));
     let device = Device::cuda_if_available(0)?;
     let dtype = if device.is_cuda() { DType::BF16 } else { DType::F32 };
-    let config =
-        Config { vocabulary: 1024, hidden: 512, heads: 8, key_heads: 2, inner: 1408, layers, eps: 1e-5 };
+    let config = Config { vocabulary: 1024, hidden: 512, heads: 8, key_heads: 2, inner: 1408, layers, eps: 1e-5 };
     let weights = weights(&config, dtype, &device)?;
     let input: Vec<u32> = (0..batch * tokens).map(|at| (at * at % config.vocabulary) as u32).collect();
     let input = Tensor::from_vec(input, (batch, tokens), &device)?;
@@ -95,7 +94,11 @@ fn main() -> Result<()> {
         let length = first.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
         let same = logits.argmax(D::Minus1)?.eq(&first.argmax(D::Minus1)?)?;
         let same = same.to_dtype(DType::F32)?.mean_all()?.to_scalar::<f32>()?;
-        println!("{name:<32} {took:8.2} ms a pass, logits {:.1e} off, {:.1} % of tokens the same", off / length, same * 100.0);
+        println!(
+            "{name:<32} {took:8.2} ms a pass, logits {:.1e} off, {:.1} % of tokens the same",
+            off / length,
+            same * 100.0
+        );
         all.push(logits);
     }
     Ok(())

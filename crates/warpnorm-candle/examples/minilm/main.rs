@@ -17,8 +17,7 @@ use std::time::Instant;
 use tokenizers::{PaddingParams, Tokenizer};
 
 /// The example of the sentence-transformers documentation.
-const SENTENCES: [&str; 3] =
-    ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."];
+const SENTENCES: [&str; 3] = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."];
 
 fn config(folder: &Path) -> Result<Config> {
     let json: serde_json::Value =

@@ -27,7 +27,9 @@ fn backward_through_a_fused_norm_is_an_error() -> Result<()> {
     // Whichever it is that has a gradient, and behind other ops.
     refuses_backward(&rms_norm(&constant, &weight, None, 1e-5)?)?;
     refuses_backward(&nn::RmsNorm::new(weight.as_tensor().clone(), 1e-5).forward(&(constant.clone() * 2.0)?)?)?;
-    refuses_backward(&nn::LayerNorm::new_no_bias(values(4, 1.0, &[8], DType::F32)?, 1e-5).forward(&(x.as_tensor() * 2.0)?)?)?;
+    refuses_backward(
+        &nn::LayerNorm::new_no_bias(values(4, 1.0, &[8], DType::F32)?, 1e-5).forward(&(x.as_tensor() * 2.0)?)?,
+    )?;
     // Both results, and through the residual alone.
     let (y, residual) = add_layer_norm(&constant, &x, &weight, None, 1e-5)?;
     refuses_backward(&y)?;
@@ -76,7 +78,10 @@ fn forward_diff_is_differentiable() -> Result<()> {
             };
             for (element, &found) in grad.iter().enumerate() {
                 let wanted = (loss(element, 1e-5)? - loss(element, -1e-5)?) / 2e-5;
-                assert!((f64::from(found) - wanted).abs() <= 1e-3 * wanted.abs().max(1.0), "{at} {element}: {found} {wanted}");
+                assert!(
+                    (f64::from(found) - wanted).abs() <= 1e-3 * wanted.abs().max(1.0),
+                    "{at} {element}: {found} {wanted}"
+                );
             }
         }
     }

@@ -69,7 +69,10 @@ fn parameters_of_another_length_rank_or_type() {
     refused(rms_norm(&x, &bf16(&[]), None, EPS), &["weight", "[]", "[8]"]);
     let f16 = values(1, 1.0, &[8], DType::F16).expect("a tensor");
     refused(rms_norm(&x, &f16, None, EPS), &["weight is f16", "bf16"]);
-    refused(rms_norm(&x, &f32(&[8]).to_dtype(DType::F64).expect("f64"), None, EPS), &["weight is F64", "f32, f16 or bf16"]);
+    refused(
+        rms_norm(&x, &f32(&[8]).to_dtype(DType::F64).expect("f64"), None, EPS),
+        &["weight is F64", "f32, f16 or bf16"],
+    );
     refused(rms_norm(&f32(&[3, 8]), &bf16(&[8]), None, EPS), &["weight is bf16", "f32"]);
     refused(layer_norm(&x, &bf16(&[8]), Some(&f32(&[8])), EPS), &["weight is bf16 and bias f32"]);
     let strided = bf16(&[16]).reshape((8, 2)).and_then(|pairs| pairs.narrow(1, 0, 1)?.squeeze(1)).expect("a view");
@@ -191,7 +194,8 @@ fn tables_that_do_not_fit() {
     refused(run(&table, &table, Some(&positions(DType::F32))), &["positions is F32", "u32, i32 or i64"]);
     let four = Tensor::zeros(4, DType::I64, &Device::Cpu).expect("zeros");
     refused(run(&table, &table, Some(&four)), &["positions", "[4]", "[3]"]);
-    let apart = Tensor::zeros((3, 2), DType::I64, &Device::Cpu).and_then(|pairs| pairs.narrow(1, 0, 1)).expect("a view");
+    let apart =
+        Tensor::zeros((3, 2), DType::I64, &Device::Cpu).and_then(|pairs| pairs.narrow(1, 0, 1)).expect("a view");
     refused(run(&table, &table, Some(&apart)), &["positions", ".contiguous()"]);
 }
 

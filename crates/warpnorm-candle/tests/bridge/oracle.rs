@@ -59,7 +59,13 @@ pub fn assert_close(what: &str, ours: &Tensor, stock: Option<&Tensor>, exact: &[
     let allowed = match stock {
         Some(stock) => (2.0 * error(stock, exact)?).max(once),
         // In f32, sums are computed in f32.
-        None => if ours.dtype() == DType::F32 { 2.0 * once } else { once },
+        None => {
+            if ours.dtype() == DType::F32 {
+                2.0 * once
+            } else {
+                once
+            }
+        }
     };
     assert!(ours_off <= allowed, "{what}: {ours_off:e} off, at most {allowed:e} wanted");
     Ok(())
