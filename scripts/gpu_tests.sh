@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packs what is to be run on a machine that has a GPU, and need not have Rust: the GPU tests, the
-# benchmark and the tool, with a run.sh that runs them. Takes the folder, target/gpu-package if none
+# Packs what is to be run on a machine that has a GPU, and need not have Rust: the GPU tests, those of the bridge to
+# candle, the benchmark and the tool, with a run.sh that runs them. Takes the folder, target/gpu-package if none
 # is given.
 set -euo pipefail
 
@@ -45,6 +45,12 @@ pack warpnorm warpnorm build --release -p warpnorm-cli
 commit=$(git rev-parse HEAD 2>/dev/null || true)
 if [[ -n $commit && -n $(git status --porcelain --untracked-files=no) ]]; then commit+=-dirty; fi
 echo "$commit" >"$package/COMMIT"
+# candle with CUDA wants a toolkit to build: one that stands in for it, so that candle's own kernels are not there.
+(
+    CUDA_HOME=$(python3 scripts/stand_in_cuda.py)
+    export CUDA_HOME NVCC=$CUDA_HOME/bin/nvcc CUDA_COMPUTE_CAP=80 WARPNORM_PTX=prebuilt
+    pack gpu candle test --release -p warpnorm-candle --features cuda --test gpu --no-run
+)
 cat >"$package/run.sh" <<'RUN'
 #!/usr/bin/env bash
 # Runs the GPU tests, under compute-sanitizer too where that is on PATH, and the benchmark. Logs go to
@@ -76,6 +82,18 @@ if command -v nvidia-smi >/dev/null; then nvidia-smi -q >"$out/nvidia-smi.log"; 
 # Without its cache the driver compiles every module.
 step info env CUDA_CACHE_DISABLE=1 ./warpnorm info --load
 step tests ./gpu --include-ignored
+# candle is linked to libraries of CUDA 12, which come with a toolkit or with Python packages.
+candle_libraries=$(python3 -c '
+import glob, os, site
+bases = [*site.getsitepackages(), site.getusersitepackages()]
+files = [file for base in bases for file in glob.glob(f"{base}/nvidia/*/lib/*.so*")]
+print(":".join(sorted({os.path.dirname(file) for file in files})))' 2>/dev/null)
+candle_libraries=$candle_libraries:/usr/local/cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+if missing=$(LD_LIBRARY_PATH=$candle_libraries ldd ./candle | grep 'not found'); then
+    echo "== candle: left out, for there is no" $(awk '{ print $1 }' <<<"$missing")
+else
+    step candle env LD_LIBRARY_PATH="$candle_libraries" ./candle --include-ignored --skip with_candles_kernels
+fi
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck initcheck synccheck; do
         # The large tests and the count of allocations tell nothing more here, and take long.

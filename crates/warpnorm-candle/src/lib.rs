@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod call;
+mod checks;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;

@@ -177,40 +177,40 @@ fn kernels_are_made_once_and_modules_loaded_once() -> Result<()> {
     Ok(())
 }
 
-/// Views of one storage are read while another thread waits to write it, and many threads share the kernels.
-#[test]
-#[ignore = "needs a GPU"]
-fn threads_share_devices_and_storages() -> Result<()> {
-    let device = Device::Cuda(CudaDevice::new_with_stream(0)?);
-    let packed = values(1, &[64, 3 * 256], DType::BF16)?;
-    let weight = values(2, &[256], DType::BF16)?;
-    let wanted = add_rms_norm(&packed.narrow(1, 0, 256)?, &packed.narrow(1, 256, 256)?, &weight, None, 1e-5)?;
-    let (packed, weight) = (packed.to_device(&device)?, weight.to_device(&device)?);
-    let spare = packed.narrow(0, 0, 1)?;
-    std::thread::scope(|scope| -> Result<()> {
-        let norms: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| -> Result<()> {
-                    for _ in 0..200 {
-                        let (x, residual) = (packed.narrow(1, 0, 256)?, packed.narrow(1, 256, 256)?);
-                        let (y, stored) = add_rms_norm(&x, &residual, &weight, None, 1e-5)?;
-                        same("y", &y, &wanted.0)?;
-                        same("residual", &stored, &wanted.1)?;
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        // Writes what is there already.
-        let writer =
-            scope.spawn(|| (0..200).try_for_each(|_| packed.slice_set(&spare.to_device(&device)?.copy()?, 0, 0)));
-        norms.into_iter().try_for_each(|thread| thread.join().expect("no panic"))?;
-        writer.join().expect("no panic")
-    })
-}
-
 mod with_candles_kernels {
     use super::*;
+
+    /// Views of one storage are read while another thread waits to write it, and many threads share the kernels.
+    #[test]
+    #[ignore = "needs a GPU, and candle's kernels"]
+    fn threads_share_devices_and_storages() -> Result<()> {
+        let device = Device::Cuda(CudaDevice::new_with_stream(0)?);
+        let packed = values(1, &[64, 3 * 256], DType::BF16)?;
+        let weight = values(2, &[256], DType::BF16)?;
+        let wanted = add_rms_norm(&packed.narrow(1, 0, 256)?, &packed.narrow(1, 256, 256)?, &weight, None, 1e-5)?;
+        let (packed, weight) = (packed.to_device(&device)?, weight.to_device(&device)?);
+        let spare = packed.narrow(0, 0, 1)?;
+        std::thread::scope(|scope| -> Result<()> {
+            let norms: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| -> Result<()> {
+                        for _ in 0..200 {
+                            let (x, residual) = (packed.narrow(1, 0, 256)?, packed.narrow(1, 256, 256)?);
+                            let (y, stored) = add_rms_norm(&x, &residual, &weight, None, 1e-5)?;
+                            same("y", &y, &wanted.0)?;
+                            same("residual", &stored, &wanted.1)?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            // Writes what is there already.
+            let writer =
+                scope.spawn(|| (0..200).try_for_each(|_| packed.slice_set(&spare.to_device(&device)?.copy()?, 0, 0)));
+            norms.into_iter().try_for_each(|thread| thread.join().expect("no panic"))?;
+            writer.join().expect("no panic")
+        })
+    }
 
     /// Our launches and candle's are on one stream, in the order of the program.
     #[test]

@@ -9,6 +9,8 @@ use crate::oracle::{error, rows, values};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use std::collections::HashMap;
+use std::path::PathBuf;
+use tokenizers::{Encoding, PaddingParams, Tokenizer};
 
 /// Weights for whatever names and shapes a model asks for.
 fn weights(build: impl Fn(VarBuilder<'_>) -> Result<()>) -> Result<HashMap<String, Tensor>> {
@@ -68,6 +70,41 @@ fn a_llama_has_the_same_logits() -> Result<()> {
         for (at, (name, _)) in all.iter().enumerate().skip(1) {
             let off = error(&logits(at, dtype)?, &exact)?;
             assert!(off <= 2.0 * stock, "{name} {dtype:?}: {off:e} off, {stock:e} with candle-nn's norms");
+        }
+    }
+    Ok(())
+}
+
+/// all-MiniLM-L6-v2 on the example of its documentation, with the cosines that are printed there.
+#[test]
+#[ignore = "needs the weights: WARPNORM_MINILM=$(scripts/minilm_model.sh)"]
+fn minilm_embeds_as_published() -> Result<()> {
+    let folder = PathBuf::from(std::env::var_os("WARPNORM_MINILM").expect("WARPNORM_MINILM is set"));
+    let config = encoders::Config {
+        vocabulary: 30522,
+        positions: 512,
+        hidden: 384,
+        heads: 12,
+        inner: 1536,
+        layers: 6,
+        eps: 1e-12,
+    };
+    let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json")).expect("a tokenizer");
+    tokenizer.with_padding(Some(PaddingParams::default()));
+    let sentences = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."];
+    let encodings = tokenizer.encode_batch(sentences.to_vec(), true).expect("tokens");
+    let stack = |of: fn(&Encoding) -> &[u32]| {
+        let rows: Result<Vec<Tensor>> = encodings.iter().map(|one| Tensor::new(of(one), &Device::Cpu)).collect();
+        Tensor::stack(&rows?, 0)
+    };
+    let (tokens, mask) = (stack(Encoding::get_ids)?, stack(Encoding::get_attention_mask)?);
+    let weights = candle_core::safetensors::load(folder.join("model.safetensors"), &Device::Cpu)?;
+    for (name, encoder) in encoders::all() {
+        let vb = VarBuilder::from_tensors(weights.clone(), DType::F32, &Device::Cpu);
+        let embeddings = encoder(&config, vb)?.embed(&tokens, &mask)?;
+        let cosines = embeddings.matmul(&embeddings.t()?)?.to_vec2::<f32>()?;
+        for (a, b, published) in [(0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411)] {
+            assert!((cosines[a][b] - published).abs() <= 1e-4, "{name}: {} and {}: {}", a, b, cosines[a][b]);
         }
     }
     Ok(())
