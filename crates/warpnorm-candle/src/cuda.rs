@@ -42,6 +42,8 @@ pub fn kernels(device: &CudaDevice) -> Result<Arc<Kernels>> {
 /// Loads what these norms of activations of one type run on: before the first request of a server, and before a graph
 /// is captured. Does nothing on a CPU.
 ///
+/// Rows of x alone that are two nested strides apart run as heads: `with_scope(Scope::Head)`.
+///
 /// # Errors
 /// The type is none of f32, f16 and bf16, there are no kernels for such a norm or such a GPU, or the driver fails.
 pub fn warm_up(device: &Device, norms: &[Norm], dtype: CandleDType) -> Result<()> {

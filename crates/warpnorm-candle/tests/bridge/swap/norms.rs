@@ -16,6 +16,7 @@ pub fn run(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Vec<(
     assert_eq!((with_bias.eps(), with_bias.remove_mean()), (eps, true));
     assert!(with_bias.bias().is_some() && with_bias.weight().dims() == [size]);
     let config = LayerNormConfig { eps, remove_mean: true, affine: true };
+    let mean_kept = LayerNormConfig { remove_mean: false, ..eps.into() };
     let rms = rms_norm(size, eps, vb())?;
     assert_eq!((rms.eps(), rms.weight().dims()), (eps, &[size][..]));
     let inner: LayerNorm = rms.clone().into_inner();
@@ -30,6 +31,7 @@ pub fn run(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Vec<(
         ("LayerNorm::rms_norm", (false, false), LayerNorm::rms_norm(weight.clone(), eps).forward(x)?),
         ("layer_norm, eps", (true, true), layer_norm(size, eps, vb())?.forward(x)?),
         ("layer_norm, config", (true, true), layer_norm(size, config, vb())?.forward(x)?),
+        ("layer_norm, mean kept", (false, true), layer_norm(size, mean_kept, vb())?.forward(x)?),
         (
             "layer_norm, old names",
             (true, true),
