@@ -6,8 +6,8 @@ use warpnorm::quantise::{CodeType, Quantisation, ScaleLayout, Scaling};
 use warpnorm::reference::quantise_row;
 use warpnorm::{Activation, Input, Norm, Rope, Scope, presets};
 use warpnorm_candle::{
-    RopeTables, add_layer_norm, add_rms_norm, gated_rms_norm, layer_norm, layer_norm_add, nn, norm, qk_norm,
-    qk_norm_rope, rms_norm, rms_norm_add,
+    RopeTables, add_layer_norm, add_rms_norm, fused_add_layer_norm, fused_add_rms_norm, gated_rms_norm, layer_norm,
+    layer_norm_add, nn, norm, qk_norm, qk_norm_rope, rms_norm, rms_norm_add,
 };
 
 const EPS: f32 = 1e-5;
@@ -256,6 +256,22 @@ fn many_rows_are_the_rows_one_by_one() -> Result<()> {
     }
     let heads = Norm::rms_norm(EPS).with_scope(Scope::Head);
     assert_eq!(bits(&norm(&heads).weight(&weight).run(&x.reshape((250, 4, 40))?)?)?, bits(&all)?);
+
+    // Scales that are one tensor for all rows, and angles by the row's number.
+    let layout = ScaleLayout::ColumnMajor { alignment: 1 };
+    let scaling = Scaling::PerGroup { size: 64, layout, power_of_two: false, floor: 1e-10 };
+    let fp8 = Norm::rms_norm(EPS).with_quantisation(Quantisation { code: CodeType::E4m3, scaling });
+    let x = values(3, 0.5, &[300, 64], DType::BF16)?;
+    let scales = |x: &Tensor| norm(&fp8).run_quantised(x).map(|found| found.scales.expect("the norm makes scales"));
+    let all = scales(&x)?;
+    assert_eq!(bits(&all.narrow(0, 299, 1)?)?, bits(&scales(&x.narrow(0, 299, 1)?)?)?);
+    let rotated = Norm::rms_norm(EPS).with_rope(Rope::half_split(64));
+    let table = values(4, 0.5, &[300, 32], DType::F32)?;
+    let rotate = |x: &Tensor, table: &Tensor| {
+        norm(&rotated).rope(RopeTables { cos: table, sin: table, positions: None }).run(&x.unsqueeze(1)?)
+    };
+    let last = rotate(&x.narrow(0, 299, 1)?, &table.narrow(0, 299, 1)?)?;
+    assert_eq!(bits(&rotate(&x, &table)?.narrow(0, 299, 1)?)?, bits(&last)?);
     Ok(())
 }
 
@@ -271,5 +287,35 @@ fn a_large_mean_costs_no_digits() -> Result<()> {
     assert!(ours < 1e-6, "{ours:e}");
     // A variance below zero, even: where it is no longer so, the README is to say so.
     assert!(stock.is_nan() || stock > 1e-2, "{stock:e} by candle-nn");
+    Ok(())
+}
+
+/// candle-layer-norm's functions take y from the sum in f32, those beside them from the sum that is stored.
+#[test]
+fn the_sum_is_rounded_before_y_or_after() -> Result<()> {
+    let weight = values(1, 1.0, &[256], DType::BF16)?;
+    let (x, residual) = (values(2, 0.5, &[8, 256], DType::BF16)?, values(3, 0.0, &[8, 256], DType::BF16)?);
+    let wide = zip(&rows(&x)?, &rows(&residual)?, |x, r| x + r);
+    let stored = rows(&(&x + &residual)?)?;
+    for (remove_mean, add, fused) in [
+        (
+            false,
+            add_rms_norm(&x, &residual, &weight, None, EPS)?,
+            fused_add_rms_norm(&x, &residual, &weight, None, EPS)?,
+        ),
+        (
+            true,
+            add_layer_norm(&x, &residual, &weight, None, EPS)?,
+            fused_add_layer_norm(&x, &residual, &weight, None, EPS)?,
+        ),
+    ] {
+        assert_eq!(bits(&add.1)?, bits(&fused.1)?);
+        let rounded = |h: &[Vec<f64>]| -> Result<Vec<u32>> {
+            let y = affine(&normalise(h, remove_mean, EPS.into()), &weight, None)?.concat();
+            bits(&Tensor::from_vec(y, (8, 256), &Device::Cpu)?.to_dtype(DType::BF16)?)
+        };
+        assert_eq!((bits(&add.0)?, bits(&fused.0)?), (rounded(&stored)?, rounded(&wide)?));
+        assert_ne!(bits(&add.0)?, bits(&fused.0)?);
+    }
     Ok(())
 }
