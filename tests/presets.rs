@@ -336,3 +336,25 @@ fn qwen3_rotates_what_it_normed() {
     }
     assert!(differing <= 2, "{differing} of {} differ", 20 * HIDDEN);
 }
+
+/// The guide for authors of servers names presets that there are, and leaves none of them out.
+#[test]
+fn the_guide_names_every_preset() {
+    let guide = include_str!("../docs/servers.md");
+    let table = guide.split("## Which preset").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let column = rows.map(|row| row.split('|').nth(2).expect("a column of presets").to_owned());
+    let told: Vec<String> =
+        column.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(told.len() > 15, "{told:?}");
+    for name in &told {
+        let preset = name.replace("LAYERS", "24").replace("DIM", "64");
+        assert!(presets::named(&preset).is_ok(), "{name}");
+    }
+    // An unknown name is answered with all that there are.
+    let all = presets::named("none").expect_err("no preset").to_string();
+    for name in all.rsplit("wanted one of ").next().expect("names").split(", ") {
+        let of_encoder = name.starts_with("deep-norm-") || name == "mamba2-gate-before";
+        assert!(of_encoder || told.iter().any(|one| one.split(':').next() == Some(name)), "{name} is not in the guide");
+    }
+}

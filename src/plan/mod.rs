@@ -28,8 +28,8 @@ use team::WARP;
 
 use crate::quantise::{BlockRounding, Quantisation, ScaleLayout, Scaling};
 use crate::{
-    Call, CallError, DType, DeviceFacts, Error, Family, Input, PlanError, PositionType, PostRounding,
-    RawRows, RawVector, ResidualRounding, RopePairs, RopeRounding, WeightRounding,
+    Call, CallError, DType, DeviceFacts, Error, Family, Input, PlanError, PositionType, PostRounding, RawRows,
+    RawVector, ResidualRounding, RopePairs, RopeRounding, WeightRounding,
 };
 
 /// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a

@@ -21,10 +21,7 @@ fn nvcc_compiles_every_module_for_every_target() {
     for (at, (dtype, target, define)) in modules.into_iter().enumerate() {
         let module = format!("norm.{dtype}.sm_{target}");
         let ptx = scratch.read_output(&format!("{module}.ptx"));
-        let row = format!(
-            "target: {target}, isa: (8, 8), offset: 0, ptx_bytes: {}, file: FILE_{at} }},",
-            ptx.len()
-        );
+        let row = format!("target: {target}, isa: (8, 8), offset: 0, ptx_bytes: {}, file: FILE_{at} }},", ptx.len());
         let file = format!("FILE_{at}: &[u8] = include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{module}.ptx\"));");
         assert!(run.generated.contains(&file), "no {file} in: {}", run.generated);
         assert!(run.generated.contains(&row), "no {row} in: {}", run.generated);

@@ -145,7 +145,11 @@ fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
             |s| s.replace(MANIFEST, "file norm.f32", "file x"),
             "norm.f32.ptx.lzma: the manifest does not list it",
         ),
-        ("another target", |s| s.replace(MANIFEST, "sm_90 3290", "sm_80 3290"), "norm.f32.ptx.lzma: the manifest lists no text for the target sm_90"),
+        (
+            "another target",
+            |s| s.replace(MANIFEST, "sm_90 3290", "sm_80 3290"),
+            "norm.f32.ptx.lzma: the manifest lists no text for the target sm_90",
+        ),
         ("newer ISA", |s| s.write_prebuilt("9.0"), "its PTX ISA is 9.0, and modules.txt allows 8.2"),
         ("no manifest", |s| fs::remove_file(s.package(MANIFEST)).unwrap(), "manifest.txt cannot be read"),
         (

@@ -34,9 +34,9 @@ fn cases(dtype: DType, hidden: usize) -> Vec<(&'static str, Case)> {
             norms.push(("layer norm per group", Norm::layer_norm(1e-5).with_quantisation(groups)));
         }
     }
-    let plain = norms.into_iter().map(|(name, norm)| {
-        (name, case((norm, Some(dtype), None), dtype, 1, hidden, Values::LargeMean, 17))
-    });
+    let plain = norms
+        .into_iter()
+        .map(|(name, norm)| (name, case((norm, Some(dtype), None), dtype, 1, hidden, Values::LargeMean, 17)));
     plain.chain(catalogue(dtype, 1, hidden)).collect()
 }
 
