@@ -69,6 +69,11 @@ impl DeviceFacts {
         Self::documented("NVIDIA L4", (8, 9), 58, (1536, 24), (100, 1))
     }
 
+    /// NVIDIA H100 (Hopper), the SXM5 board; the PCIe board has 114 multiprocessors.
+    pub fn h100() -> Self {
+        Self { name: "NVIDIA H100".to_owned(), ..Self::h200() }
+    }
+
     /// NVIDIA H200 (Hopper).
     pub fn h200() -> Self {
         Self::documented("NVIDIA H200", (9, 0), 132, (2048, 32), (228, 1))
@@ -79,15 +84,22 @@ impl DeviceFacts {
         Self::documented("NVIDIA B200", (10, 0), 148, (2048, 32), (228, 1))
     }
 
-    /// The GPUs that every plan is tested for.
+    /// Whether thread blocks can be launched in clusters, and kernels before the one in front of them has completed
+    /// (CUDA C++ Programming Guide, features per compute capability: from 9.0 on).
+    pub const fn has_clusters(&self) -> bool {
+        self.compute_capability.0 >= 9
+    }
+
+    /// The GPUs that every plan is tested for. The H100 is not among them: to a plan it is an H200.
     pub fn documented_gpus() -> Vec<Self> {
         vec![Self::t4(), Self::a100(), Self::l4(), Self::h200(), Self::b200()]
     }
 
     /// The facts of a documented GPU by its short name, such as `h200`.
     pub fn named(name: &str) -> Option<Self> {
-        Self::documented_gpus()
-            .into_iter()
+        let mut gpus = Self::documented_gpus();
+        gpus.push(Self::h100());
+        gpus.into_iter()
             .find(|facts| facts.name.rsplit(' ').next().is_some_and(|short| short.eq_ignore_ascii_case(name)))
     }
 }

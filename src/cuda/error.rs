@@ -55,6 +55,19 @@ pub enum CudaError {
         /// The module.
         module: Module,
     },
+    /// A row is to be shared by a cluster of thread blocks, and the module that the driver takes has no code for that.
+    #[error(
+        "module {module} is planned in clusters of {cluster} thread blocks, and the driver takes none of it but \
+         that for sm_{target}, which has no clusters; a newer driver is wanted"
+    )]
+    Clusters {
+        /// The module.
+        module: Module,
+        /// The target of what was loaded, compute capability × 10.
+        target: u32,
+        /// Thread blocks of a cluster.
+        cluster: u32,
+    },
     /// A tensor is in another context than the stream that is to work on it.
     #[error("{role} is in a context of device {tensor}, wanted the context of the stream (device {stream})")]
     WrongDevice {

@@ -1,13 +1,13 @@
 //! The kernels of a context, and the raw face.
 
+use super::enqueue::{Shape, enqueue};
 use super::error::During;
 use super::module::LoadedModule;
 use super::{BatchStatisticsCall, CudaError, NormCall, driver};
-use crate::plan::{Kernel, Module, plan, plan_columns};
+use crate::plan::{ColumnPlan, Kernel, Module, Plan, plan, plan_columns};
 use crate::{BatchStatistics, Call, ColumnCall, DeviceFacts, Element, Error, Norm, PlanError};
 use cudarc::driver::sys::{self, CUstreamCaptureStatus};
 use cudarc::driver::{CudaContext, CudaStream, result};
-use std::ffi::c_void;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -166,10 +166,11 @@ impl Kernels {
     pub unsafe fn launch_raw_on(&self, stream: sys::CUstream, call: &Call) -> Result<(), Error> {
         let Some(plan) = plan(call, &self.facts)? else { return Ok(()) };
         let mut args = plan.args;
-        // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block and shared
-        // memory are those that the plan made for this device. The plan's accesses stay within the extents of
+        let Plan { kernel, grid, block, cluster, shared_bytes, .. } = plan;
+        // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block, cluster and
+        // shared memory are those that the plan made for this device. The plan's accesses stay within the extents of
         // point 1, and points 2 to 4 make them sound for as long as they last.
-        unsafe { self.enqueue(stream, plan.kernel, (plan.grid, plan.block, plan.shared_bytes), &mut args) }
+        unsafe { self.enqueue(stream, kernel, Shape { grid, block, cluster, shared_bytes }, &mut args) }
     }
 
     /// Launches the statistics of columns on memory named by address. Returns as soon as the launch is queued.
@@ -198,11 +199,12 @@ impl Kernels {
     pub unsafe fn launch_columns_raw_on(&self, stream: sys::CUstream, call: &ColumnCall) -> Result<(), Error> {
         let plan = plan_columns(call, &self.facts)?;
         let mut args = plan.args;
+        let ColumnPlan { kernel, grid, block, .. } = plan;
         // SAFETY: as above, with a `ColumnArgs`.
-        unsafe { self.enqueue(stream, plan.kernel, (plan.grid, plan.block, 0), &mut args) }
+        unsafe { self.enqueue(stream, kernel, Shape { grid, block, cluster: 1, shared_bytes: 0 }, &mut args) }
     }
 
-    /// Launches a kernel on so many thread blocks, of so many threads and bytes of dynamic shared memory.
+    /// Launches a kernel in this shape.
     ///
     /// # Safety
     /// The stream is a live one of the kernels' context; the kernel takes one parameter, an `A`; all that it
@@ -211,27 +213,15 @@ impl Kernels {
         &self,
         stream: sys::CUstream,
         kernel: Kernel,
-        (grid, block, shared_bytes): (u32, u32, u32),
+        shape: Shape,
         args: &mut A,
     ) -> Result<(), Error> {
         self.context.bind_to_thread().during("bind the context")?;
         // SAFETY: the context is current, and the stream is live as the caller promises.
         let loaded = unsafe { self.module_on(stream, kernel.module()) }?;
-        let mut parameters = [(&raw mut *args).cast::<c_void>()];
-        // SAFETY: the function is of a module that `self` keeps loaded; the driver copies its parameter before it
-        // returns; the rest is as the caller promises.
-        unsafe {
-            result::launch_kernel(
-                loaded.function(kernel),
-                (grid, 1, 1),
-                (block, 1, 1),
-                shared_bytes,
-                stream,
-                &mut parameters,
-            )
-        }
-        .during("launch a kernel")?;
-        Ok(())
+        loaded.check_clusters(kernel, shape.cluster)?;
+        // SAFETY: the function is of a module that `self` keeps loaded; the rest is as the caller promises.
+        Ok(unsafe { enqueue(loaded.function(kernel), shape, stream, args) }?)
     }
 
     pub(super) fn check_context(&self, stream: &CudaStream) -> Result<(), CudaError> {

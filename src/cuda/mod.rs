@@ -92,6 +92,7 @@ mod codes;
 mod columns;
 mod device;
 mod driver;
+mod enqueue;
 mod error;
 mod kernels;
 mod launch;

@@ -2,7 +2,7 @@
 
 use super::CudaError;
 use super::error::{During, describe};
-use crate::plan::{EXCHANGE_BYTES, Kernel, Module};
+use crate::plan::{EXCHANGE_BYTES, FIRST_WITH_CLUSTERS, Kernel, Module};
 use crate::{DeviceFacts, Error, ptx};
 use cudarc::driver::sys::{self, CUfunction_attribute as Attribute, CUjit_option};
 use cudarc::driver::{CudaContext, DriverError, result};
@@ -18,6 +18,8 @@ pub(super) struct LoadedModule {
     /// Keeps the context alive for as long as the module is in it.
     context: Arc<CudaContext>,
     handle: sys::CUmodule,
+    /// The target of what was loaded, compute capability × 10.
+    target: u32,
     /// By [`Kernel::looped`]; null where the module has no such kernel, of which there is no [`Kernel`] then.
     functions: [sys::CUfunction; 2],
 }
@@ -46,11 +48,24 @@ impl LoadedModule {
             CudaError::Module { module, target: embedded.target, code, name, log }
         })?;
         // From here on, a failure unloads the module by dropping it.
-        let mut loaded = Self { context: Arc::clone(context), handle, functions: [ptr::null_mut(); 2] };
+        let mut loaded =
+            Self { context: Arc::clone(context), handle, target: embedded.target, functions: [ptr::null_mut(); 2] };
         for kernel in module.kernels()? {
             loaded.functions[usize::from(kernel.looped())] = prepare(handle, kernel, facts)?;
         }
         Ok(loaded)
+    }
+
+    /// Refuses clusters where what was loaded has no code for them, and would take each of their CTAs for a row's
+    /// only one. Plans go by the device; what its driver takes may be PTX for an earlier one.
+    ///
+    /// # Errors
+    /// [`CudaError::Clusters`].
+    pub(super) fn check_clusters(&self, kernel: Kernel, cluster: u32) -> Result<(), CudaError> {
+        if cluster == 1 || self.target >= FIRST_WITH_CLUSTERS {
+            return Ok(());
+        }
+        Err(CudaError::Clusters { module: kernel.module(), target: self.target, cluster })
     }
 
     /// The handle of one of the module's kernels.

@@ -41,6 +41,10 @@ const SHARED_CTA_THREADS: u32 = 128;
 /// largest value of a warp. The rest of a CTA's shared memory is there for staging.
 pub const EXCHANGE_BYTES: u32 = MAX_STRETCHES * 32 * 2 * (2 + 2) * 4 + 256;
 
+/// The first target, compute capability × 10, whose code knows of clusters of thread blocks and of programmatic
+/// launches.
+pub(crate) const FIRST_WITH_CLUSTERS: u32 = 90;
+
 /// Where a row stays between its statistic and its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Regime {
@@ -172,9 +176,9 @@ fn regime_and_spread(call: &Call, device: &DeviceFacts, module: Module, team: Te
 
 /// Whether the module's kernels, as the device runs them, divide rows over clusters.
 fn has_clusters(module: Module, device: &DeviceFacts) -> bool {
-    const FIRST_WITH_CLUSTERS: u32 = 90;
-    crate::ptx::select(module, device.compute_capability, None)
-        .is_ok_and(|embedded| embedded.target >= FIRST_WITH_CLUSTERS)
+    device.has_clusters()
+        && crate::ptx::select(module, device.compute_capability, None)
+            .is_ok_and(|embedded| embedded.target >= FIRST_WITH_CLUSTERS)
 }
 
 /// Shared memory that a staged row takes: the row as it is, that and the residual, or what they make in f32.

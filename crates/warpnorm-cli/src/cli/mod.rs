@@ -168,7 +168,7 @@ pub struct ProfileArguments {
     /// Options of quantised outputs.
     #[command(flatten)]
     pub quantise: QuantiseOptions,
-    /// The GPU: t4, a100, l4, h200 or b200 [default: h200]
+    /// The GPU: t4, a100, l4, h100, h200 or b200 [default: h200]
     #[arg(long, value_name = "GPU", value_parser = gpu)]
     pub gpu: Option<DeviceFacts>,
     /// Write every number to this file, too
@@ -201,7 +201,7 @@ pub struct DeviceOptions {
     /// Where to run: auto is cuda where that is possible, else emulated [default: auto]
     #[arg(long, value_enum)]
     pub device: Option<DeviceChoice>,
-    /// The GPU to emulate: t4, a100, l4, h200 or b200; implies --device emulated [default: h200]
+    /// The GPU to emulate: t4, a100, l4, h100, h200 or b200; implies --device emulated [default: h200]
     #[arg(long, value_name = "GPU", value_parser = gpu)]
     pub emulate: Option<DeviceFacts>,
 }

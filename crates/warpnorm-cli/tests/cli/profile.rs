@@ -234,7 +234,7 @@ fn bad_baselines_are_refused() {
     refused(&["--gpu", "t4"], &[name, "NVIDIA H200", "NVIDIA T4"]);
     refused(&["--ptxas", "/no/such/ptxas"], &["/no/such/ptxas"]);
     refused(&["--ptxas", "/bin/true"], &["/bin/true", "version"]);
-    refused(&["--gpu", "gtx"], &["gtx", "t4, a100, l4, h200, b200"]);
+    refused(&["--gpu", "gtx"], &["gtx", "t4, a100, l4, h100, h200, b200"]);
 }
 
 #[test]
