@@ -46,8 +46,9 @@ def emulator_texts(root: Path) -> list[Text]:
         Text(f"{EMULATOR}/ptx/samples.sm_90.ptx", samples, "nvcc", ["-arch=compute_90"]),
     ]
     for source in sorted((root / EMULATOR / "planted/kernels").glob("*.cu")):
-        clusters = '#include "cluster.h"' in source.read_text(encoding="utf-8")
-        target = 90 if clusters else 75
+        text = source.read_text(encoding="utf-8")
+        headers = ("cluster.h", "dependent_launch.h")
+        target = 90 if any(f'#include "{header}"' in text for header in headers) else 75
         for version, faulty in [("faulty", 1), ("correct", 0)]:
             options = [
                 "--std=c++17",

@@ -179,6 +179,18 @@ pub enum FaultKind {
         /// Bytes from the start of the allocation to that byte.
         offset: u64,
     },
+    /// An access, by a thread that has not waited for the launch's prerequisites (`griddepcontrol.wait`), to
+    /// bytes that they may still be writing or reading.
+    Unready {
+        /// The access.
+        access: Access,
+        /// The address of the first such byte.
+        byte: u64,
+        /// The allocation's name.
+        name: String,
+        /// Bytes from the start of the allocation to that byte.
+        offset: u64,
+    },
     /// Two threads touched the same bytes of shared or global memory, at least one of them writing,
     /// and nothing orders the one before the other.
     Race {
@@ -289,6 +301,13 @@ impl fmt::Display for FaultKind {
             FaultKind::Forbidden { access, byte, name, offset } => {
                 write!(f, "forbidden: {access}; the byte at {byte:#x}, byte {offset} of `{name}`, is out of use")
             }
+            FaultKind::Unready { access, byte, name, offset } => {
+                write!(
+                    f,
+                    "unready: {access}; before `griddepcontrol.wait`, the byte at {byte:#x}, byte {offset} of \
+                     `{name}`, is still in use by the launches before"
+                )
+            }
             FaultKind::Race { first, second, space, address, bytes, name } => {
                 write!(f, "race on {bytes} bytes at {space} address {address:#x} of `{name}`: {first}, then {second}")
             }
@@ -348,6 +367,7 @@ names! {
     ReadOnly: "read-only",
     Uninitialised: "uninitialised",
     Forbidden: "forbidden",
+    Unready: "unready",
     Race: "race",
     EarlyExit: "early exit",
     InvalidAccess: "invalid access",

@@ -182,19 +182,38 @@ pub(crate) struct CtaBarrier {
 pub(crate) enum Op {
     Alu(Alu),
     Nop,
-    Fence { scope: MemoryScope },
+    /// `griddepcontrol.wait`.
+    GridWait,
+    Fence {
+        scope: MemoryScope,
+    },
     Load(Box<Load>),
     Store(Box<Store>),
     Atomic(Box<Atomic>),
-    Branch { target: u32 },
-    BranchIndexed { index: Reg<u32>, targets: Vec<u32> },
+    Branch {
+        target: u32,
+    },
+    BranchIndexed {
+        index: Reg<u32>,
+        targets: Vec<u32>,
+    },
     Exit,
     Trap,
-    ActiveMask { dest: Reg<u32> },
-    Exchange { members: Reg<u32>, exchange: Box<Exchange> },
+    ActiveMask {
+        dest: Reg<u32>,
+    },
+    Exchange {
+        members: Reg<u32>,
+        exchange: Box<Exchange>,
+    },
     CtaBarrier(Box<CtaBarrier>),
-    ClusterArrive { aligned: bool, relaxed: bool },
-    ClusterWait { aligned: bool },
+    ClusterArrive {
+        aligned: bool,
+        relaxed: bool,
+    },
+    ClusterWait {
+        aligned: bool,
+    },
 }
 
 /// A decoded instruction.

@@ -328,3 +328,34 @@ fn forbidden_bytes() {
     let data = memory.allocate("data", 16);
     assert!(memory.forbid(data + 8, 9).is_err());
 }
+
+/// Of an access that is ready in part, the first byte that is not is named.
+#[test]
+fn what_the_launches_before_still_use() {
+    let body = |wait: &str| {
+        format!(
+            "ld.param.u64 %rd0, [data];\nmov.u32 %r0, %tid.x;\nmul.wide.u32 %rd1, %r0, 8;\n\
+             add.s64 %rd0, %rd0, %rd1;\nsetp.lt.u32 %p0, %r0, 6;\n{wait}\nld.v2.u32 {{%r1, %r2}}, [%rd0];"
+        )
+    };
+    let run = |wait: &str| {
+        let module = Module::parse(&program(".param .u64 data", &body(wait))).expect("parses");
+        let mut memory = Memory::new();
+        let data = memory.allocate("data", 64 * 8);
+        memory.write(data, &[0; 64 * 8]).expect("live");
+        // Words 9 to 20: of threads 4 (the second half) to 10 (the first).
+        let options = LaunchOptions { unready: vec![data + 36..data + 84], ..LaunchOptions::default() };
+        module.launch_with("k", &LaunchConfig::linear(1, 64), &[&data.to_le_bytes()], &mut memory, &options)
+    };
+    run("griddepcontrol.wait;").expect("all have waited");
+    let found = |wait| match fault(run(wait)) {
+        Fault { kind: FaultKind::Unready { access, name, offset, byte }, thread, .. } => {
+            assert_eq!((access.kind, access.bytes, name.as_str()), (AccessKind::Load, 8, "data"));
+            (thread[0], offset, byte - access.address)
+        }
+        other => panic!("{other}"),
+    };
+    assert_eq!(found("griddepcontrol.launch_dependents;"), (4, 36, 4));
+    assert_eq!(found("@%p0 griddepcontrol.wait;"), (6, 48, 0));
+    assert_eq!(found("@!%p0 griddepcontrol.wait;"), (4, 36, 4));
+}

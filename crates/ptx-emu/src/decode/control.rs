@@ -68,8 +68,8 @@ impl<'a> Decoder<'_, 'a> {
         }
     }
 
-    /// Fences, and the dependence between launches: threads run one after another, and so do
-    /// launches, so these have nothing left to do but to tell the search for races.
+    /// Fences, and the dependence between launches: threads run one after another, and so do launches, so these
+    /// have nothing left to do but to tell the searches for races and for accesses that come before the wait.
     pub(super) fn ordering(&mut self, inst: &Instruction<'a>, mods: &mut Modifiers<'a>) -> Decoded {
         inst.expect_operands(0)?;
         let names: &[&str] = match inst.opcode {
@@ -78,7 +78,13 @@ impl<'a> Decoder<'_, 'a> {
                 mods.take_one(&["sc", "acq_rel", "acquire", "release"]);
                 &["cta", "cluster", "gpu", "sys"]
             }
-            _ => &["wait", "launch_dependents"],
+            _ => {
+                return match mods.take_one(&["wait", "launch_dependents"]) {
+                    Some("wait") => Ok(Op::GridWait),
+                    Some(_) => Ok(Op::Nop),
+                    None => Err(inst.operand_error("`.wait` or `.launch_dependents` is missing")),
+                };
+            }
         };
         let scope = match mods.take_one(names) {
             Some("cta") => MemoryScope::Cta,
@@ -86,7 +92,7 @@ impl<'a> Decoder<'_, 'a> {
             Some(_) => MemoryScope::Gpu,
             None => return Err(inst.operand_error(format!("one of {names:?} is missing"))),
         };
-        Ok(if matches!(inst.opcode, "membar" | "fence") { Op::Fence { scope } } else { Op::Nop })
+        Ok(Op::Fence { scope })
     }
 
     /// Decodes a call by decoding the function's body in its place.

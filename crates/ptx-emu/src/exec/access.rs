@@ -104,6 +104,7 @@ impl Machine<'_> {
         if request.space == StateSpace::Global {
             let partial = self.place_global(warp, request, addresses, &mut placement)?;
             self.check_usable(warp, Request { mask: partial, ..request }, addresses, &placement)?;
+            self.check_ready(warp, request, addresses, &placement, request.mask)?;
             self.count_global(request, addresses, request.mask);
             return Ok(placement);
         }
@@ -121,6 +122,7 @@ impl Machine<'_> {
         }
         self.check_usable(warp, request, addresses, &placement)?;
         if global != 0 {
+            self.check_ready(warp, request, addresses, &placement, global)?;
             self.count_global(request, addresses, global);
         }
         if shared {

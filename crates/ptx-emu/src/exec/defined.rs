@@ -1,10 +1,10 @@
-//! Reads of bytes that nothing has written, and accesses to bytes that are out of use.
+//! Reads of bytes that nothing has written, and accesses to bytes that are out of use, or still in use by others.
 
 use super::access::{Placement, Region, Request};
 use super::registers::{LANES, lanes_of};
 use super::warp::Warp;
 use super::{Machine, Outcome};
-use crate::fault::{Access, AccessKind, Fault, FaultKind};
+use crate::fault::{Access, AccessKind, Fault, FaultKind, Space};
 use std::ops::Range;
 
 impl Machine<'_> {
@@ -51,6 +51,33 @@ impl Machine<'_> {
             if request.kind != AccessKind::Load {
                 self.mark_written(warp, region, start..end);
             }
+        }
+        Ok(())
+    }
+
+    /// For lanes that access global memory: that those which have not waited for the launches before this one touch
+    /// nothing that these may be using.
+    pub(super) fn check_ready(
+        &self,
+        warp: &Warp,
+        request: Request,
+        addresses: &[u64; LANES],
+        placement: &Placement,
+        global: u32,
+    ) -> Outcome<()> {
+        if self.unready.is_empty() {
+            return Ok(());
+        }
+        for lane in lanes_of(global & !warp.waited) {
+            let start = addresses[lane];
+            let end = start + u64::from(request.bytes);
+            let touched = self.unready.iter().filter(|range| range.start < end && start < range.end);
+            let Some(byte) = touched.map(|range| range.start.max(start)).min() else { continue };
+            let (address, bytes) = (start, request.bytes);
+            let access = Access { space: Space::Global, kind: request.kind, address, bytes };
+            let name = self.region_name(placement.region[lane]);
+            let offset = placement.offset[lane] as u64 + (byte - start);
+            return Err(self.fault(warp, 1 << lane, FaultKind::Unready { access, byte, name, offset }));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::memory::Memory;
 use crate::module::Module;
 use crate::report::{LaunchReport, Traffic};
 use crate::written::ByteSet;
+use std::ops::Range;
 
 /// The most threads a CTA may have.
 const MAX_THREADS: u64 = 1024;
@@ -42,7 +43,7 @@ impl LaunchConfig {
 }
 
 /// How a launch runs, when it is given up, and what is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchOptions {
     /// Warp instructions that a launch may take: one that needs more is given up with
     /// [`FaultKind::InstructionLimit`](crate::FaultKind::InstructionLimit).
@@ -52,12 +53,17 @@ pub struct LaunchOptions {
     /// The order in which clusters and warps run. Neither a kernel's results nor the report depend
     /// on it, unless the kernel is wrong, or waits in a loop until another thread has got somewhere.
     pub schedule: Schedule,
+    /// Addresses of global memory that launches before this one may still be using: for a programmatic launch,
+    /// which begins before they have completed. A thread that touches them before its `griddepcontrol.wait` is at
+    /// fault ([`FaultKind::Unready`](crate::FaultKind::Unready)).
+    pub unready: Vec<Range<u64>>,
 }
 
 impl Default for LaunchOptions {
-    /// 2^40 warp instructions (hours, for kernels that never end), in order. No distinct bytes.
+    /// 2^40 warp instructions (hours, for kernels that never end), in order. No distinct bytes. Nothing unready.
     fn default() -> LaunchOptions {
-        LaunchOptions { instruction_limit: 1 << 40, distinct_bytes: false, schedule: Schedule::InOrder }
+        let (instruction_limit, schedule) = (1 << 40, Schedule::InOrder);
+        LaunchOptions { instruction_limit, distinct_bytes: false, schedule, unready: Vec::new() }
     }
 }
 
@@ -269,6 +275,7 @@ impl Module {
             last_hit: Default::default(),
             clocks: Clocks::new(product(config.cluster) as usize, warps_per_cta),
             shadow: Shadow::default(),
+            unready: &options.unready,
         };
         run_grid(&mut machine, &presets)?;
         Ok(machine.report)

@@ -24,6 +24,7 @@ use meter::Footprints;
 use race::{Clock, Clocks, Shadow};
 use registers::{Registers, lanes_of};
 use schedule::{Scheduler, TIME_SLICE};
+use std::ops::Range;
 use warp::{State, Warp};
 
 /// One CTA of the running cluster.
@@ -62,6 +63,8 @@ pub(crate) struct Machine<'a> {
     pub clocks: Clocks,
     /// What has been done to global memory.
     pub shadow: Shadow,
+    /// Addresses of global memory that are not to be touched before `griddepcontrol.wait`.
+    pub unready: &'a [Range<u64>],
 }
 
 /// The grid, in clusters.
@@ -169,6 +172,10 @@ impl Machine<'_> {
                     warp.pc += 1;
                 }
                 Op::Nop => warp.pc += 1,
+                Op::GridWait => {
+                    warp.waited |= mask;
+                    warp.pc += 1;
+                }
                 Op::Fence { scope } => {
                     self.clocks.fence(Self::party(warp, mask), *scope);
                     warp.pc += 1;

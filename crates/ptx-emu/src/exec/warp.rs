@@ -58,6 +58,8 @@ pub(crate) struct Warp {
     /// arrived in.
     pub cluster_arrived: u32,
     pub cluster_phase: [u64; LANES],
+    /// Lanes that have waited for the launches before this one.
+    pub waited: u32,
 }
 
 impl Warp {
@@ -72,6 +74,7 @@ impl Warp {
         self.pinned = false;
         self.unrotated = 0;
         self.cluster_arrived = 0;
+        self.waited = 0;
         self.local_written.clear();
     }
 
@@ -217,6 +220,7 @@ impl Warp {
             unrotated: 0,
             cluster_arrived: 0,
             cluster_phase: [0; LANES],
+            waited: 0,
         }
     }
 }

@@ -115,6 +115,8 @@ pub struct Case {
     /// Nothing is written there before.
     pub output: Buffer,
     pub spare: Spare,
+    /// Whether the launches before may still be writing the input and reading the output.
+    pub dependent: bool,
     /// Whether a thread waits in a loop for another, so that the counts depend on the schedule.
     pub polls: bool,
     /// The fault. More than one, where it depends on the schedule which of them is met; none, where
@@ -134,6 +136,7 @@ impl Case {
         input: words(128),
         output: words(128),
         spare: Spare::Null,
+        dependent: false,
         polls: false,
         found: &[],
         result: <[u32]>::to_vec,
@@ -188,6 +191,10 @@ impl Launch {
             Spare::Freed(_) => memory.free(spare_at).expect("live"),
             Spare::Null | Spare::Unwritten(_) => {}
         }
+        let extent = |start: u64, buffer: Buffer| start..start + 4 * buffer.words as u64;
+        let in_use =
+            if case.dependent { vec![extent(input_at, case.input), extent(output_at, case.output)] } else { vec![] };
+        let options = &LaunchOptions { unready: in_use, ..options.clone() };
         let args = [input_at, output_at, spare_at].map(u64::to_le_bytes);
         let args: Vec<&[u8]> = args.iter().map(<[u8; 8]>::as_slice).collect();
         let launches = case.kernels.iter().map(|kernel| {

@@ -30,6 +30,7 @@ tests!(
     alignment,
     bounds,
     cluster_races,
+    dependent_launch,
     distributed,
     endings,
     global_races,

@@ -128,6 +128,8 @@ pub enum Wanted {
     Uninitialised(Hit, u64, &'static str),
     /// The same for the first byte out of use.
     Forbidden(Hit, u64, &'static str),
+    /// The access, none of whose bytes are ready, and the name of what it hit.
+    Unready(Hit, &'static str),
     /// The access, and a part of the reason.
     InvalidAccess(Hit, &'static str),
     /// The address and the bytes that both sides touch, and the name of what they lie in.
@@ -207,6 +209,10 @@ impl Wanted {
                 let start = hit.check(access, launch)? as u64;
                 same((name.as_str(), *offset, byte - access.address), (*wanted, *first, first - start))
             }
+            (Wanted::Unready(hit, wanted), FaultKind::Unready { access, byte, name, offset }) => {
+                let start = hit.check(access, launch)? as u64;
+                same((name.as_str(), *offset, *byte), (*wanted, start, access.address))
+            }
             (Wanted::InvalidAccess(hit, why), FaultKind::InvalidAccess { access, reason }) => {
                 hit.check(access, launch)?;
                 part(reason, why)
@@ -259,6 +265,7 @@ impl Wanted {
             Wanted::ReadOnly(..) => "read-only",
             Wanted::Uninitialised(..) => "uninitialised",
             Wanted::Forbidden(..) => "forbidden",
+            Wanted::Unready(..) => "unready",
             Wanted::InvalidAccess(..) => "invalid access",
             Wanted::Race(..) => "race",
             Wanted::EarlyExit(..) => "early exit",

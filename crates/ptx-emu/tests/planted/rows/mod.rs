@@ -3,6 +3,7 @@
 pub mod alignment;
 pub mod bounds;
 pub mod cluster_races;
+pub mod dependent_launch;
 pub mod distributed;
 pub mod endings;
 pub mod global_races;
