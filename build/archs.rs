@@ -19,7 +19,7 @@ impl ArchList {
     pub fn read(env: &Env, default: &[u32]) -> Result<Self, BuildError> {
         let given = env.text(NAME)?;
         let targets = match &given {
-            Some(list) => parse(list)?,
+            Some(list) => parse(NAME, list)?,
             None => default.to_vec(),
         };
         Ok(Self { targets, given })
@@ -54,11 +54,16 @@ impl ArchList {
     }
 }
 
-fn parse(list: &str) -> Result<Vec<u32>, BuildError> {
+/// The numbers in the list that a variable of this name holds, ascending.
+///
+/// # Errors
+/// The list is empty, or has an entry that is not a plain number.
+pub fn parse(name: &'static str, list: &str) -> Result<Vec<u32>, BuildError> {
     let mut targets = list
         .split(',')
         .map(|entry| {
             parse_entry(entry.trim()).map_err(|reason| BuildError::Archs {
+                name,
                 given: list.to_owned(),
                 entry: entry.trim().to_owned(),
                 reason,
@@ -78,9 +83,9 @@ fn parse_entry(entry: &str) -> Result<u32, &'static str> {
     }
     match &entry[digits.len()..] {
         "" => digits.parse().map_err(|_| "it is not a number"),
-        "a" => Err("PTX for an `a` target runs on that very chip and on no later one; \
+        "a" => Err("code for an `a` target runs on that very chip and on no later one; \
              give the plain number"),
-        "f" => Err("PTX for an `f` target runs on that family of chips and on no later one; \
+        "f" => Err("code for an `f` target runs on that family of chips and on no later one; \
              give the plain number"),
         _ => Err("digits alone are wanted"),
     }

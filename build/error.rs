@@ -14,8 +14,8 @@ pub enum BuildError {
     NotText { name: &'static str, given: OsString },
     /// `WARPNORM_PTX` is none of the words it may be.
     Mode { given: String },
-    /// An entry of `WARPNORM_ARCHS` is no plain architecture number.
-    Archs { given: String, entry: String, reason: &'static str },
+    /// An entry of a list of architectures is no plain number.
+    Archs { name: &'static str, given: String, entry: String, reason: &'static str },
     /// A file or folder that cannot be read or written.
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     /// `modules.txt` is malformed.
@@ -25,6 +25,8 @@ pub enum BuildError {
     Prebuilt { reason: String, searched: Vec<String> },
     /// nvcc was asked for and is nowhere.
     NvccNotFound { searched: Vec<String> },
+    /// Cubins were asked for, and there is no nvcc.
+    CubinsWithoutNvcc { searched: Vec<String> },
     /// `NVCC` names no file.
     NvccVariable { given: PathBuf },
     /// nvcc failed, or what it made cannot be used.
@@ -39,8 +41,8 @@ impl fmt::Display for BuildError {
             }
             Self::NotText { name, given } => write!(f, "{name} is not UTF-8: {given:?}"),
             Self::Mode { given } => write!(f, "WARPNORM_PTX is `{given}`; wanted: auto, prebuilt or nvcc"),
-            Self::Archs { given, entry, reason } => {
-                write!(f, "WARPNORM_ARCHS is `{given}`, and its entry `{entry}` cannot be used: {reason}")
+            Self::Archs { name, given, entry, reason } => {
+                write!(f, "{name} is `{given}`, and its entry `{entry}` cannot be used: {reason}")
             }
             Self::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
             Self::Table { path, problem } => write!(f, "{}: {problem}", path.display()),
@@ -61,6 +63,15 @@ impl fmt::Display for BuildError {
                     "WARPNORM_PTX=nvcc, and there is no nvcc. Set NVCC to its path or CUDA_HOME \
                      to the toolkit's,\nor set WARPNORM_PTX=prebuilt to use the PTX that comes \
                      with the crate"
+                )?;
+                list_searched(f, searched)
+            }
+            Self::CubinsWithoutNvcc { searched } => {
+                write!(
+                    f,
+                    "WARPNORM_CUBINS asks for machine code, and there is no nvcc to make it. Set NVCC to its path or \
+                     CUDA_HOME to the toolkit's,\nor unset WARPNORM_CUBINS: drivers compile the PTX that comes with \
+                     the crate"
                 )?;
                 list_searched(f, searched)
             }

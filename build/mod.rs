@@ -2,6 +2,7 @@
 //! `ptx_modules.rs`, which `src/ptx.rs` includes.
 
 mod archs;
+mod cubins;
 mod env;
 mod error;
 pub mod fnv;
@@ -20,12 +21,15 @@ use std::path::{Path, PathBuf};
 pub use error::BuildError;
 
 use archs::ArchList;
+use cubins::Cubins;
 use env::Env;
-use nvcc::Lookup;
+use nvcc::{Code, Lookup};
 use table::Table;
 
 /// The file written into [`Request::out_dir`].
 pub const GENERATED: &str = "ptx_modules.rs";
+/// The file beside it, which `src/cubin.rs` includes.
+pub const GENERATED_CUBINS: &str = "cubins.rs";
 /// Where the CUDA sources are, relative to the package.
 pub const KERNELS: &str = "kernels";
 /// Where the prebuilt PTX is, relative to the package.
@@ -110,18 +114,19 @@ pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
     let source_hash = sources::hash(&kernels)?;
     let mode = Mode::read(&request.env)?;
     let archs = ArchList::read(&request.env, &table.targets)?;
+    let chips = if on_docs_rs(&request.env) { Vec::new() } else { cubins::read(&request.env)? };
 
     // cargo scans a folder named here for changes, files added and the
     // prebuilt ones included.
     let mut directives = vec![format!("cargo::rerun-if-changed={KERNELS}")];
 
     let nvcc = match mode {
-        Mode::Prebuilt => None,
-        Mode::Auto | Mode::Nvcc => Some(nvcc::find(&request.env)?),
+        Mode::Prebuilt if chips.is_empty() => None,
+        Mode::Prebuilt | Mode::Auto | Mode::Nvcc => Some(nvcc::find(&request.env)?),
     };
+    let cubins = cubins(request, nvcc.as_ref(), &table, &chips, &mut directives)?;
     let embedded = match (mode, nvcc) {
-        (_, Some(Lookup::Found(nvcc))) => {
-            directives.push(format!("cargo::rerun-if-changed={}", nvcc.display()));
+        (Mode::Auto | Mode::Nvcc, Some(Lookup::Found(nvcc))) => {
             directives.extend(archs.warning());
             compile(request, &nvcc, &table, &archs, &mut directives)?
         }
@@ -135,20 +140,24 @@ pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
         }
     };
 
-    let generated = request.out_dir.join(GENERATED);
-    fs::write(&generated, generated::source(&table, &embedded, &source_hash)).map_err(|source| BuildError::Io {
-        doing: "write",
-        path: generated,
-        source,
-    })?;
+    write(request.out_dir.join(GENERATED), &generated::source(&table, &embedded, &source_hash))?;
+    write(request.out_dir.join(GENERATED_CUBINS), &cubins.source())?;
     directives.extend(request.env.names_read().map(|name| format!("cargo::rerun-if-env-changed={name}")));
     Ok(directives)
 }
 
+fn write(path: PathBuf, text: &str) -> Result<(), BuildError> {
+    fs::write(&path, text).map_err(|source| BuildError::Io { doing: "write", path, source })
+}
+
+/// docs.rs builds without a network and without nvcc.
+fn on_docs_rs(env: &Env) -> bool {
+    env.var("DOCS_RS").is_some()
+}
+
 impl Mode {
     fn read(env: &Env) -> Result<Self, BuildError> {
-        // docs.rs builds without a network and without nvcc.
-        if env.var("DOCS_RS").is_some() {
+        if on_docs_rs(env) {
             return Ok(Self::Prebuilt);
         }
         match env.text("WARPNORM_PTX")?.as_deref() {
@@ -174,12 +183,41 @@ fn compile(
     archs: &ArchList,
     directives: &mut Vec<String>,
 ) -> Result<Embedded, BuildError> {
-    // nvcc itself reads these.
+    watch_nvcc(request, nvcc, directives);
+    let compiler = nvcc::version(nvcc)?;
+    let compiled = nvcc::compile(nvcc, table, (Code::Ptx, archs.targets()), request)?;
+    directives.extend(compiled.warnings.iter().map(|line| format!("cargo::warning=nvcc: {line}")));
+    Ok(Embedded { origin: Origin::Nvcc, compiler, modules: compiled.modules })
+}
+
+/// The machine code that is asked for.
+fn cubins(
+    request: &Request,
+    nvcc: Option<&Lookup>,
+    table: &Table,
+    chips: &[u32],
+    directives: &mut Vec<String>,
+) -> Result<Cubins, BuildError> {
+    match nvcc {
+        _ if chips.is_empty() => Ok(Cubins::default()),
+        Some(Lookup::Found(nvcc)) => {
+            watch_nvcc(request, nvcc, directives);
+            let (cubins, printed) = cubins::compile(nvcc, table, chips, request)?;
+            directives.extend(printed.iter().map(|line| format!("cargo::warning=nvcc: {line}")));
+            Ok(cubins)
+        }
+        Some(Lookup::Missing { searched }) => Err(BuildError::CubinsWithoutNvcc { searched: searched.clone() }),
+        None => Err(BuildError::CubinsWithoutNvcc { searched: Vec::new() }),
+    }
+}
+
+/// Has cargo build anew where nvcc is another, or is told other things by what it reads itself.
+fn watch_nvcc(request: &Request, nvcc: &Path, directives: &mut Vec<String>) {
+    let changed = format!("cargo::rerun-if-changed={}", nvcc.display());
+    if !directives.contains(&changed) {
+        directives.push(changed);
+    }
     for name in ["NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS", "NVCC_CCBIN"] {
         request.env.var(name);
     }
-    let compiler = nvcc::version(nvcc)?;
-    let compiled = nvcc::compile(nvcc, table, archs.targets(), request)?;
-    directives.extend(compiled.warnings.iter().map(|line| format!("cargo::warning=nvcc: {line}")));
-    Ok(Embedded { origin: Origin::Nvcc, compiler, modules: compiled.modules })
 }

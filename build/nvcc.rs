@@ -94,14 +94,29 @@ pub struct Compiled {
     pub warnings: BTreeSet<String>,
 }
 
+/// What nvcc makes of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// PTX for a virtual architecture.
+    Ptx,
+    /// Machine code for a chip: an ELF file.
+    Cubin,
+}
+
 /// Compiles every module for every target into the request's `out_dir`.
 ///
 /// # Errors
 /// The first failure, in the order of the modules.
-pub fn compile(nvcc: &Path, table: &Table, targets: &[u32], request: &Request) -> Result<Compiled, BuildError> {
+pub fn compile(
+    nvcc: &Path,
+    table: &Table,
+    (code, targets): (Code, &[u32]),
+    request: &Request,
+) -> Result<Compiled, BuildError> {
     let modules = table.expand(targets);
     let Request { package, out_dir, jobs, .. } = request;
-    let results = parallel::map(&modules, *jobs, |&module| compile_module(nvcc, table, module, package, out_dir));
+    let results =
+        parallel::map(&modules, *jobs, |&module| compile_module(nvcc, table, module, code, (package, out_dir)));
     let mut compiled = Compiled { modules: Vec::with_capacity(results.len()), warnings: BTreeSet::new() };
     for result in results {
         let (ptx, printed) = result?;
@@ -115,31 +130,41 @@ fn compile_module(
     nvcc: &Path,
     table: &Table,
     (at, target): (usize, u32),
-    package: &Path,
-    out_dir: &Path,
+    code: Code,
+    (package, out_dir): (&Path, &Path),
 ) -> Result<(Ptx, String), BuildError> {
     let instance = &table.instances[at];
-    let file = instance.file(target);
+    let (kind, architecture, file) = match code {
+        Code::Ptx => ("--ptx", "compute", instance.file(target)),
+        Code::Cubin => ("--cubin", "sm", instance.cubin_file(target)),
+    };
     let path = out_dir.join(&file);
     let mut command = Command::new(nvcc);
     // Relative source paths: nvcc mixes the path into the names of symbols
     // with internal linkage, and the PTX is to be the same on every machine.
     command
         .current_dir(package)
-        .arg("--ptx")
-        .arg(format!("--gpu-architecture=compute_{target}"))
+        .arg(kind)
+        .arg(format!("--gpu-architecture={architecture}_{target}"))
         .args(&table.flags)
         .args(instance.defines())
         .args(["-I", KERNELS, "-o"])
         .arg(&path)
         .arg(format!("{KERNELS}/{}", instance.source_file()));
     let output = run(&mut command)?;
-    let ptx = fs::read_to_string(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
     let unfit = |problem| BuildError::Nvcc {
         command: format!("{command:?}"),
-        problem: format!("the PTX it wrote cannot be used: {problem}"),
+        problem: format!("the {} it wrote cannot be used: {problem}", if code == Code::Ptx { "PTX" } else { "cubin" }),
         output: printed(&output),
     };
+    if code == Code::Cubin {
+        let bytes = fs::read(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
+        if !bytes.starts_with(b"\x7fELF") {
+            return Err(unfit("it is no ELF file".to_owned()));
+        }
+        return Ok((Ptx { instance: at, target, isa: (0, 0), file, offset: 0, text_bytes: 0 }, printed(&output)));
+    }
+    let ptx = fs::read_to_string(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
     let header = ptx_header::parse(&ptx).map_err(unfit)?;
     if header.target != target {
         return Err(unfit(format!("its target is sm_{}", header.target)));

@@ -61,6 +61,11 @@ impl Instance {
         format!("{}.{}.sm_{target}.ptx", self.name, self.dtype)
     }
 
+    /// The name of the cubin for a chip.
+    pub fn cubin_file(&self, target: u32) -> String {
+        format!("{}.{}.sm_{target}.cubin", self.name, self.dtype)
+    }
+
     /// The source file that it is compiled from.
     pub fn source_file(&self) -> &'static str {
         match self.kernel {
@@ -95,15 +100,9 @@ impl fmt::Display for Kernel {
 }
 
 impl Table {
-    /// The place of every instance, for every one of these targets that it is compiled for, sorted.
+    /// The place of every instance, for every one of these targets, sorted.
     pub fn expand(&self, targets: &[u32]) -> Vec<(usize, u32)> {
-        let of = |instance: &Instance| match instance.kernel {
-            Kernel::Row { .. } => targets,
-            // It rounds to no 16-bit type, the only thing that later targets do otherwise.
-            Kernel::Columns => &targets[..targets.len().min(1)],
-        };
-        let places = self.instances.iter().enumerate();
-        places.flat_map(|(at, instance)| of(instance).iter().map(move |&target| (at, target))).collect()
+        (0..self.instances.len()).flat_map(|at| targets.iter().map(move |&target| (at, target))).collect()
     }
 }
 

@@ -41,10 +41,6 @@ class Instance:
     def source(self) -> str:
         return "row.cu" if self.templates else "columns.cu"
 
-    def targets(self, targets: list[int]) -> list[int]:
-        """Those of the targets that it is compiled for; see Table::expand of build/table.rs."""
-        return targets if self.templates else targets[:1]
-
     def defines(self) -> list[str]:
         templates = zip(("STATISTIC", "SOURCE", "SINK"), self.templates)
         return [
@@ -215,8 +211,8 @@ class Module:
 
 
 def compile_module(kernels: Path, table: Table, instance: Instance) -> Module:
-    targets = instance.targets(table.targets)
-    return Module.of(instance.file, {target: compile_target(kernels, table, instance, target) for target in targets})
+    texts = {target: compile_target(kernels, table, instance, target) for target in table.targets}
+    return Module.of(instance.file, texts)
 
 
 def compile_target(kernels: Path, table: Table, instance: Instance, target: int) -> str:

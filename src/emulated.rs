@@ -6,6 +6,7 @@ use crate::ptx;
 use crate::{Call, ColumnCall, DeviceFacts, Error, PlanError, Role};
 use ptx_emu::{LaunchConfig, LaunchError, LaunchOptions, LaunchReport, Memory, MemoryError, ParseError};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error as ThisError;
 
@@ -50,6 +51,9 @@ fn parsed(module: Module, capability: (u32, u32)) -> Result<Arc<ptx_emu::Module>
 }
 
 /// A GPU that is not there: plans are made for its facts and run by the executor.
+///
+/// Of a [programmatic](crate::ProgrammaticLaunch) launch, an access to a tensor that comes before the wait is a fault;
+/// but to parameters, where they are read first.
 #[derive(Clone, Debug)]
 pub struct Emulated {
     facts: DeviceFacts,
@@ -86,7 +90,9 @@ impl Emulated {
             cluster: [plan.cluster, 1, 1],
             dynamic_shared_bytes: plan.shared_bytes,
         };
-        let report = self.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), memory)?;
+        // What launches in front of this one may still be using; where it begins behind them, nothing.
+        let unready = if plan.programmatic { call.unready()? } else { Vec::new() };
+        let report = self.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), unready, memory)?;
         Ok(Some((plan, report)))
     }
 
@@ -103,7 +109,8 @@ impl Emulated {
             cluster: [1; 3],
             dynamic_shared_bytes: 0,
         };
-        let report = self.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), memory)?;
+        let unready = if plan.programmatic { call.unready()? } else { Vec::new() };
+        let report = self.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), unready, memory)?;
         Ok((plan, report))
     }
 
@@ -112,10 +119,12 @@ impl Emulated {
         kernel: Kernel,
         config: &LaunchConfig,
         args: &[u8],
+        unready: Vec<Range<u64>>,
         memory: &mut Memory,
     ) -> Result<LaunchReport, Error> {
+        let options = LaunchOptions { unready, ..self.options.clone() };
         let module = parsed(kernel.module(), self.facts.compute_capability)?;
-        Ok(module.launch_with(kernel.name(), config, &[args], memory, &self.options).map_err(EmulatedError::from)?)
+        Ok(module.launch_with(kernel.name(), config, &[args], memory, &options).map_err(EmulatedError::from)?)
     }
 
     /// The target of the PTX of a module that the device runs, compute capability × 10.
@@ -156,7 +165,7 @@ impl Emulated {
     }
 
     fn counting(&self) -> Self {
-        self.clone().with_options(LaunchOptions { distinct_bytes: true, ..self.options })
+        self.clone().with_options(LaunchOptions { distinct_bytes: true, ..self.options.clone() })
     }
 
     fn run_in_arena(
@@ -228,7 +237,7 @@ impl DeviceMemory for Arena<'_> {
 mod tests {
     use super::*;
     use crate::host::Outputs;
-    use crate::{DType, Norm};
+    use crate::{DType, Norm, ProgrammaticLaunch};
     use ptx_emu::FaultKind;
 
     /// Tells the kernels something else than what was laid out.
@@ -293,5 +302,39 @@ mod tests {
             call.rows = 2;
         };
         assert_eq!(touched(off), Some(("y".to_owned(), row)));
+    }
+
+    /// Launches a norm whose parameters are read first, and holds it to what a call of another kind would have to
+    /// wait for. Returns the tensor that was touched too early.
+    fn touched_before_the_wait(held_to: ProgrammaticLaunch) -> Option<String> {
+        let device = Emulated::new(DeviceFacts::h200());
+        let mut memory = Memory::new();
+        let mut tensor = |name, elements: usize| {
+            let address = memory.allocate(name, 2 * elements);
+            memory.write(address, &vec![0; 2 * elements]).expect("allocated");
+            address
+        };
+        let rows = |address| crate::RawRows { address, stride: 64 };
+        let (x, y, weight) = (tensor("x", 3 * 64), tensor("y", 3 * 64), tensor("weight", 64));
+        let mut call = Call::new(Norm::rms_norm(1e-6), DType::BF16, 3, 64, rows(x), rows(y));
+        call.weight = Some(crate::RawVector { address: weight, dtype: DType::BF16 });
+        call.programmatic_launch = ProgrammaticLaunch::ParametersFirst;
+        let plan = plan(&call, device.facts()).expect("valid").expect("has rows");
+        let config = LaunchConfig::linear(plan.grid, plan.block);
+        let unready = Call { programmatic_launch: held_to, ..call }.unready().expect("valid");
+        match device.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), unready, &mut memory) {
+            Ok(_) => None,
+            Err(Error::Emulated(EmulatedError::Launch(LaunchError::Fault(fault)))) => match fault.kind {
+                FaultKind::Unready { name, .. } => Some(name),
+                other => panic!("{other}"),
+            },
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn parameters_alone_are_read_before_the_wait() {
+        assert_eq!(touched_before_the_wait(ProgrammaticLaunch::ParametersFirst), None);
+        assert_eq!(touched_before_the_wait(ProgrammaticLaunch::WaitFirst).as_deref(), Some("weight"));
     }
 }

@@ -6,6 +6,7 @@
 
 mod activation;
 mod call;
+pub mod cubin;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod device;
@@ -26,8 +27,8 @@ mod rope;
 
 pub use activation::{Activation, ActivationError};
 pub use call::{
-    BatchStatistics, Call, ColumnCall, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows,
-    RawVector,
+    BatchStatistics, Call, ColumnCall, Parts, PositionType, ProgrammaticLaunch, RawCodes, RawHeads, RawPositions,
+    RawRope, RawRows, RawVector,
 };
 pub use device::DeviceFacts;
 pub use element::{DType, Element, ParameterOf};

@@ -58,8 +58,7 @@ fn texts_are_as_long_as_is_said() {
 #[test]
 fn every_module_has_its_kernels_for_every_target() {
     assert!(!targets().is_empty());
-    let all = |module: Module| if of_columns(module) { targets()[..1].to_vec() } else { targets() };
-    assert_eq!(ptx::modules().len(), Module::all().map(|module| all(module).len()).sum::<usize>());
+    assert_eq!(ptx::modules().len(), Module::all().count() * targets().len());
     for module in Module::all() {
         let (name, dtype) = (module.name().expect("it is in the build"), module.dtype);
         let names = if of_columns(module) {
@@ -69,7 +68,7 @@ fn every_module_has_its_kernels_for_every_target() {
         };
         let kernels = module.kernels().expect("it is in the build");
         assert_eq!(kernels.map(|kernel| kernel.name()).collect::<Vec<_>>(), names);
-        for target in all(module) {
+        for target in targets() {
             let mine = |embedded: &&ptx::EmbeddedModule| embedded.module() == module && embedded.target == target;
             let embedded = ptx::modules().iter().find(mine).unwrap_or_else(|| panic!("no {module} for sm_{target}"));
             let ptx = embedded.ptx();
@@ -83,7 +82,22 @@ fn every_module_has_its_kernels_for_every_target() {
     }
 }
 
-/// Whether a module is of the kernel of columns, which is compiled for the first target alone.
+/// Every kernel for a GPU that can begin it early lets the next begin and waits for those before, and no other does:
+/// it would not assemble.
+#[test]
+fn kernels_wait_for_those_in_front_of_them_where_they_may_begin_early() {
+    for module in ptx::modules() {
+        let text = module.ptx();
+        for kernel in text.split(".entry ").skip(1) {
+            let name = kernel.split('(').next().expect("a name");
+            for instruction in ["griddepcontrol.launch_dependents;", "griddepcontrol.wait;"] {
+                assert_eq!(kernel.contains(instruction), module.target >= 90, "{name} for sm_{}", module.target);
+            }
+        }
+    }
+}
+
+/// Whether a module is of the kernel of columns.
 fn of_columns(module: Module) -> bool {
     module == Module::of_columns(module.dtype)
 }

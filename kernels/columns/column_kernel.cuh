@@ -8,6 +8,7 @@
 // are merged: a column's results are the same bits in whatever matrix and place of it the column stands.
 #pragma once
 
+#include "../common/dependent_launch.cuh"
 #include "args.cuh"
 #include "moments.cuh"
 
@@ -129,6 +130,8 @@ __device__ __forceinline__ void store_column(const ColumnMoments& moments, unsig
 template <class Element>
 __device__ __forceinline__ void reduce_columns(const ColumnArgs& args) {
     constexpr unsigned int COLUMNS = CHUNK<Element>;
+    launch_dependents();
+    wait_for_prerequisites();
     __shared__ MomentSlots<TILE<Element>> slots;
     const unsigned int warp = threadIdx.x / WARP;
     const unsigned int lane = threadIdx.x % WARP;

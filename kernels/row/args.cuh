@@ -41,6 +41,8 @@ enum Flag : unsigned int {
     // Every operation of a rotation is rounded to the activation type.
     ROUND_ROTATION = 1u << 16,
     POSITIONS_64 = 1u << 17,
+    // Weights may be read before the kernels in front of this one have completed.
+    PARAMETERS_FIRST = 1u << 18,
 };
 
 enum class CodeType : unsigned int {

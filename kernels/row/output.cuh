@@ -45,6 +45,7 @@ struct Addend {
 template <class Statistic, class Element, bool GATED, class Code = NoCode>
 struct Output {
     static constexpr bool CODED = IS_CODE<Code>;
+    static constexpr bool IS_GATED = GATED;
     static_assert(!CODED || (!GATED && !Element::IS_F32), "codes are of 16-bit activations, without a gate");
 
     using G = Group<Element>;

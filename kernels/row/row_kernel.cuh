@@ -10,6 +10,7 @@
 // outputs may lie over inputs and the stage needs no barrier.
 #pragma once
 
+#include "../common/dependent_launch.cuh"
 #include "args.cuh"
 #include "group.cuh"
 #include "normed.cuh"
@@ -61,6 +62,12 @@ constexpr bool LOADS_AHEAD = !Source::Element::IS_F32 && TAKEN<Statistic, Source
 template <class Statistic, class Source, class Sink>
 __device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
+    // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before makes.
+    constexpr bool AHEAD = LOADS_AHEAD<Statistic, Source, Sink>;
+    constexpr bool WEIGHTS_AHEAD = AHEAD && !Sink::Output::IS_GATED;
+    launch_dependents();
+    if (!WEIGHTS_AHEAD || !(args.flags & PARAMETERS_FIRST)) wait_for_prerequisites();
+
     const Team team = Team::of_this_thread(args.team_threads);
     const unsigned long long row =
         static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
@@ -70,10 +77,13 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 
     const typename Source::Place place(args, row);
     const Source source(args, place);
-    typename Source::Raw raw = source.load(group);
     typename Sink::Output::Ahead ahead;
-    constexpr bool AHEAD = LOADS_AHEAD<Statistic, Source, Sink>;
-    if constexpr (AHEAD) ahead = Sink::Output::load_ahead(group, args, place);
+    if constexpr (WEIGHTS_AHEAD) {
+        ahead = Sink::Output::load_ahead(group, args, place);
+        wait_for_prerequisites();
+    }
+    typename Source::Raw raw = source.load(group);
+    if constexpr (AHEAD && !WEIGHTS_AHEAD) ahead = Sink::Output::load_ahead(group, args, place);
 
     if constexpr (Source::NORMALISES) {
         __shared__ typename Source::State::Slots slots;
@@ -151,6 +161,8 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     using Element = typename Source::Element;
     using Sink = typename Sink_::Looped;
     extern __shared__ uint4 stage[];
+    launch_dependents();
+    wait_for_prerequisites();
 
     const Team team = Team::of_this_cta(args.team_threads, args.cluster);
     const Cluster& cluster = team.cluster;

@@ -1,7 +1,7 @@
 //! Statistics of columns: batch normalisation's, over all rows of a batch.
 
 use super::spans::Span;
-use super::{RawRows, RawVector};
+use super::{ProgrammaticLaunch, RawRows, RawVector};
 use crate::{CallError, DType, MAX_HIDDEN, NormError, Role};
 
 /// The statistics of batch normalisation, over the rows of a batch (Ioffe and Szegedy, *Batch Normalization*,
@@ -74,6 +74,8 @@ pub struct ColumnCall {
     pub scale: Option<u64>,
     /// β − mean·scale.
     pub shift: Option<u64>,
+    /// When the launch may begin. γ and β are read last, whatever is promised of them.
+    pub programmatic_launch: ProgrammaticLaunch,
 }
 
 impl ColumnCall {
@@ -91,6 +93,7 @@ impl ColumnCall {
             rstd: None,
             scale: None,
             shift: None,
+            programmatic_launch: ProgrammaticLaunch::Off,
         }
     }
 
@@ -107,26 +110,13 @@ impl ColumnCall {
         if self.rows == 0 {
             return Err(CallError::NoRows);
         }
-        let outputs = self.outputs();
-        if outputs.iter().all(|(_, address)| address.is_none()) {
+        if self.outputs().iter().all(|(_, address)| address.is_none()) {
             return Err(CallError::NoOutput);
         }
         self.validate_parameters()?;
 
-        let (hidden, size) = (self.hidden, self.dtype.size());
-        // x, γ and β come first.
-        let mut spans = [None; 7];
-        spans[0] = Span::of_rows(Role::X, self.x, self.rows, hidden, size)?;
-        for (span, (role, vector)) in spans[1..].iter_mut().zip([(Role::Weight, self.weight), (Role::Bias, self.bias)])
-        {
-            let of = |vector: RawVector| Span::of_vector(role, vector.address, vector.dtype.size(), hidden);
-            *span = vector.map(of).transpose()?;
-        }
-        for (span, (role, address)) in spans[3..].iter_mut().zip(outputs) {
-            let of = |address| Span::of_vector(role, address, DType::F32.size(), hidden);
-            *span = address.map(of).transpose()?;
-        }
-        for (at, output) in spans.iter().enumerate().skip(3) {
+        let spans = self.spans()?;
+        for (at, output) in spans.iter().enumerate().skip(Self::INPUTS) {
             let Some(output) = output else { continue };
             let mut others = spans[..at].iter().flatten();
             if let Some(other) = others.find(|other| output.overlaps(other)) {
@@ -134,6 +124,26 @@ impl ColumnCall {
             }
         }
         Ok(())
+    }
+
+    /// x, γ and β, which come first among the spans.
+    const INPUTS: usize = 3;
+
+    /// The memory that each tensor spans.
+    pub(super) fn spans(&self) -> Result<[Option<Span>; 7], CallError> {
+        let (hidden, size) = (self.hidden, self.dtype.size());
+        let mut spans = [None; 7];
+        spans[0] = Span::of_rows(Role::X, self.x, self.rows, hidden, size)?;
+        for (span, (role, vector)) in spans[1..].iter_mut().zip([(Role::Weight, self.weight), (Role::Bias, self.bias)])
+        {
+            let of = |vector: RawVector| Span::of_vector(role, vector.address, vector.dtype.size(), hidden);
+            *span = vector.map(of).transpose()?;
+        }
+        for (span, (role, address)) in spans[Self::INPUTS..].iter_mut().zip(self.outputs()) {
+            let of = |address| Span::of_vector(role, address, DType::F32.size(), hidden);
+            *span = address.map(of).transpose()?;
+        }
+        Ok(spans)
     }
 
     /// The outputs by role.

@@ -1,10 +1,12 @@
 //! Calls: an op description with the tensors that it is to run on, as device addresses.
 
 mod columns;
+mod programmatic;
 mod spans;
 mod tensors;
 
 pub use columns::{BatchStatistics, ColumnCall};
+pub use programmatic::ProgrammaticLaunch;
 pub use tensors::{Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector};
 
 use crate::quantise::Scaling;
@@ -70,6 +72,8 @@ pub struct Call {
     pub second: Option<RawHeads>,
     /// The tables of the rotary embedding; where the norm rotates.
     pub rope: Option<RawRope>,
+    /// When the launch may begin.
+    pub programmatic_launch: ProgrammaticLaunch,
 }
 
 impl Call {
@@ -98,6 +102,7 @@ impl Call {
             parts: Parts::ONE,
             second: None,
             rope: None,
+            programmatic_launch: ProgrammaticLaunch::Off,
         }
     }
 

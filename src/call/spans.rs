@@ -41,6 +41,12 @@ impl Span {
         Ok(Self { role, start, end, lattices: [None; 2] })
     }
 
+    /// Addresses from the first byte to the one behind the last.
+    #[cfg(feature = "emulator")]
+    pub(super) fn extent(&self) -> std::ops::Range<u64> {
+        self.start..self.end
+    }
+
     pub(crate) fn overlaps(&self, other: &Span) -> bool {
         if self.start >= other.end || other.start >= self.end {
             return false;

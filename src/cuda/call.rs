@@ -2,6 +2,7 @@
 
 pub(super) mod parameter;
 mod parts;
+mod programmatic;
 mod quantised;
 mod rope;
 
@@ -15,7 +16,7 @@ use parameter::{Parameter, bytes_of};
 use super::codes::ScaleView;
 use super::launch::Operands;
 use super::{CodesMut, IntoView, IntoViewMut, Kernels, Rows, RowsMut};
-use crate::{Element, Error, Norm, ParameterOf};
+use crate::{Element, Error, Norm, ParameterOf, ProgrammaticLaunch};
 use cudarc::driver::{CudaStream, CudaView, CudaViewMut};
 
 /// A norm about to be run: [`Kernels::norm`], the tensors that it takes beside x, then
@@ -93,6 +94,7 @@ pub struct NormCall<'a, E> {
     pub(super) codes: Option<CodesMut<'a>>,
     pub(super) scales: Option<ScaleView<'a>>,
     pub(super) tensor_scale: Option<CudaView<'a, f32>>,
+    pub(super) programmatic_launch: ProgrammaticLaunch,
 }
 
 /// The residual stream of a call.
@@ -123,6 +125,7 @@ impl<'a, E: Element> NormCall<'a, E> {
             codes: None,
             scales: None,
             tensor_scale: None,
+            programmatic_launch: ProgrammaticLaunch::Off,
         }
     }
 

@@ -4,7 +4,7 @@ use super::call::parameter::Parameter;
 use super::check::{check_device, check_length};
 use super::error::During;
 use super::{IntoView, IntoViewMut, Kernels, Rows};
-use crate::{BatchStatistics, ColumnCall, Element, Error, ParameterOf, Role};
+use crate::{BatchStatistics, ColumnCall, Element, Error, ParameterOf, ProgrammaticLaunch, Role};
 use cudarc::driver::{CudaStream, CudaViewMut, DevicePtrMut, DeviceSlice};
 
 /// Batch statistics about to be taken: [`Kernels::batch_statistics`], the outputs that are wanted, at least one of
@@ -47,6 +47,7 @@ pub struct BatchStatisticsCall<'a, E> {
     rstd: Option<CudaViewMut<'a, f32>>,
     scale: Option<CudaViewMut<'a, f32>>,
     shift: Option<CudaViewMut<'a, f32>>,
+    programmatic_launch: ProgrammaticLaunch,
     x: std::marker::PhantomData<fn(E)>,
 }
 
@@ -61,6 +62,7 @@ impl<'a, E: Element> BatchStatisticsCall<'a, E> {
             rstd: None,
             scale: None,
             shift: None,
+            programmatic_launch: ProgrammaticLaunch::Off,
             x: std::marker::PhantomData,
         }
     }
@@ -102,6 +104,13 @@ impl<'a, E: Element> BatchStatisticsCall<'a, E> {
         self
     }
 
+    /// Lets the launch [begin early](ProgrammaticLaunch::WaitFirst), before the kernel in front of it in the stream has
+    /// completed, for whose completion it waits before it accesses any tensor.
+    pub fn programmatic_launch(mut self) -> Self {
+        self.programmatic_launch = ProgrammaticLaunch::WaitFirst;
+        self
+    }
+
     /// Takes the statistics of x over its rows, on this stream. Returns as soon as the launch is queued.
     ///
     /// # Errors
@@ -124,6 +133,8 @@ impl<'a, E: Element> BatchStatisticsCall<'a, E> {
         let (scale, _scale) = self.scale.as_mut().map(|view| view.device_ptr_mut(stream)).unzip();
         let (shift, _shift) = self.shift.as_mut().map(|view| view.device_ptr_mut(stream)).unzip();
         (call.mean, call.rstd, call.scale, call.shift) = (mean, rstd, scale, shift);
+
+        call.programmatic_launch = self.programmatic_launch;
 
         // The guards leave what fails while they wait with the context.
         stream.context().check_err().during("make the stream wait for its tensors")?;

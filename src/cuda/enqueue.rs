@@ -19,20 +19,28 @@ pub(super) struct Shape {
     pub(super) cluster: u32,
     /// Bytes of dynamic shared memory of a thread block.
     pub(super) shared_bytes: u32,
+    /// Whether it may begin before the launches in front of it have completed.
+    pub(super) programmatic: bool,
 }
 
 /// As many attributes as a launch can have.
-type Attributes = [sys::CUlaunchAttribute; 1];
+type Attributes = [sys::CUlaunchAttribute; 2];
 
 impl Shape {
     /// The attributes that say what a plain launch cannot, the first so many of the array.
     fn attributes(self) -> (Attributes, u32) {
-        let mut attributes = [none(); 1];
+        let mut attributes = [none(); 2];
         let mut count = 0;
         if self.cluster > 1 {
             let id = AttributeId::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
             let clusters = sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: self.cluster, y: 1, z: 1 };
             attributes[count] = attribute(id, sys::CUlaunchAttributeValue { clusterDim: clusters });
+            count += 1;
+        }
+        if self.programmatic {
+            let id = AttributeId::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+            let value = sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 };
+            attributes[count] = attribute(id, value);
             count += 1;
         }
         (attributes, count as u32)
@@ -90,24 +98,36 @@ pub(super) unsafe fn enqueue<A: bytemuck::Pod>(
 mod tests {
     use super::*;
 
-    fn attributes(cluster: u32) -> Vec<sys::CUlaunchAttribute> {
-        let (attributes, count) = Shape { grid: 16, block: 128, cluster, shared_bytes: 0 }.attributes();
+    fn attributes(cluster: u32, programmatic: bool) -> Vec<sys::CUlaunchAttribute> {
+        let (attributes, count) = Shape { grid: 16, block: 128, cluster, shared_bytes: 0, programmatic }.attributes();
         attributes[..count as usize].to_vec()
     }
 
     #[test]
     fn a_plain_launch_has_no_attributes() {
-        assert_eq!(attributes(1).len(), 0);
+        assert_eq!(attributes(1, false).len(), 0);
     }
 
     #[test]
     fn a_cluster_is_an_attribute() {
         for cluster in [2, 4, 8] {
-            let [attribute] = attributes(cluster)[..] else { panic!("one attribute for {cluster} CTAs") };
+            let [attribute] = attributes(cluster, false)[..] else { panic!("one attribute for {cluster} CTAs") };
             assert_eq!(attribute.id, AttributeId::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION);
             // SAFETY: the dimensions are what the attribute of this name holds.
             let dimensions = unsafe { attribute.value.clusterDim };
             assert_eq!((dimensions.x, dimensions.y, dimensions.z), (cluster, 1, 1));
+        }
+    }
+
+    #[test]
+    fn an_early_begin_is_another() {
+        const ID: AttributeId = AttributeId::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        for (cluster, wanted) in [(1, 1), (8, 2)] {
+            let attributes = attributes(cluster, true);
+            assert_eq!(attributes.len(), wanted);
+            let attribute = attributes.iter().find(|attribute| attribute.id == ID).expect("it is there");
+            // SAFETY: the number is what the attribute of this name holds.
+            assert_eq!(unsafe { attribute.value.programmaticStreamSerializationAllowed }, 1);
         }
     }
 }

@@ -31,13 +31,15 @@ pub enum CudaError {
         /// Its name, such as `CUDA_ERROR_OUT_OF_MEMORY`.
         name: String,
     },
-    /// The driver's compiler refused a module.
-    #[error("load module {module} for sm_{target}: CUDA error {code} ({name}){}{log}", if .log.is_empty() { "" } else { ": " })]
+    /// The driver refused a module.
+    #[error("load module {module} for sm_{target}{}: CUDA error {code} ({name}){}{log}", if *.cubin { ", a cubin" } else { "" }, if .log.is_empty() { "" } else { ": " })]
     Module {
         /// The module.
         module: Module,
         /// The module's target, compute capability × 10.
         target: u32,
+        /// Whether it is machine code, or else PTX.
+        cubin: bool,
         /// The number of the `CUresult`.
         code: u32,
         /// Its name.
@@ -139,6 +141,7 @@ mod tests {
         let error = |log: &str| CudaError::Module {
             module: Module::of(&Norm::layer_norm(1e-5), DType::F16),
             target: 90,
+            cubin: false,
             code: 218,
             name: "CUDA_ERROR_INVALID_PTX".to_owned(),
             log: log.to_owned(),

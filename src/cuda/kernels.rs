@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// The kernels of this crate in one CUDA context. Make one per context and share it between threads.
 ///
 /// There is a [`Module`] for every kind of norm and activation type. Each is loaded when it is first
-/// needed, which compiles PTX for the device and can take a tenth of a second or more;
+/// needed, which compiles PTX for the device and can take a tenth of a second or more, unless the build has a
+/// [cubin](crate::cubin) for it;
 /// [`warm_up`](Self::warm_up) does that ahead of time. Dropping the kernels waits for the context's work, which is not allowed while a
 /// stream captures, then unloads the modules: graphs that captured their launches are to be dropped first.
 pub struct Kernels {
@@ -138,7 +139,11 @@ impl Kernels {
     /// 2. That memory stays allocated until the launch has completed, also in every replay of a graph
     ///    that captures it.
     /// 3. From the launch's start to its completion, nothing else writes what the call reads, and
-    ///    nothing else reads or writes what it writes. Other streams are to be ordered by the caller.
+    ///    nothing else reads or writes what it writes. Other streams are to be ordered by the caller. A
+    ///    [programmatic](crate::ProgrammaticLaunch) launch starts, as far as this is concerned, when the launches in
+    ///    front of it in the stream have completed; but, where it reads parameters first, no launch that may still
+    ///    run when it begins writes those. Kernels of others in front of it in such a chain complete only after what
+    ///    is in front of them has.
     /// 4. What the call reads has been written before, in the stream's order: also tensor_scale and positions,
     ///    which are read when the launch, or a replay of it, runs.
     ///
@@ -166,11 +171,11 @@ impl Kernels {
     pub unsafe fn launch_raw_on(&self, stream: sys::CUstream, call: &Call) -> Result<(), Error> {
         let Some(plan) = plan(call, &self.facts)? else { return Ok(()) };
         let mut args = plan.args;
-        let Plan { kernel, grid, block, cluster, shared_bytes, .. } = plan;
+        let Plan { kernel, grid, block, cluster, shared_bytes, programmatic, .. } = plan;
         // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block, cluster and
         // shared memory are those that the plan made for this device. The plan's accesses stay within the extents of
         // point 1, and points 2 to 4 make them sound for as long as they last.
-        unsafe { self.enqueue(stream, kernel, Shape { grid, block, cluster, shared_bytes }, &mut args) }
+        unsafe { self.enqueue(stream, kernel, Shape { grid, block, cluster, shared_bytes, programmatic }, &mut args) }
     }
 
     /// Launches the statistics of columns on memory named by address. Returns as soon as the launch is queued.
@@ -199,9 +204,10 @@ impl Kernels {
     pub unsafe fn launch_columns_raw_on(&self, stream: sys::CUstream, call: &ColumnCall) -> Result<(), Error> {
         let plan = plan_columns(call, &self.facts)?;
         let mut args = plan.args;
-        let ColumnPlan { kernel, grid, block, .. } = plan;
+        let ColumnPlan { kernel, grid, block, programmatic, .. } = plan;
+        let shape = Shape { grid, block, cluster: 1, shared_bytes: 0, programmatic };
         // SAFETY: as above, with a `ColumnArgs`.
-        unsafe { self.enqueue(stream, kernel, Shape { grid, block, cluster: 1, shared_bytes: 0 }, &mut args) }
+        unsafe { self.enqueue(stream, kernel, shape, &mut args) }
     }
 
     /// Launches a kernel in this shape.
@@ -219,7 +225,7 @@ impl Kernels {
         self.context.bind_to_thread().during("bind the context")?;
         // SAFETY: the context is current, and the stream is live as the caller promises.
         let loaded = unsafe { self.module_on(stream, kernel.module()) }?;
-        loaded.check_clusters(kernel, shape.cluster)?;
+        let shape = loaded.supported(kernel, shape)?;
         // SAFETY: the function is of a module that `self` keeps loaded; the rest is as the caller promises.
         Ok(unsafe { enqueue(loaded.function(kernel), shape, stream, args) }?)
     }

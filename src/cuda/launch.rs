@@ -156,12 +156,15 @@ impl<E: Element> NormCall<'_, E> {
         call.scales = scales;
         call.tensor_scale = tensor_scale;
 
+        call.programmatic_launch = self.programmatic_launch;
+
         // The guards leave what fails while they wait with the context.
         stream.context().check_err().during("make the stream wait for its tensors")?;
         // SAFETY: 1. the extents were checked against the views, which are of the stream's context;
         // 2. and 3. the views are borrowed, what is written mutably, but for disjoint rows, which share no
         // element, and cudarc frees a slice in stream order after the events that the guards record; where
-        // the caller has turned those events off, ordering streams is what they have promised cudarc; 4.
+        // the caller has turned those events off, ordering streams is what they have promised cudarc; what is read
+        // before a wait, they have promised in `parameters_first`; 4.
         // slices are written when allocated, or their allocation was `unsafe` and so promised by the caller.
         unsafe { kernels.launch_raw(stream, &call) }
     }

@@ -1,9 +1,10 @@
 //! Modules, loaded into a context.
 
 use super::CudaError;
+use super::enqueue::Shape;
 use super::error::{During, describe};
 use crate::plan::{EXCHANGE_BYTES, FIRST_WITH_CLUSTERS, Kernel, Module};
-use crate::{DeviceFacts, Error, ptx};
+use crate::{DeviceFacts, Error, cubin, ptx};
 use cudarc::driver::sys::{self, CUfunction_attribute as Attribute, CUjit_option};
 use cudarc::driver::{CudaContext, DriverError, result};
 use std::ffi::{CString, c_void};
@@ -31,41 +32,54 @@ unsafe impl Send for LoadedModule {}
 unsafe impl Sync for LoadedModule {}
 
 impl LoadedModule {
-    /// Loads the module that the device and the driver take.
+    /// Loads the module that the device and the driver take: a cubin if there is one, else PTX.
     ///
     /// # Errors
-    /// No PTX of this build runs there, or the driver refused it.
+    /// No code of this build runs there, or the driver refused it.
     pub(super) fn load(
         context: &Arc<CudaContext>,
         facts: &DeviceFacts,
         driver: (u32, u32),
         module: Module,
     ) -> Result<Self, Error> {
-        let embedded = ptx::select(module, facts.compute_capability, Some(driver))?;
-        context.bind_to_thread().during("bind the context")?;
-        let handle = load_ptx(embedded.ptx()).map_err(|(error, log)| {
+        let capability = facts.compute_capability;
+        let (loaded, target, cubin) = match cubin::select(module, capability, driver) {
+            Some(embedded) => {
+                context.bind_to_thread().during("bind the context")?;
+                (load_image(embedded.code()), embedded.target, true)
+            }
+            None => {
+                let embedded = ptx::select(module, capability, Some(driver))?;
+                context.bind_to_thread().during("bind the context")?;
+                // Text ends in NUL.
+                let text = embedded.ptx() + "\0";
+                (load_image(text.as_bytes()), embedded.target, false)
+            }
+        };
+        let handle = loaded.map_err(|(error, log)| {
             let (code, name) = describe(error);
-            CudaError::Module { module, target: embedded.target, code, name, log }
+            CudaError::Module { module, target, cubin, code, name, log }
         })?;
         // From here on, a failure unloads the module by dropping it.
-        let mut loaded =
-            Self { context: Arc::clone(context), handle, target: embedded.target, functions: [ptr::null_mut(); 2] };
+        let mut loaded = Self { context: Arc::clone(context), handle, target, functions: [ptr::null_mut(); 2] };
         for kernel in module.kernels()? {
             loaded.functions[usize::from(kernel.looped())] = prepare(handle, kernel, facts)?;
         }
         Ok(loaded)
     }
 
-    /// Refuses clusters where what was loaded has no code for them, and would take each of their CTAs for a row's
-    /// only one. Plans go by the device; what its driver takes may be PTX for an earlier one.
+    /// The shape in which what was loaded can be launched. Plans go by the device; what its driver takes may be PTX for
+    /// an earlier one, which knows nothing of launches that begin early and would not wait: it begins when its turn has
+    /// come.
     ///
     /// # Errors
-    /// [`CudaError::Clusters`].
-    pub(super) fn check_clusters(&self, kernel: Kernel, cluster: u32) -> Result<(), CudaError> {
-        if cluster == 1 || self.target >= FIRST_WITH_CLUSTERS {
-            return Ok(());
+    /// [`CudaError::Clusters`]: such code takes each block of a cluster for a row's only one.
+    pub(super) fn supported(&self, kernel: Kernel, shape: Shape) -> Result<Shape, CudaError> {
+        match shape.cluster {
+            _ if self.target >= FIRST_WITH_CLUSTERS => Ok(shape),
+            1 => Ok(Shape { programmatic: false, ..shape }),
+            cluster => Err(CudaError::Clusters { module: kernel.module(), target: self.target, cluster }),
         }
-        Err(CudaError::Clusters { module: kernel.module(), target: self.target, cluster })
     }
 
     /// The handle of one of the module's kernels.
@@ -86,16 +100,14 @@ impl Drop for LoadedModule {
     }
 }
 
-/// Loads PTX into the current context; on failure, with the compiler's log.
-fn load_ptx(text: String) -> Result<sys::CUmodule, (DriverError, String)> {
-    let mut image = text.into_bytes();
-    image.push(0);
+/// Loads PTX that ends in NUL, or a cubin, into the current context; on failure, with the compiler's log.
+fn load_image(image: &[u8]) -> Result<sys::CUmodule, (DriverError, String)> {
     let mut log = [0u8; LOG_BYTES];
     let mut options = [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
     // The size is passed in the place of a pointer.
     let mut values = [log.as_mut_ptr().cast::<c_void>(), ptr::without_provenance_mut(LOG_BYTES)];
     let mut handle = ptr::null_mut();
-    // SAFETY: the image is text that ends in NUL; the two options have a value each, the log's pointer
+    // SAFETY: the image is text that ends in NUL, or an ELF file whose head says how long it is; the two options have a value each, the log's pointer
     // and its size; all of them outlive the call.
     let status = unsafe {
         sys::cuModuleLoadDataEx(

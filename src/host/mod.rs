@@ -19,8 +19,8 @@ use crate::call::extent;
 use crate::plan::{ByteFloor, Plan, byte_floor, plan};
 use crate::reference::decode;
 use crate::{
-    Call, CallError, DType, DeviceFacts, Error, Norm, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope,
-    RawRows, RawVector, Role, Rope, Scope,
+    Call, CallError, DType, DeviceFacts, Error, Norm, Parts, PositionType, ProgrammaticLaunch, RawCodes, RawHeads,
+    RawPositions, RawRope, RawRows, RawVector, Role, Rope, Scope,
 };
 use thiserror::Error as ThisError;
 
@@ -73,6 +73,8 @@ pub struct Problem<'a> {
     pub rope: Option<RopeTables<'a>>,
     /// What is wanted beside y, or beside the codes of y.
     pub outputs: Outputs,
+    /// When the launch may begin.
+    pub programmatic_launch: ProgrammaticLaunch,
 }
 
 /// Heads on the host that are normalised beside those of x.
@@ -230,6 +232,7 @@ impl<'a> Problem<'a> {
             second: None,
             rope: None,
             outputs: Outputs::default(),
+            programmatic_launch: ProgrammaticLaunch::Off,
         }
     }
 }
@@ -308,6 +311,7 @@ impl Problem<'_> {
                 bias: bias.map(|bias| RawVector { address: address(8), dtype: bias.dtype }),
             }
         });
+        call.programmatic_launch = self.programmatic_launch;
         call.rope = self.rope.zip(self.norm.rope).map(|(tables, rope)| RawRope {
             cos: RawRows { address: address(9), stride: rope.dim / 2 },
             sin: RawRows { address: address(10), stride: rope.dim / 2 },

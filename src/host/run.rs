@@ -146,6 +146,7 @@ pub(crate) fn run_on(
         (Some(tables), Some(rope)) => Some(rope_tables(memory, &tables, rope, offset_of(tables.dtype))?),
         _ => None,
     };
+    call.programmatic_launch = problem.programmatic_launch;
     memory.launch(&call)?;
 
     let matrix = |role, layout: &Layout, rows: RawRows| -> Result<Vec<u8>, Error> {

@@ -6,7 +6,7 @@ use crate::call::extent;
 use crate::host::{Heads, Outputs, Problem, RopeTables, Vector};
 use crate::quantise::{Quantisation, Scaling};
 use crate::reference::encode;
-use crate::{CallError, DType, Family, Input, MAX_HIDDEN, Norm, PositionType, Rope, Scope};
+use crate::{CallError, DType, Family, Input, MAX_HIDDEN, Norm, PositionType, ProgrammaticLaunch, Rope, Scope};
 
 /// A problem that owns its tensors.
 ///
@@ -275,6 +275,7 @@ impl Case {
                 position_type: rotation.position_type,
             }),
             outputs: self.outputs,
+            programmatic_launch: ProgrammaticLaunch::Off,
         }
     }
 }

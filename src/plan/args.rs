@@ -43,6 +43,8 @@ pub mod flags {
     pub const ROUND_ROTATION: u32 = 1 << 16;
     /// Positions are of 64 bits.
     pub const POSITIONS_64: u32 = 1 << 17;
+    /// Weights may be read before the launches in front of this one have completed.
+    pub const PARAMETERS_FIRST: u32 = 1 << 18;
 }
 
 /// The heads or groups of a row, and the heads beside them. Strides are in elements.

@@ -1,7 +1,7 @@
 //! Plans for the statistics of columns.
 
 use super::team::WARP;
-use super::{ByteFloor, CHUNK_BYTES, Kernel, Module};
+use super::{ByteFloor, CHUNK_BYTES, Kernel, Module, runs_hopper_code};
 use crate::{CallError, ColumnCall, DType, DeviceFacts, Error, PlanError, RawVector};
 
 /// Threads of a CTA. Which rows a thread takes follows from it, and so do the bits of the result.
@@ -55,6 +55,8 @@ pub struct ColumnPlan {
     pub grid: u32,
     /// Threads in a thread block.
     pub block: u32,
+    /// Whether the launch [may begin](crate::ProgrammaticLaunch) before those in front of it have completed.
+    pub programmatic: bool,
     /// The kernel's one parameter.
     pub args: ColumnArgs,
 }
@@ -94,6 +96,7 @@ pub fn plan_columns(call: &ColumnCall, device: &DeviceFacts) -> Result<ColumnPla
         tile,
         grid,
         block: COLUMN_THREADS,
+        programmatic: call.programmatic_launch.begins_early() && runs_hopper_code(device),
         args: ColumnArgs {
             x: call.x.address,
             weight: address(call.weight),

@@ -26,10 +26,13 @@ pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
 
 use team::WARP;
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use crate::quantise::{BlockRounding, Quantisation, ScaleLayout, Scaling};
 use crate::{
-    Call, CallError, DType, DeviceFacts, Error, Family, Input, PlanError, PositionType, PostRounding, RawRows,
-    RawVector, ResidualRounding, RopePairs, RopeRounding, WeightRounding,
+    Call, CallError, DType, DeviceFacts, Error, Family, Input, PlanError, PositionType, PostRounding,
+    ProgrammaticLaunch, RawRows, RawVector, ResidualRounding, RopePairs, RopeRounding, WeightRounding,
 };
 
 /// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
@@ -87,6 +90,8 @@ pub struct Plan {
     pub cluster: u32,
     /// Bytes of dynamic shared memory.
     pub shared_bytes: u32,
+    /// Whether the launch [may begin](ProgrammaticLaunch) before those in front of it have completed.
+    pub programmatic: bool,
     /// The kernel's one parameter.
     pub args: RowArgs,
 }
@@ -138,6 +143,7 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         block,
         cluster: spread.cluster,
         shared_bytes,
+        programmatic: call.programmatic_launch.begins_early() && runs_hopper_code(device),
         args: RowArgs::new(
             call,
             (rows, hidden),
@@ -167,18 +173,21 @@ fn regime_and_spread(call: &Call, device: &DeviceFacts, module: Module, team: Te
         let bytes = stage_bytes(call.dtype, module.source, columns) + u64::from(EXCHANGE_BYTES);
         if bytes <= u64::from(device.max_shared_bytes_per_block) { Regime::Staged } else { Regime::Reread }
     };
-    let spreads = || Spread::over_clusters(slabs).take(if has_clusters(module, device) { usize::MAX } else { 1 });
+    let spreads = || Spread::over_clusters(slabs).take(if runs_hopper_code(device) { usize::MAX } else { 1 });
     let fewest = spreads().find(|spread| regime(spread) == Regime::Staged).unwrap_or(whole);
     let fits = |spread: &Spread| rows * u64::from(spread.cluster) <= u64::from(device.multiprocessors);
     let spread = spreads().filter(|spread| spread.cluster > fewest.cluster && fits(spread)).last().unwrap_or(fewest);
     (regime(&spread), spread)
 }
 
-/// Whether the module's kernels, as the device runs them, divide rows over clusters.
-fn has_clusters(module: Module, device: &DeviceFacts) -> bool {
-    device.has_clusters()
-        && crate::ptx::select(module, device.compute_capability, None)
-            .is_ok_and(|embedded| embedded.target >= FIRST_WITH_CLUSTERS)
+/// Whether the code that the device runs knows of clusters and of programmatic launches. Every module has the same
+/// targets.
+fn runs_hopper_code(device: &DeviceFacts) -> bool {
+    static TARGETS: LazyLock<BTreeSet<u32>> =
+        LazyLock::new(|| crate::ptx::modules().iter().map(|module| module.target).collect());
+    let (major, minor) = device.compute_capability;
+    let latest = TARGETS.range(..=major * 10 + minor).next_back();
+    device.has_clusters() && latest.is_some_and(|&target| target >= FIRST_WITH_CLUSTERS)
 }
 
 /// Shared memory that a staged row takes: the row as it is, that and the residual, or what they make in f32.
@@ -235,6 +244,7 @@ fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     }
     add(flags::ZERO_STAYS_ZERO, call.norm.family == Family::L2Norm);
     add(flags::STAGED, regime == Regime::Staged);
+    add(flags::PARAMETERS_FIRST, call.programmatic_launch == ProgrammaticLaunch::ParametersFirst);
 
     if let (Some(quantisation), Some(codes)) = (call.norm.quantisation, call.codes) {
         let Quantisation { code, scaling } = quantisation;

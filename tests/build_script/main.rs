@@ -6,6 +6,8 @@ mod toolchain;
 
 mod archs;
 mod committed;
+#[cfg(unix)]
+mod cubins;
 mod malformed;
 #[cfg(unix)]
 mod nvcc;

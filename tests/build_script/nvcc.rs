@@ -43,7 +43,7 @@ fn nvcc_compiles_every_module_for_every_target() {
 }
 
 #[test]
-fn the_kernel_of_columns_is_compiled_for_the_first_target() {
+fn the_kernel_of_columns_is_compiled_for_every_target() {
     let mut scratch = Scratch::new("nvcc-columns");
     let line = "module norm Mean Plain Store f32 bf16";
     scratch.replace("kernels/modules.txt", line, &format!("{line}\ncolumns stats f16"));
@@ -51,11 +51,16 @@ fn the_kernel_of_columns_is_compiled_for_the_first_target() {
     let run = scratch.set("CUDA_HOME", &home).run().unwrap();
     let instance = "Instance { module: Module::of_columns(DType::F16), name: \"stats\", kernels: &[\"stats_f16\"] },";
     assert!(run.generated.contains(instance), "{}", run.generated);
-    let ptx = scratch.read_output("stats.f16.sm_75.ptx");
-    let wanted = "// --ptx --gpu-architecture=compute_75 --std=c++17 --fmad=false \
-                  -DWARPNORM_MODULE=stats -DWARPNORM_ACTIVATION_F16 -I kernels -o ";
-    assert!(ptx.starts_with(wanted) && ptx.contains(" kernels/columns.cu\n"), "{ptx}");
-    assert!(run.generated.contains("stats.f16.sm_75.ptx") && !run.generated.contains("stats.f16.sm_90.ptx"));
+    for target in [75, 90] {
+        let file = format!("stats.f16.sm_{target}.ptx");
+        let ptx = scratch.read_output(&file);
+        let wanted = format!(
+            "// --ptx --gpu-architecture=compute_{target} --std=c++17 --fmad=false \
+             -DWARPNORM_MODULE=stats -DWARPNORM_ACTIVATION_F16 -I kernels -o "
+        );
+        assert!(ptx.starts_with(&wanted) && ptx.contains(" kernels/columns.cu\n"), "{ptx}");
+        assert!(run.generated.contains(&file), "{}", run.generated);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::toolchain::{BuildError, GENERATED, Request, embed_ptx, fnv};
+use crate::toolchain::{BuildError, GENERATED, GENERATED_CUBINS, Request, embed_ptx, fnv};
 
 /// Two modules for two targets.
 const TABLE: &str = "\
@@ -31,6 +31,8 @@ pub struct Scratch {
 pub struct Run {
     /// The text of the generated Rust source.
     pub generated: String,
+    /// The text of the one about cubins.
+    pub generated_cubins: String,
     /// What cargo is told.
     pub directives: Vec<String>,
 }
@@ -87,6 +89,11 @@ impl Scratch {
         fs::read_to_string(self.root.join("out").join(file)).unwrap()
     }
 
+    /// The same, of a file that is no text.
+    pub fn read_output_bytes(&self, file: &str) -> Vec<u8> {
+        fs::read(self.root.join("out").join(file)).unwrap()
+    }
+
     /// The path of a file of the package.
     pub fn package(&self, file: &str) -> PathBuf {
         self.root.join("package").join(file)
@@ -141,7 +148,8 @@ impl Scratch {
     pub fn run(&self) -> Result<Run, BuildError> {
         let get = |name: &str| self.env.get(name).cloned();
         let directives = embed_ptx(&Request::under_cargo(&get)?)?;
-        Ok(Run { generated: self.read_output(GENERATED), directives })
+        let [generated, generated_cubins] = [GENERATED, GENERATED_CUBINS].map(|file| self.read_output(file));
+        Ok(Run { generated, generated_cubins, directives })
     }
 
     /// Runs the build script, which must refuse, and returns what it says.

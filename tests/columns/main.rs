@@ -11,11 +11,12 @@ mod host;
 mod refused;
 
 use harness::{Case, Values};
-use ptx_emu::{LaunchOptions, LaunchReport, Schedule};
+use ptx_emu::{LaunchOptions, LaunchReport, Memory, Schedule};
+use warpnorm::emulated::Emulated;
 use warpnorm::reference::{decode, encode, ulp};
-use warpnorm::{DType, DeviceFacts};
+use warpnorm::{ColumnCall, DType, DeviceFacts, ProgrammaticLaunch};
 
-/// GPUs of both targets, although both take the same PTX of this kernel.
+/// GPUs of both targets.
 fn devices() -> [DeviceFacts; 2] {
     [DeviceFacts::t4(), DeviceFacts::h200()]
 }
@@ -294,6 +295,26 @@ fn there_are_as_many_blocks_as_a_row_has_sectors() {
             let plan = case.run(&DeviceFacts::h200()).plan;
             let wanted = if dtype == DType::F32 { sectors_of_f32 } else { hidden.div_ceil(16) as u32 };
             assert_eq!((plan.grid, plan.block), (wanted, 512), "{dtype} {hidden}");
+        }
+    }
+}
+
+/// A launch that begins before those in front of it have completed waits for them before it touches a tensor, which
+/// the executor sees to.
+#[test]
+fn an_early_launch_waits_first() {
+    for dtype in DType::ALL {
+        let case = Case { parameters: Some(dtype), ..Case::new(Values::Unit, dtype, 300, 33) };
+        for (device, early) in [(DeviceFacts::h200(), true), (DeviceFacts::l4(), false)] {
+            let mut memory = Memory::new();
+            let call = case.lay_out(&mut memory);
+            let call = ColumnCall { programmatic_launch: ProgrammaticLaunch::ParametersFirst, ..call };
+            let (plan, _) =
+                Emulated::new(device.clone()).launch_columns(&call, &mut memory).expect("touches nothing too early");
+            assert_eq!(plan.programmatic, early, "{}", device.name);
+            let mut scale = vec![0u32; case.hidden];
+            memory.read(call.scale.expect("asked for"), bytemuck::cast_slice_mut(&mut scale)).expect("written");
+            assert_eq!(scale, case.run(&device).bits[2], "{dtype} on {}", device.name);
         }
     }
 }

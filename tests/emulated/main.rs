@@ -15,6 +15,7 @@ mod invariance;
 mod large;
 mod minilm;
 mod placement;
+mod programmatic;
 mod quantise;
 mod quantise_wide;
 mod schedules;

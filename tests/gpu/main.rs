@@ -17,6 +17,7 @@ mod invariance;
 mod large;
 mod matrix;
 mod ops;
+mod programmatic;
 mod quantise;
 mod streams;
 

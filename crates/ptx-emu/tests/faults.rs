@@ -344,7 +344,8 @@ fn what_the_launches_before_still_use() {
         let data = memory.allocate("data", 64 * 8);
         memory.write(data, &[0; 64 * 8]).expect("live");
         // Words 9 to 20: of threads 4 (the second half) to 10 (the first).
-        let options = LaunchOptions { unready: vec![data + 36..data + 84], ..LaunchOptions::default() };
+        let options =
+            LaunchOptions { unready: std::iter::once(data + 36..data + 84).collect(), ..LaunchOptions::default() };
         module.launch_with("k", &LaunchConfig::linear(1, 64), &[&data.to_le_bytes()], &mut memory, &options)
     };
     run("griddepcontrol.wait;").expect("all have waited");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use warpnorm::cuda::{Cuda, DeviceInfo, devices};
 use warpnorm::plan::Module;
 use warpnorm::ptx::{self, driver_isa};
-use warpnorm::{DType, Norm};
+use warpnorm::{DType, Norm, cubin};
 
 /// Runs the command. A missing driver is a finding here, not a failure, unless modules are to be loaded.
 pub fn run(arguments: &InfoArguments) -> Result<Outcome, ToolError> {
@@ -36,6 +36,7 @@ pub fn run(arguments: &InfoArguments) -> Result<Outcome, ToolError> {
     let target = chosen.facts.as_ref().map(|facts| runs(facts.compute_capability, chosen.driver));
     fields.add("auto", format!("{auto}; {}", target.unwrap_or_default()));
     describe_ptx(&mut fields);
+    describe_cubins(&mut fields);
     let mut tables = modules_table();
     if let Some(loads) = loads {
         fields.add("driver's cache", cache(std::env::var("CUDA_CACHE_DISABLE").as_deref() == Ok("1")));
@@ -57,9 +58,13 @@ fn describe(device: &DeviceInfo) -> String {
     )
 }
 
-/// Which of the PTX a device runs. Every module has the same targets; one stands for all.
+/// What a device loads: a cubin, or which of the PTX. Every module has the same; one stands for all.
 fn runs(capability: (u32, u32), driver: Option<(u32, u32)>) -> String {
-    match ptx::select(Module::of(&Norm::layer_norm(0.0), DType::F32), capability, driver) {
+    let module = Module::of(&Norm::layer_norm(0.0), DType::F32);
+    if let Some(cubin) = driver.and_then(|driver| cubin::select(module, capability, driver)) {
+        return format!("loads the cubin for sm_{}", cubin.target);
+    }
+    match ptx::select(module, capability, driver) {
         Ok(module) => format!("runs the PTX for sm_{}", module.target),
         Err(reason) => format!("cannot run: {reason}"),
     }
@@ -83,6 +88,22 @@ fn describe_ptx(fields: &mut Fields) {
     );
 }
 
+fn describe_cubins(fields: &mut Fields) {
+    let cubins = cubin::cubins();
+    let targets: BTreeSet<String> = cubins.iter().map(|cubin| format!("sm_{}", cubin.target)).collect();
+    let all = bytes(cubins.iter().map(|cubin| cubin.code().len()).sum());
+    fields.add(
+        "cubins",
+        match cubin::compiler() {
+            None => "none: drivers compile the PTX".to_owned(),
+            Some(compiler) => {
+                let targets = targets.into_iter().collect::<Vec<_>>().join(", ");
+                format!("{} for {targets}, {all}, from {compiler}", cubins.len())
+            }
+        },
+    );
+}
+
 fn modules_table() -> String {
     let mut table = table(&["module", "type", "target", "ISA", "kernels", "PTX", "its file in the binary"]);
     for module in ptx::modules() {
@@ -100,7 +121,7 @@ fn modules_table() -> String {
     table.to_string()
 }
 
-/// A module that was loaded, the target of its PTX, and how long it took.
+/// A module that was loaded, the target of its code, and how long it took.
 struct Load {
     module: Module,
     target: u32,
@@ -113,7 +134,10 @@ fn load() -> Result<Vec<Load>, ToolError> {
     let kernels = cuda.kernels();
     let load = |module| {
         let (capability, driver) = (kernels.facts().compute_capability, kernels.driver_version());
-        let target = ptx::select(module, capability, Some(driver))?.target;
+        let target = match cubin::select(module, capability, driver) {
+            Some(cubin) => cubin.target,
+            None => ptx::select(module, capability, Some(driver))?.target,
+        };
         let start = Instant::now();
         kernels.warm_up(&[module])?;
         Ok(Load { module, target, took: start.elapsed() })
