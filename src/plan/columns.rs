@@ -1,11 +1,9 @@
 //! Plans for the statistics of columns.
 
+use super::constants::COLUMN_THREADS;
 use super::team::WARP;
 use super::{ByteFloor, CHUNK_BYTES, Kernel, Module, runs_hopper_code};
 use crate::{CallError, ColumnCall, DType, DeviceFacts, Error, PlanError, RawVector};
-
-/// Threads of a CTA. Which rows a thread takes follows from it, and so do the bits of the result.
-pub const COLUMN_THREADS: u32 = 512;
 
 /// Chunks of a row that a CTA takes: a sector of 32 bytes.
 const TILE_CHUNKS: usize = 2;

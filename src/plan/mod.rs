@@ -9,6 +9,7 @@
 
 mod args;
 mod columns;
+pub mod constants;
 mod floor;
 mod module;
 mod occupancy;
@@ -16,14 +17,16 @@ mod spread;
 mod team;
 
 pub use args::{PartArgs, RopeArgs, RowArgs, flags};
-pub use columns::{COLUMN_THREADS, ColumnArgs, ColumnPlan, column_byte_floor, column_flags, plan_columns};
+pub use columns::{ColumnArgs, ColumnPlan, column_byte_floor, column_flags, plan_columns};
+pub use constants::{CHUNK_BYTES, COLUMN_THREADS, EXCHANGE_BYTES, GROUP_ELEMENTS, MAX_STRETCHES};
 pub use floor::{ByteFloor, byte_floor};
 pub(crate) use module::Instance;
 pub use module::{Kernel, Module, Sink, Source};
 pub use occupancy::{Limit, Occupancy, Resources, occupancy};
-pub use spread::{MAX_STRETCHES, Spread};
-pub use team::{CHUNK_BYTES, GROUP_ELEMENTS, Place, Team};
+pub use spread::Spread;
+pub use team::{Place, Team};
 
+use constants::SHARED_CTA_THREADS;
 use team::WARP;
 
 use std::collections::BTreeSet;
@@ -34,15 +37,6 @@ use crate::{
     Call, CallError, DType, DeviceFacts, Error, Family, Input, PlanError, PositionType, PostRounding,
     ProgrammaticLaunch, RawRows, RawVector, ResidualRounding, RopePairs, RopeRounding, WeightRounding,
 };
-
-/// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
-/// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
-const SHARED_CTA_THREADS: u32 = 128;
-
-/// Bytes of shared memory that a kernel takes at most for the exchange between its warps, beside a row that is staged:
-/// for each stretch and each of 32 warps the sums of two norms, and of two that come before, of two f32 each; and the
-/// largest value of a warp. The rest of a CTA's shared memory is there for staging.
-pub const EXCHANGE_BYTES: u32 = MAX_STRETCHES * 32 * 2 * (2 + 2) * 4 + 256;
 
 /// The first target, compute capability × 10, whose code knows of clusters of thread blocks and of programmatic
 /// launches.

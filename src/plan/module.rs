@@ -1,6 +1,6 @@
 //! Modules: the instances of the row kernel, and their exported kernels.
 
-use super::columns::COLUMN_THREADS;
+use super::constants::{COLUMN_THREADS, FEWER_THREADS, MOST_THREADS};
 use crate::ptx::INSTANCES;
 use crate::{DType, Family, Input, Norm, PlanError, Scope};
 use std::fmt;
@@ -43,8 +43,8 @@ impl Source {
     /// registers that a second norm, a rotation or more inputs take.
     pub const fn max_threads(self) -> u32 {
         match self {
-            Source::Plain | Source::ResidualAdd => 1024,
-            Source::PostAdd | Source::PostNorm | Source::Interpolation | Source::Parts | Source::Gated => 512,
+            Source::Plain | Source::ResidualAdd => MOST_THREADS,
+            Source::PostAdd | Source::PostNorm | Source::Interpolation | Source::Parts | Source::Gated => FEWER_THREADS,
             Source::Columns => COLUMN_THREADS,
         }
     }

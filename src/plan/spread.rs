@@ -4,13 +4,8 @@
 //! and then with one another, in one order, so that a CTA can walk all of them, or each CTA of a cluster some, and
 //! the row's bits are the same.
 
-use super::{GROUP_ELEMENTS, Team};
-
-/// Stretches of a row at most. Mirrored by `MAX_STRETCHES` of `kernels/common/team.cuh`.
-///
-/// As many as the largest cluster that every GPU with clusters takes has CTAs. A stretch costs a merge of lanes, some
-/// 100 instructions a thread beside 700 and more for a slab.
-pub const MAX_STRETCHES: u32 = 8;
+use super::Team;
+use super::constants::{GROUP_ELEMENTS, MAX_STRETCHES};
 
 /// Where the slabs of a long row are walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

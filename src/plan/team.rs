@@ -1,15 +1,8 @@
 //! Teams: the threads that reduce one row together, and which elements each of them owns.
 
 use super::Source;
+use super::constants::{CHUNK_BYTES, GROUP_ELEMENTS};
 use crate::DType;
-
-/// Bytes of a chunk, the unit of memory that a thread owns.
-pub const CHUNK_BYTES: usize = 16;
-
-/// Elements that a thread holds in registers at a time. Sixteen f32 values and their weights fit the
-/// 64 registers that a thread of a 1024-thread CTA has (see the ptxas check), and 1024 threads then
-/// keep rows of up to 16384 elements in registers.
-pub const GROUP_ELEMENTS: usize = 16;
 
 /// Threads of a warp.
 pub(super) const WARP: u32 = 32;

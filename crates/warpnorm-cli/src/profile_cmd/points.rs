@@ -10,19 +10,27 @@ use warpnorm::parity::Values;
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{DType, Family, Scope};
 
-/// Where a row can live and how a team can fill: teams within a warp with many rows side by side (64,
-/// 128), a warp (512), several warps (4096) and the largest team (16 384), all of them full; a team
-/// that an odd size fills in part (5125); rows past the registers, which are staged (24 576) or read
-/// again (131 072).
-const SHAPES: [Shape; 8] = [
+/// The hidden sizes of `bench`, and where a row can live and how a team can fill: teams within a warp with many rows
+/// side by side (64, 128), a warp (512), several warps (768 to 8192) and the largest team (16 384), all of them full;
+/// teams that an odd size fills in part, with rows that begin anywhere (4097, 5125); rows past the registers, in
+/// clusters of two CTAs (24 576), four (65 536) and eight (262 144). What is moved and computed for a row does not depend on how
+/// many there are, but for those in clusters.
+const SHAPES: [Shape; 15] = [
     Shape { rows: 256, hidden: 64 },
     Shape { rows: 128, hidden: 128 },
     Shape { rows: 32, hidden: 512 },
+    Shape { rows: 8, hidden: 768 },
+    Shape { rows: 8, hidden: 1536 },
     Shape { rows: 4, hidden: 4096 },
+    Shape { rows: 8, hidden: 4097 },
+    Shape { rows: 4, hidden: 5120 },
     Shape { rows: 3, hidden: 5125 },
+    Shape { rows: 2, hidden: 7168 },
+    Shape { rows: 2, hidden: 8192 },
     Shape { rows: 2, hidden: 16_384 },
     Shape { rows: 2, hidden: 24_576 },
-    Shape { rows: 1, hidden: 131_072 },
+    Shape { rows: 1, hidden: 65_536 },
+    Shape { rows: 1, hidden: 262_144 },
 ];
 
 /// Options of an op change what is computed and not what is moved, so one shape shows their cost.

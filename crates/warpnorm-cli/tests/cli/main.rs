@@ -2,6 +2,7 @@
 
 mod apply;
 mod bad_input;
+mod bars;
 mod batch_norm;
 mod bench;
 mod corrupt;

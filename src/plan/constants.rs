@@ -1,0 +1,64 @@
+//! The constants that plans are made with, each with its reason. Kernels mirror those that are theirs too.
+//!
+//! | constant | value | reason |
+//! |---|---|---|
+//! | [`CHUNK_BYTES`] | 16 | the widest access of a thread; a warp moves 512 bytes, whole sectors |
+//! | [`GROUP_ELEMENTS`] | 16 | what fits 64 registers beside its weights; 2 to 8 loads of 16 bytes are in flight (below) |
+//! | [`MOST_THREADS`] | 1024 | the largest CTA: rows of 16 384 elements in registers, at 64 registers a thread |
+//! | [`FEWER_THREADS`] | 512 | up to 128 registers, for sources with two norms, a rotation or a gate |
+//! | [`SHARED_CTA_THREADS`] | 128 | a warp for every scheduler; a small last CTA where rows do not divide evenly |
+//! | [`MAX_STRETCHES`] | 8 | the CTAs of the largest portable cluster |
+//! | [`EXCHANGE_BYTES`] | 8448 | the sums of every stretch and warp; the rest of shared memory stages rows |
+//! | [`COLUMN_THREADS`] | 512 | eight columns of 16 bits keep their moments in twice two floats: more than 64 registers |
+//!
+//! Settled by what registers hold (ptxas), what is moved (the executor's counters) and the hardware's units. That a
+//! value is the fastest one is not among the reasons: no report of a GPU is committed yet.
+//!
+//! Loads of 16 bytes that a thread of a row in registers has in flight before it waits for the first:
+//! [`loads_in_flight`], and where activations are of 16 bits and registers allow, its weights'.
+
+use super::Source;
+use crate::DType;
+
+/// Bytes of a chunk, the unit of memory that a thread owns.
+pub const CHUNK_BYTES: usize = 16;
+
+/// Elements that a thread holds in registers at a time. Sixteen f32 values and their weights fit the
+/// 64 registers that a thread of a 1024-thread CTA has (see the ptxas check), and 1024 threads then
+/// keep rows of up to 16384 elements in registers.
+pub const GROUP_ELEMENTS: usize = 16;
+
+/// Threads of the largest team.
+pub const MOST_THREADS: u32 = 1024;
+
+/// Threads of the largest team of sources that take more registers.
+pub const FEWER_THREADS: u32 = 512;
+
+/// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
+/// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
+pub const SHARED_CTA_THREADS: u32 = 128;
+
+/// Stretches of a long row at most, which the CTAs of a cluster divide.
+///
+/// As many as the largest cluster that every GPU with clusters takes has CTAs. A stretch costs a merge of lanes, some
+/// 100 instructions a thread beside 700 and more for a slab.
+pub const MAX_STRETCHES: u32 = 8;
+
+/// Bytes of shared memory that a kernel takes at most for the exchange between its warps, beside a row that is staged:
+/// for each stretch and each of 32 warps the sums of two norms, and of two that come before, of two f32 each; and the
+/// largest value of a warp. The rest of a CTA's shared memory is there for staging.
+pub const EXCHANGE_BYTES: u32 = MAX_STRETCHES * 32 * 2 * (2 + 2) * 4 + 256;
+
+/// Threads of a CTA that takes the statistics of columns. Those of 1024 had 64 registers, which eight columns of 16
+/// bits with their moments in twice two floats exceed.
+pub const COLUMN_THREADS: u32 = 512;
+
+/// Loads of 16 bytes that a thread of a row in registers has in flight: the chunks of every input that its statistic
+/// is of.
+pub const fn loads_in_flight(source: Source, dtype: DType) -> usize {
+    let inputs = match source {
+        Source::Plain | Source::PostAdd | Source::PostNorm | Source::Parts | Source::Columns => 1,
+        Source::ResidualAdd | Source::Interpolation | Source::Gated => 2,
+    };
+    inputs * GROUP_ELEMENTS * dtype.size() / CHUNK_BYTES
+}
