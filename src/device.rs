@@ -103,3 +103,15 @@ impl DeviceFacts {
             .find(|facts| facts.name.rsplit(' ').next().is_some_and(|short| short.eq_ignore_ascii_case(name)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The programming guide's table: thread block clusters from compute capability 9.0 on.
+    #[test]
+    fn devices_from_9_0_on_have_clusters() {
+        let has = |name: &str| DeviceFacts::named(name).expect("documented").has_clusters();
+        assert_eq!(["t4", "a100", "l4", "h100", "h200", "b200"].map(has), [false, false, false, true, true, true]);
+    }
+}

@@ -47,7 +47,7 @@ fn cargo_watches_the_kernels_and_every_variable_read() {
     let run = Scratch::new("watched").run().unwrap();
     assert!(run.directives.contains(&"cargo::rerun-if-changed=kernels".to_owned()));
     let searched = ["CUDA_HOME", "CUDA_PATH", "NVCC", "PATH"];
-    let read = ["DOCS_RS", "WARPNORM_ARCHS", "WARPNORM_PTX"];
+    let read = ["DOCS_RS", "WARPNORM_ARCHS", "WARPNORM_CUBINS", "WARPNORM_PTX"];
     let mut wanted = [searched.as_slice(), read.as_slice()].concat();
     wanted.sort_unstable();
     assert_eq!(run.watched(), wanted);
