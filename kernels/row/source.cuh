@@ -249,11 +249,11 @@ struct ResidualAdd : WithResidual<Element> {
 
     /// Adds b, which is not loaded ahead: there are no registers for it.
     static __device__ __forceinline__ void add_linear_bias(Values& values, const G& group, const RowArgs& args) {
-        const Parameters<Element> bias(args.linear_bias, false);
+        const Address bias = address_of(args.linear_bias);
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            RawChunk chunk;
-            bias.load_chunk_of(chunk, group.first(c), group.valid[c]);
+            const RawChunk chunk =
+                load_chunk<Element>(column<Element>(bias, group.first(c)), group.valid[c], is_wide(bias));
 #pragma unroll
             for (unsigned int e = 0; e < G::LENGTH; ++e) {
                 values.at[c * G::LENGTH + e] += element_of<Element>(chunk, e);
