@@ -40,11 +40,11 @@ struct Cluster {
 #endif
     }
 
-    /// Waits for all threads of all CTAs, and orders their accesses to shared memory.
+    /// Waits for all threads of all CTAs, and orders their accesses to shared memory. Called by whole warps.
     __device__ __forceinline__ void meet() const {
 #if __CUDA_ARCH__ >= 900
         if (ctas > 1) {
-            asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
+            asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
             return;
         }
 #endif

@@ -33,7 +33,9 @@ fn hold(family: Family) {
                 for placement in [Placement::default(), Placement { padding: 3, offset: 1, in_place: true }] {
                     let run = |schedule| {
                         let options = LaunchOptions { schedule, ..LaunchOptions::default() };
-                        let device = Emulated::new(DeviceFacts::h200()).with_options(options);
+                        // Where there are clusters, none of these rows is read again.
+                        let facts = if regime == Regime::Reread { DeviceFacts::a100() } else { DeviceFacts::h200() };
+                        let device = Emulated::new(facts).with_options(options);
                         let (output, counted) = device.run_counted(&case.as_problem(), placement).expect("runs");
                         let (plan, report) = counted.expect("launched");
                         assert_eq!(plan.regime, regime, "{}", plan.kernel.name());
