@@ -11,6 +11,7 @@ namespace warpnorm {
 struct F32 {
     using Bits = unsigned int;
     static constexpr bool IS_F32 = true;
+    static constexpr Bits ONE = 0x3f800000;
 
     static __device__ __forceinline__ float widen(Bits bits) { return __uint_as_float(bits); }
     static __device__ __forceinline__ Bits narrow(float value) { return __float_as_uint(value); }
@@ -19,6 +20,7 @@ struct F32 {
 struct F16 {
     using Bits = unsigned short;
     static constexpr bool IS_F32 = false;
+    static constexpr Bits ONE = 0x3c00;
 
     static __device__ __forceinline__ float widen(Bits bits) {
         float value;
@@ -35,6 +37,7 @@ struct F16 {
 struct BF16 {
     using Bits = unsigned short;
     static constexpr bool IS_F32 = false;
+    static constexpr Bits ONE = 0x3f80;
 
     static __device__ __forceinline__ float widen(Bits bits) {
         return __uint_as_float(static_cast<unsigned int>(bits) << 16);

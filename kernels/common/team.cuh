@@ -76,56 +76,88 @@ struct Team {
         return value;
     }
 
-    /// The merged state of the whole team, in the first lane of each of its warps.
+    /// Shared memory of `reduce`: one state a warp, and what is made of the row's.
+    template <class State, class Result>
+    struct Exchange {
+        typename State::Slots states;
+        Result result;
+    };
+
+    /// What `finish` makes of the merged state of the whole team, in every thread of it. `finish` is called by the team's
+    /// first warp, or its part of one, with the state in the first lane, and returns the same in all lanes.
     ///
-    /// Called once by every thread of the CTA. `slots` is shared memory for one state a warp.
-    template <class State>
-    __device__ __forceinline__ State reduce(State state, typename State::Slots& slots) const {
+    /// Called once by every thread of the CTA.
+    template <class Result, class State, class Finish>
+    __device__ __forceinline__ Result reduce(State state, Exchange<State, Result>& exchange, const Finish& finish) const {
         // After this, the first lane of each segment of `lanes()` lanes holds its warp's share.
-        state = reduce_lanes(state, lanes(), lanes());
+        state.reduce_segments(lanes());
         if (threads > WARP) {
-            const unsigned int warps = threads / WARP;
-            const unsigned int lane = rank % WARP;
-            if (lane == 0) state.put(slots, rank / WARP);
+            if (rank % WARP == 0) state.put(exchange.states, rank / WARP);
             __syncthreads();
-            // Lane w of every warp takes the share of warp w; all warps then merge the same tree, which
-            // costs less than a second barrier to pass one warp's result around.
-            state = lane < warps ? State::get(slots, lane) : State::empty();
-            state = reduce_lanes(state, warps, WARP);
         }
-        return state;
+        return by_first_warp<Result>(exchange.result, [&] {
+            // Lane w takes the share of warp w.
+            if (threads > WARP) {
+                const unsigned int warps = threads / WARP;
+                state = rank < warps ? State::get(exchange.states, rank) : State::empty();
+                state = reduce_lanes(state, warps, WARP);
+            }
+            return finish(state);
+        });
     }
 
-    /// Shared memory for the states of a long row: one a stretch and warp.
-    template <class State>
-    using StretchSlots = typename State::Slots[MAX_STRETCHES];
+    /// Shared memory of `reduce_stretches`: one state a stretch and warp, and what is made of the row's.
+    template <class State, class Result>
+    struct StretchExchange {
+        typename State::Slots states[MAX_STRETCHES];
+        Result result;
+    };
 
     /// Puts the merged state of each of the team's warps for a stretch of the row where `reduce_stretches` finds it.
-    template <class State>
-    __device__ __forceinline__ void put_stretch(const State& state, unsigned int stretch,
-                                                StretchSlots<State>& slots) const {
-        const State merged = reduce_lanes(state, WARP, WARP);
-        if (rank % WARP == 0) merged.put(slots[stretch], rank / WARP);
+    template <class State, class Result>
+    __device__ __forceinline__ void put_stretch(State state, unsigned int stretch,
+                                                StretchExchange<State, Result>& exchange) const {
+        state.reduce_segments(WARP);
+        if (rank % WARP == 0) state.put(exchange.states[stretch], rank / WARP);
     }
 
-    /// The merged state of a row of so many stretches, of which every CTA has `of_cta`, in the first lane of each warp.
+    /// The same as `reduce` of a row of so many stretches, of which every CTA has `of_cta`.
     ///
     /// Called once by every thread of all CTAs.
-    template <class State>
-    __device__ __forceinline__ State reduce_stretches(unsigned int stretches, unsigned int of_cta,
-                                                      const StretchSlots<State>& slots) const {
+    template <class Result, class State, class Finish>
+    __device__ __forceinline__ Result reduce_stretches(unsigned int stretches, unsigned int of_cta,
+                                                       StretchExchange<State, Result>& exchange,
+                                                       const Finish& finish) const {
         cluster.meet();
-        const unsigned int warps = threads / WARP;
-        const unsigned int lane = rank % WARP;
-        // Lane w merges what warp w found in each stretch; then all warps merge the same tree.
-        State state = State::empty();
-        if (lane < warps) {
+        return by_first_warp<Result>(exchange.result, [&] {
+            const unsigned int warps = threads / WARP;
+            // Lane w merges what warp w found in each stretch.
+            State state = State::empty();
+            if (rank < warps) {
 #pragma unroll 1
-            for (unsigned int stretch = 0; stretch < stretches; ++stretch) {
-                state.merge(State::get(slots[stretch], lane, cluster, stretch / of_cta));
+                for (unsigned int stretch = 0; stretch < stretches; ++stretch) {
+                    state.merge(State::get(exchange.states[stretch], rank, cluster, stretch / of_cta));
+                }
             }
+            return finish(reduce_lanes(state, warps, WARP));
+        });
+    }
+
+private:
+    /// What the lanes of the team's first warp make, in every thread of the team. A second barrier costs less than
+    /// what every warp would have to compute.
+    template <class Result, class Make>
+    __device__ __forceinline__ Result by_first_warp(Result& slot, const Make& make) const {
+        Result result;
+        if (rank < WARP) {
+            result = make();
+            if (threads > WARP && rank == 0) slot = result;
         }
-        return reduce_lanes(state, warps, WARP);
+        if (threads > WARP) {
+            __syncthreads();
+            result = slot;
+        }
+        return result;
     }
 };
 

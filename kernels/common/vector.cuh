@@ -32,6 +32,14 @@ struct RawChunk {
     unsigned int words[4];
 };
 
+/// One of four values. An array that is indexed with a number known only at run time would lie in local memory.
+template <class Value>
+__device__ __forceinline__ Value pick(const Value* values, unsigned int index) {
+    const Value even = index & 2 ? values[2] : values[0];
+    const Value odd = index & 2 ? values[3] : values[1];
+    return index & 1 ? odd : even;
+}
+
 __device__ __forceinline__ uint4 to_words(const RawChunk& raw) {
     return make_uint4(raw.words[0], raw.words[1], raw.words[2], raw.words[3]);
 }
@@ -181,11 +189,9 @@ __device__ __forceinline__ bool is_wide(Address address) {
     return (static_cast<unsigned int>(address) & (CHUNK_BYTES - 1)) == 0;
 }
 
-/// Loads `valid` elements (0 to CHUNK) that start at `from`; the others become zero bits.
-/// `wide` promises that `from` is a multiple of 16 bytes.
+/// Loads `valid` elements (0 to CHUNK) that start at `from`, one by one; the others become zero bits.
 template <class Element>
-__device__ __forceinline__ RawChunk load_chunk(Address from, unsigned int valid, bool wide) {
-    if (wide && valid == CHUNK<Element>) return load_wide(from);
+__device__ __forceinline__ RawChunk load_narrow(Address from, unsigned int valid) {
     if constexpr (sizeof(typename Element::Bits) == 4) {
         return load_narrow_32(from, valid);
     } else {
@@ -194,6 +200,12 @@ __device__ __forceinline__ RawChunk load_chunk(Address from, unsigned int valid,
         load_narrow_16<1>(from, valid, raw);
         return raw;
     }
+}
+
+/// The same at once, where all exist and `wide` promises that `from` is a multiple of 16 bytes.
+template <class Element>
+__device__ __forceinline__ RawChunk load_chunk(Address from, unsigned int valid, bool wide) {
+    return wide && valid == CHUNK<Element> ? load_wide(from) : load_narrow<Element>(from, valid);
 }
 
 /// A chunk of values, each rounded to Element.

@@ -50,7 +50,8 @@ __device__ __forceinline__ float largest_of_lanes(float value, unsigned int widt
 /// A step of distance d leaves in lane i < d of a segment the states of the lanes i, i + d, i + 2d, …
 /// merged in a tree; after the last step the segment's first lane holds them all. Other lanes hold
 /// partial results that nobody reads. The lower lane is always the left operand, so the order of the
-/// arithmetic depends on `count` alone. Lanes from `count` to the end of the segment hold empty states.
+/// arithmetic depends on `count` alone. Lanes from `count` to the end of the segment hold empty states. In a loop: it is
+/// one warp of a CTA that has use for it.
 template <class State>
 __device__ __forceinline__ State reduce_lanes(State state, unsigned int count, unsigned int width) {
 #pragma unroll 1

@@ -60,7 +60,7 @@ struct PostNorm : PlainOf<Element, WholeRow> {
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
-        const Parameters<Element> weight(args.inner_weight, args.flags & PARAMETERS_F32);
+        const Parameters<Element> weight(args.inner_weight, args.flags & PARAMETERS_F32, 0, args.weight_offset);
         normalise_chunks(raw.x, inner, weight, Addend<Element>::residual(args, place), group, args, place);
     }
     static __device__ __forceinline__ void stage_raw(uint4* stage, const Raw& raw, const G& group,

@@ -5,6 +5,7 @@
 #include "../common/activation.cuh"
 #include "../common/codes.cuh"
 #include "args.cuh"
+#include "doubts.cuh"
 #include "group.cuh"
 #include "parameters.cuh"
 #include "place.cuh"
@@ -59,6 +60,9 @@ struct Output {
     /// What makes of the bound above one as far below; one unit for the product itself.
     static constexpr float BELOW = 1.0f - (2.0f * UNITS + 1.0f) / 16777216.0f;
 
+    /// By what share of v·(γ + γ₀) it is off, where nothing else is rounded before β is added; half a unit to spare.
+    static constexpr float RADIUS = (Statistic::ROUNDINGS + 0.5f) / 16777216.0f;
+
     /// The same of the activation of z, which is off itself, and whose product is rounded.
     static constexpr float GATE_MARGIN = ACTIVATION_ERROR + 3.5f / 16777216.0f;
 
@@ -82,7 +86,7 @@ struct Output {
             const Parameters<Element> weight = place.template weight<Element>(args);
 #pragma unroll
             for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-                weight.load_chunk_of(ahead.of[c], group.first(c), group.valid[c]);
+                load_gains(ahead.of[c], weight, group.first(c), group.valid[c]);
             }
         }
         return ahead;
@@ -95,11 +99,12 @@ struct Output {
                                                 const G& group, const RowArgs& args, const Place& place,
                                                 const Take& take) {
         const Parameters<Element>& bias = addend.from;
-        const Scale scale = scale_of(moments, MARGIN);
+        const Bounding bounding(addend, args);
+        const Scale scale = scale_of(moments, bounding.margin);
         const float code_factor = CODED ? __fdiv_rn(1.0f, load_f32(address_of(args.tensor_scale))) : 1.0f;
         // Of a gated output: what is put out last, and the elements in doubt, by their places.
         RawChunk gated[G::CHUNKS];
-        unsigned int pending = 0;
+        Marks pending;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             const unsigned int column = group.first(c);
@@ -115,10 +120,10 @@ struct Output {
                     first = load_chunk<Element>(place.template gate<Element>(args), c, group, args.flags & APART);
                 }
             } else {
-                weight.load_chunk_of(first, column, valid);
+                load_gains(first, weight, column, valid);
             }
             if constexpr (GATED) {
-                weight.load_chunk_of(gains, column, valid);
+                load_gains(gains, weight, column, valid);
             } else {
                 bias.load_chunk_of(seconds, column, valid);
             }
@@ -128,19 +133,18 @@ struct Output {
                 const unsigned int left = valid > step ? valid - step : 0;
                 if (weight.is_f32) {
                     weight.load_step_of(gains, column, step, left);
-                    if constexpr (!GATED) bias.load_step_of(seconds, column, step, left);
+                    if (Element::IS_F32 && !weight.exist()) gains = Parameters<Element>::ones();
                 }
-                const Step of = {weight, addend, scale, code_factor, gains, seconds, step};
+                if (!GATED && bias.is_f32) bias.load_step_of(seconds, column, step, left);
+                const Step of = {weight, addend, moments, args, bounding, scale, code_factor, gains, seconds, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
-                    of.in_f32(y, h, moments, args);
+                    of.in_f32(y, h);
                 } else {
-                    const unsigned int doubt = of.correctly_rounded(y, h, moments, args);
-                    if constexpr (GATED) pending |= doubt << (c * LENGTH + step);
+                    of.correctly_rounded(y, h, pending, (c * LENGTH + step) / Marks::PER_WORD);
                 }
             }
             if constexpr (GATED && !Element::IS_F32) {
-                if (valid < LENGTH) pending &= ~(((1u << LENGTH) - (1u << valid)) << c * LENGTH);
                 gated[c] = y;
             } else {
                 take(c, y);
@@ -154,6 +158,35 @@ struct Output {
     }
 
 private:
+    using Marks = Doubts<CODED ? 8 : 16>;
+
+    /// Weights of a chunk where they are of the activation type, or ones.
+    static __device__ __forceinline__ void load_gains(RawChunk& raw, const Parameters<Element>& weight,
+                                                      unsigned int column, unsigned int valid) {
+        if (weight.exist()) {
+            weight.load_chunk_of(raw, column, valid);
+        } else if constexpr (!Element::IS_F32) {
+            raw = Parameters<Element>::ones();
+        }
+    }
+
+    /// How far from what is computed the exact values may be: the same for all elements.
+    struct Bounding {
+        float margin;  // of the factor in front of h
+        float below;   // what makes of the bound above a product the one below
+        float radius;  // around a product that something is added to
+
+        __device__ __forceinline__ Bounding(const Addend<Element>& addend, const RowArgs& args) {
+            const bool rounded = args.flags & ROUND_BEFORE_WEIGHT;
+            margin = addend.from.exist() && !addend.each && !rounded ? 0.0f : MARGIN;
+            // What has been rounded is exact, and so is the 1 that z is multiplied by where it takes the place of h.
+            below = rounded || (GATED && args.gate == nullptr) ? 1.0f : BELOW;
+            radius = rounded ? 0.0f : RADIUS;
+            // Or the compiler would choose anew for every step.
+            asm volatile("" : "+f"(below), "+f"(radius));
+        }
+    };
+
     /// v, rounded first where the op says so.
     static __device__ __forceinline__ TwoFloat before_weight(const TwoFloat& v, const RowArgs& args) {
         if (!(args.flags & ROUND_BEFORE_WEIGHT)) return v;
@@ -164,6 +197,9 @@ private:
     struct Step {
         const Parameters<Element>& weight;
         const Addend<Element>& added;
+        const Moments& moments;
+        const RowArgs& args;
+        const Bounding& bounding;
         const Scale& scale;
         float code_factor;
         const RawChunk& gains;
@@ -171,7 +207,7 @@ private:
         unsigned int step;
 
         /// z: of its own row, or h.
-        __device__ __forceinline__ void gate(float (&z)[STEP], const float* h, const RowArgs& args) const {
+        __device__ __forceinline__ void gate(float (&z)[STEP], const float* h) const {
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) {
                 z[e] = element_of<Element>(seconds, step + e);
@@ -180,33 +216,25 @@ private:
         }
 
         /// v, or the bound above it; 1 where z takes the place of h.
-        __device__ __forceinline__ float normalised_by_scale(float h, const Moments& moments,
-                                                             const RowArgs& args) const {
+        __device__ __forceinline__ float normalised_by_scale(float h) const {
             if (GATED && args.gate == nullptr) return 1.0f;
             return Statistic::normalise(h, moments, scale);
         }
 
-        /// γ + γ₀, in f32; 1 where there is no weight.
-        __device__ __forceinline__ void gain(float (&values)[STEP], const RowArgs& args) const {
-            if (weight.exist()) {
-                weight.widen(values, gains, step);
-                if (args.weight_offset != 0.0f) {
+        /// γ + γ₀ from γ. Without an offset even the zeros keep their signs.
+        __device__ __forceinline__ void offset(float (&gains)[STEP]) const {
+            if (weight.offset == 0.0f) return;
 #pragma unroll
-                    for (unsigned int e = 0; e < STEP; ++e) values[e] += args.weight_offset;
-                }
-            } else {
-#pragma unroll
-                for (unsigned int e = 0; e < STEP; ++e) values[e] = 1.0f;
-            }
+            for (unsigned int e = 0; e < STEP; ++e) gains[e] += weight.offset;
         }
 
-        __device__ __forceinline__ void in_f32(RawChunk& chunk, const float* h, const Moments& moments,
-                                               const RowArgs& args) const {
+        __device__ __forceinline__ void in_f32(RawChunk& chunk, const float* h) const {
             float factor[STEP];
-            gain(factor, args);
+            weight.widen(factor, gains, step);
+            offset(factor);
             float y[STEP];
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) y[e] = normalised_by_scale(h[e], moments, args);
+            for (unsigned int e = 0; e < STEP; ++e) y[e] = normalised_by_scale(h[e]);
             if (!GATED && added.from.exist()) {
                 float addend[STEP];
                 added.from.widen(addend, seconds, step);
@@ -222,7 +250,7 @@ private:
             }
             if constexpr (GATED) {
                 float z[STEP];
-                gate(z, h, args);
+                gate(z, h);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
                     y[e] *= activate(args.activation, args.activation_parameter, z[e]);
@@ -231,104 +259,120 @@ private:
             chunk = narrow_chunk<F32>(y);
         }
 
-        /// Returns a bit for each element that is left in doubt: where there is a gate, it is settled later.
-        __device__ __forceinline__ unsigned int correctly_rounded(RawChunk& chunk, const float* h,
-                                                                  const Moments& moments, const RowArgs& args) const {
+        /// Computes the results from what the exact values lie between. Those in doubt are settled or, where there is a
+        /// gate, marked as `pending`: they begin with word `first_word` there.
+        __device__ __forceinline__ void correctly_rounded(RawChunk& y, const float* h, Marks& pending,
+                                                          unsigned int first_word) const {
+            // The bound that is the larger in magnitude or, where something is added, the one above; and the other.
             float outer[STEP];
             float inner[STEP];
-#pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) {
-                outer[e] = normalised_by_scale(h[e], moments, args);
-                inner[e] = GATED && args.gate == nullptr ? outer[e] : outer[e] * BELOW;
-            }
-            // For each pair of elements, in what bits the two do not agree.
+            // For each pair of elements, in what bits the bounds of a rounding before the last do not agree.
             unsigned int doubt[STEP / 2] = {};
-            if (args.flags & ROUND_BEFORE_WEIGHT) {
 #pragma unroll
-                for (unsigned int e = 0; e < STEP; e += 2) {
-                    const unsigned int pair = narrow_pair<Element>(outer[e], outer[e + 1]);
-                    doubt[e / 2] = pair ^ narrow_pair<Element>(inner[e], inner[e + 1]);
-                    outer[e] = inner[e] = Element::widen(static_cast<typename Element::Bits>(pair));
-                    outer[e + 1] = inner[e + 1] = Element::widen(static_cast<typename Element::Bits>(pair >> 16));
-                }
-            }
+            for (unsigned int e = 0; e < STEP; ++e) outer[e] = normalised_by_scale(h[e]);
             float factor[STEP];
-            gain(factor, args);
-            float addend[STEP] = {};
-            if (!GATED && added.from.exist() && added.each) {
+            weight.widen(factor, gains, step);
+            if (!(args.flags & BARE_WEIGHTS)) {
+                if (args.flags & ROUND_BEFORE_WEIGHT) round_before_weight(outer, doubt);
+                offset(factor);
+            }
+            if (!GATED && added.from.exist()) {
+                float addend[STEP];
                 added.from.widen(addend, seconds, step);
-                each_rounded(outer, inner, doubt, factor, addend);
-            } else if (!GATED && added.from.exist()) {
-                added.from.widen(addend, seconds, step);
+                if (added.each) {
+                    sum_each_rounded(outer, doubt, factor, addend);
 #pragma unroll
-                for (unsigned int e = 0; e < STEP; ++e) {
-                    // The bound of the product that is above the other is rounded up, the one below down: beside
-                    // a large β one rounding is more than the bounds are apart.
-                    const bool negative = (outer[e] < 0.0f) != (factor[e] < 0.0f);
-                    const float above = negative ? inner[e] : outer[e];
-                    const float below = negative ? outer[e] : inner[e];
-                    outer[e] = __fmaf_ru(above, factor[e], addend[e]);
-                    inner[e] = __fmaf_rd(below, factor[e], addend[e]);
-                }
-                if (added.scale != 1.0f) {
+                    for (unsigned int e = 0; e < STEP; ++e) inner[e] = outer[e];
+                } else {
 #pragma unroll
                     for (unsigned int e = 0; e < STEP; ++e) {
-                        outer[e] = __fmul_ru(outer[e], added.scale);
-                        inner[e] = __fmul_rd(inner[e], added.scale);
+                        const float v = outer[e];
+                        const float radius = __fmul_ru(fabsf(factor[e]), bounding.radius);
+                        outer[e] = __fmaf_ru(fabsf(v), radius, __fmaf_ru(v, factor[e], addend[e]));
+                        inner[e] = __fmaf_rd(fabsf(v), -radius, __fmaf_rd(v, factor[e], addend[e]));
+                    }
+                    if (added.scale != 1.0f) {
+#pragma unroll
+                        for (unsigned int e = 0; e < STEP; ++e) {
+                            outer[e] = __fmul_ru(outer[e], added.scale);
+                            inner[e] = __fmul_rd(inner[e], added.scale);
+                        }
                     }
                 }
             } else {
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
-                    outer[e] = __fmul_ru(outer[e], factor[e]);
-                    inner[e] = __fmul_rd(inner[e], factor[e]);
+                    const float v = outer[e];
+                    outer[e] = __fmul_ru(v, factor[e]);
+                    inner[e] = __fmul_rd(v * bounding.below, factor[e]);
                 }
             }
             if constexpr (GATED) {
-                // β's place is z's.
-                gate(addend, h, args);
+                float z[STEP];
+                gate(z, h);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
-                    const float of_z = activate(args.activation, args.activation_parameter, addend[e]);
+                    const float of_z = activate(args.activation, args.activation_parameter, z[e]);
                     outer[e] = __fmul_ru(outer[e], __fmaf_rn(of_z, GATE_MARGIN, of_z));
                     inner[e] = __fmul_rd(inner[e], __fmaf_rn(of_z, -GATE_MARGIN, of_z));
-                    if (activation_underflows(args.activation, addend[e], of_z)) doubt[e / 2] |= 1u << 16 * (e % 2);
+                    if (activation_underflows(args.activation, z[e], of_z)) doubt[e / 2] |= 1u << 16 * (e % 2);
                 }
             }
             if constexpr (CODED) {
+                static_assert(!CODED || STEP == 4, "the codes of a step fill a word");
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
                     outer[e] = __fmul_ru(outer[e], code_factor);
                     inner[e] = __fmul_rd(inner[e], code_factor);
                 }
-                return coded(chunk.words[step / STEP], doubt[0] | doubt[1], outer, inner, h, factor, addend, moments,
-                             args);
-            }
-            unsigned int* words = &chunk.words[step / 2];
+                unsigned int& word = y.words[step / STEP];
+                word = narrow_word<Code>(outer);
+                doubt[0] = (doubt[0] | doubt[1]) != 0 ? ~0u : word ^ narrow_word<Code>(inner);
+                doubt[1] = 0;
+            } else {
+                unsigned int* words = &y.words[step / 2];
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; e += 2) {
-                words[e / 2] = narrow_pair<Element>(outer[e], outer[e + 1]);
-                doubt[e / 2] |= words[e / 2] ^ narrow_pair<Element>(inner[e], inner[e + 1]);
+                for (unsigned int e = 0; e < STEP; e += 2) {
+                    words[e / 2] = narrow_pair<Element>(outer[e], outer[e + 1]);
+                    doubt[e / 2] |= words[e / 2] ^ narrow_pair<Element>(inner[e], inner[e + 1]);
+                }
             }
-            if ((doubt[0] | doubt[1]) == 0) return 0;
-            const unsigned int pending = (doubt[0] & 0xffffu ? 1 : 0) | (doubt[0] >> 16 ? 2 : 0) |
-                                         (doubt[1] & 0xffffu ? 4 : 0) | (doubt[1] >> 16 ? 8 : 0);
-            if constexpr (!GATED) settle(words, pending, h, factor, addend, moments, args);
-            return pending;
+            if ((doubt[0] | doubt[1]) == 0) return;
+            if constexpr (GATED) {
+                pending.mark(first_word, doubt[0]);
+                pending.mark(first_word + 1, doubt[1]);
+            } else {
+                Marks marks;
+                marks.mark(0, doubt[0]);
+                if constexpr (!CODED) marks.mark(1, doubt[1]);
+                settle(y, marks, h);
+            }
         }
 
-        /// The sum with r, from the product as the activation type holds it: from there on there is no doubt.
-        __device__ __forceinline__ void each_rounded(float (&outer)[STEP], float (&inner)[STEP],
-                                                     unsigned int (&doubt)[STEP / 2], const float (&factor)[STEP],
-                                                     const float (&addend)[STEP]) const {
+        /// v as the activation type holds it: from there on there is no doubt.
+        static __device__ __forceinline__ void round_before_weight(float (&values)[STEP],
+                                                                   unsigned int (&doubt)[STEP / 2]) {
 #pragma unroll
             for (unsigned int e = 0; e < STEP; e += 2) {
-                const unsigned int pair = narrow_pair<Element>(__fmul_ru(outer[e], factor[e]),
-                                                               __fmul_ru(outer[e + 1], factor[e + 1]));
-                doubt[e / 2] |= pair ^ narrow_pair<Element>(__fmul_rd(inner[e], factor[e]),
-                                                            __fmul_rd(inner[e + 1], factor[e + 1]));
-                outer[e] = inner[e] = post_sum(static_cast<typename Element::Bits>(pair), addend[e]);
-                outer[e + 1] = inner[e + 1] = post_sum(static_cast<typename Element::Bits>(pair >> 16), addend[e + 1]);
+                const unsigned int pair = narrow_pair<Element>(values[e], values[e + 1]);
+                doubt[e / 2] = pair ^ narrow_pair<Element>(values[e] * BELOW, values[e + 1] * BELOW);
+                values[e] = Element::widen(static_cast<typename Element::Bits>(pair));
+                values[e + 1] = Element::widen(static_cast<typename Element::Bits>(pair >> 16));
+            }
+        }
+
+        /// The sum with r of the product as the activation type holds it: from there on there is no doubt.
+        __device__ __forceinline__ void sum_each_rounded(float (&values)[STEP], unsigned int (&doubt)[STEP / 2],
+                                                         const float (&factor)[STEP],
+                                                         const float (&addend)[STEP]) const {
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; e += 2) {
+                const unsigned int pair = narrow_pair<Element>(__fmul_ru(values[e], factor[e]),
+                                                               __fmul_ru(values[e + 1], factor[e + 1]));
+                doubt[e / 2] |= pair ^ narrow_pair<Element>(__fmul_rd(values[e] * bounding.below, factor[e]),
+                                                            __fmul_rd(values[e + 1] * bounding.below, factor[e + 1]));
+                values[e] = post_sum(static_cast<typename Element::Bits>(pair), addend[e]);
+                values[e + 1] = post_sum(static_cast<typename Element::Bits>(pair >> 16), addend[e + 1]);
             }
         }
 
@@ -338,102 +382,68 @@ private:
             return added.scale == 1.0f ? sum : round_to<Element>(sum) * added.scale;
         }
 
-        /// The codes of STEP elements, four to a word. `before` is not 0 where a rounding before them is in doubt.
-        __device__ __forceinline__ unsigned int coded(unsigned int& word, unsigned int before,
-                                                      const float (&outer)[STEP], const float (&inner)[STEP],
-                                                      const float* h, const float (&factor)[STEP],
-                                                      const float (&addend)[STEP], const Moments& moments,
-                                                      const RowArgs& args) const {
-            static_assert(!CODED || STEP == 4, "the codes of a step fill a word");
-            word = narrow_word<Code>(outer);
-            const unsigned int doubt = word ^ narrow_word<Code>(inner);
-            if ((doubt | before) == 0) return 0;
-#pragma unroll 1
-            for (unsigned int element = 0; element < STEP; ++element) {
-                if (before == 0 && (doubt >> 8 * element & 0xffu) == 0) continue;
-                const TwoFloat y = settled(element, h, factor, addend, moments, args);
-                const float value = rounded_to_odd(normalised(multiply(y, code_factor)));
-                const unsigned int code = Code::narrow_pair(value, 0.0f) & 0xffu;
-                word = (word & ~(0xffu << 8 * element)) | code << 8 * element;
-            }
-            return 0;
-        }
-
         /// y of one element in two floats.
-        __device__ __forceinline__ TwoFloat settled(unsigned int element, const float* h,
-                                                    const float (&factor)[STEP], const float (&addend)[STEP],
-                                                    const Moments& moments, const RowArgs& args) const {
-            TwoFloat y = before_weight(Statistic::normalise(pick(element, h), moments), args);
-            y = normalised(multiply(y, pick(element, factor)));
-            if (added.from.exist() && added.each) {
+        __device__ __forceinline__ TwoFloat settled(unsigned int element, const float* h) const {
+            TwoFloat y = before_weight(Statistic::normalise(pick(h, element), moments), args);
+            const float gain = weight.pick(element, gains, step) + weight.offset;
+            y = normalised(multiply(y, gain));
+            if (!added.from.exist()) return y;
+            const float addend = added.from.pick(element, seconds, step);
+            if (added.each) {
                 const auto product = static_cast<typename Element::Bits>(narrow_two<Element>(y));
-                y = {post_sum(product, pick(element, addend)), 0.0f};
-            } else if (added.from.exist()) {
-                const TwoFloat sum = two_sum(y.hi, pick(element, addend));
-                y = normalised({sum.hi, sum.lo + y.lo});
-                if (added.scale != 1.0f) y = normalised(multiply(y, added.scale));
+                return {post_sum(product, addend), 0.0f};
             }
-            return y;
+            const TwoFloat sum = two_sum(y.hi, addend);
+            y = normalised({sum.hi, sum.lo + y.lo});
+            return added.scale == 1.0f ? y : normalised(multiply(y, added.scale));
         }
 
         /// Computes the elements in doubt again, in two floats.
-        __device__ __forceinline__ void settle(unsigned int* words, unsigned int pending, const float* h,
-                                               const float (&factor)[STEP],
-                                               const float (&addend)[STEP], const Moments& moments,
-                                               const RowArgs& args) const {
+        __device__ __forceinline__ void settle(RawChunk& y, Marks doubts, const float* h) const {
 #pragma unroll 1
-            for (; pending != 0; pending &= pending - 1) {
-                const unsigned int element = __ffs(pending) - 1;
-                const TwoFloat y = settled(element, h, factor, addend, moments, args);
-                const unsigned int shift = 16 * (element % 2);
-                const unsigned int others = (element < 2 ? words[0] : words[1]) & ~(0xffffu << shift);
-                const unsigned int word = others | narrow_two<Element>(y) << shift;
-                words[0] = element < 2 ? word : words[0];
-                words[1] = element < 2 ? words[1] : word;
-            }
-        }
-
-        /// One of four values; no array is indexed with a number known only at run time.
-        static __device__ __forceinline__ float pick(unsigned int index, const float* values) {
-            const float even = index & 2 ? values[2] : values[0];
-            const float odd = index & 2 ? values[3] : values[1];
-            return index & 1 ? odd : even;
+            do {
+                const unsigned int element = doubts.take();
+                const TwoFloat exact = settled(element, h);
+                if constexpr (CODED) {
+                    const float value = rounded_to_odd(normalised(multiply(exact, code_factor)));
+                    Marks::put(y.words[step / 4], 0, element, Code::narrow_pair(value, 0.0f) & 0xffu);
+                } else {
+                    const unsigned int bits = narrow_two<Element>(exact);
+                    Marks::put(y.words[step / 2], 0, element, bits);
+                    Marks::put(y.words[step / 2 + 1], 1, element, bits);
+                }
+            } while (doubts.any());
         }
     };
 
     /// Computes the elements in doubt of a gated output again, in two floats. They are read again, too: while
     /// an activation is computed so, no registers are left to keep them in. Nothing has been written over them.
     template <class Place>
-    static __device__ __forceinline__ void settle_gated(RawChunk (&y)[G::CHUNKS], unsigned int pending,
-                                                        const Moments& moments, const Parameters<Element>& weight,
-                                                        const G& group, const RowArgs& args, const Place& place) {
+    static __device__ __forceinline__ void settle_gated(RawChunk (&y)[G::CHUNKS], Marks doubts, const Moments& moments,
+                                                        const Parameters<Element>& weight, const G& group,
+                                                        const RowArgs& args, const Place& place) {
         const Address x = place.template x<Element>(args);
         const Address gate = args.gate == nullptr ? x : place.template gate<Element>(args);
 #pragma unroll 1
-        for (; pending != 0; pending &= pending - 1) {
-            const unsigned int place = __ffs(pending) - 1;
+        while (doubts.any()) {
+            const unsigned int place = doubts.take();
             // By arithmetic: an array that is indexed so would lie in local memory.
             const unsigned int line = group.first(1) - group.first(0);
             const unsigned int at = group.first(0) + place / LENGTH * line + place % LENGTH;
+            if (at >= group.hidden) continue;
             TwoFloat result = {1.0f, 0.0f};
             if (args.gate != nullptr) {
                 result = Statistic::normalise(Element::widen(load_16(column<Element>(x, at))), moments);
             }
-            const float gain = weight.exist() ? weight.at(at) + args.weight_offset : 1.0f;
+            const float gain = weight.exist() ? weight.at(at) + weight.offset : 1.0f;
             result = multiply(before_weight(result, args), gain);
             // Past f32's range the low part is no number. One of the bounds got no further than its end.
             result = isinf(result.hi) ? TwoFloat{result.hi, 0.0f} : normalised(result);
             const float z = Element::widen(load_16(column<Element>(gate, at)));
             result = multiply(activate_in_two(args.activation, args.activation_parameter, z), result);
-            const unsigned int shift = 16 * (place % 2);
-            const unsigned int bits = narrow_two<Element>(result) << shift;
-            // By masks: of a choice between registers the compiler would make an array in local memory.
+            const unsigned int bits = narrow_two<Element>(result);
 #pragma unroll
-            for (unsigned int w = 0; w < 4 * G::CHUNKS; ++w) {
-                unsigned int& word = y[w / 4].words[w % 4];
-                const unsigned int replaced = w == place / 2 ? 0xffffu << shift : 0;
-                word = (word & ~replaced) | (bits & replaced);
-            }
+            for (unsigned int w = 0; w < 4 * G::CHUNKS; ++w) Marks::put(y[w / 4].words[w % 4], w, place, bits);
         }
     }
 };

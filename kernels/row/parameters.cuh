@@ -16,14 +16,24 @@ struct Parameters {
 
     Address base;  // 0: there is none
     bool is_f32;
+    float offset;  // what is added to each of them, γ₀; 0 where there are none
 
     /// `first` elements into a vector, which may be null.
-    __device__ __forceinline__ Parameters(const void* vector, bool is_f32, unsigned long long first = 0)
-        : base(vector == nullptr ? 0 : address_of(vector)), is_f32(Element::IS_F32 || is_f32) {
+    __device__ __forceinline__ Parameters(const void* vector, bool is_f32, unsigned long long first = 0,
+                                          float offset = 0.0f)
+        : base(vector == nullptr ? 0 : address_of(vector)),
+          is_f32(Element::IS_F32 || (is_f32 && vector != nullptr)),
+          offset(vector == nullptr ? 0.0f : offset) {
         if (exist()) base += first * (this->is_f32 ? sizeof(float) : sizeof(typename Element::Bits));
     }
 
     __device__ __forceinline__ bool exist() const { return base != 0; }
+
+    /// Ones in place of a chunk, or a step, of weights that are not there.
+    static __device__ __forceinline__ RawChunk ones() {
+        constexpr unsigned int ONE = Element::IS_F32 ? Element::ONE : Element::ONE * 0x10001u;
+        return {{ONE, ONE, ONE, ONE}};
+    }
 
     /// Those of a chunk, where they are of the activation type.
     __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
@@ -45,6 +55,17 @@ struct Parameters {
             if (!is_f32) return Element::widen(load_16(warpnorm::column<Element>(base, at)));
         }
         return load_f32(warpnorm::column<F32>(base, at));
+    }
+
+    /// That of one element of a step.
+    __device__ __forceinline__ float pick(unsigned int element, const RawChunk& raw, unsigned int step) const {
+        if constexpr (!Element::IS_F32) {
+            if (!is_f32) {
+                const unsigned int word = element & 2 ? raw.words[step / 2 + 1] : raw.words[step / 2];
+                return Element::widen(static_cast<typename Element::Bits>(word >> 16 * (element & 1)));
+            }
+        }
+        return __uint_as_float(warpnorm::pick(raw.words, element));
     }
 
     /// The parameters of the elements of a step.

@@ -35,7 +35,7 @@ struct WholeRow {
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        return Parameters<Element>(args.weight, args.flags & PARAMETERS_F32);
+        return Parameters<Element>(args.weight, args.flags & PARAMETERS_F32, 0, args.weight_offset);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
@@ -83,11 +83,11 @@ struct PartOfRow {
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        return parameters<Element>(second ? args.parts.second_weight : args.weight, args);
+        return parameters<Element>(second ? args.parts.second_weight : args.weight, args, args.weight_offset);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
-        return parameters<Element>(second ? args.parts.second_bias : args.bias, args);
+        return parameters<Element>(second ? args.parts.second_bias : args.bias, args, 0.0f);
     }
 
 private:
@@ -97,8 +97,9 @@ private:
         return address_of(base) + (row * row_stride + part * stride) * sizeof(typename Element::Bits);
     }
     template <class Element>
-    __device__ __forceinline__ Parameters<Element> parameters(const void* vector, const RowArgs& args) const {
-        return Parameters<Element>(vector, args.flags & PARAMETERS_F32, part * args.parts.parameter_stride);
+    __device__ __forceinline__ Parameters<Element> parameters(const void* vector, const RowArgs& args,
+                                                              float offset) const {
+        return Parameters<Element>(vector, args.flags & PARAMETERS_F32, part * args.parts.parameter_stride, offset);
     }
 };
 

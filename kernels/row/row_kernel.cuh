@@ -86,19 +86,24 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     if constexpr (AHEAD && !WEIGHTS_AHEAD) ahead = Sink::Output::load_ahead(group, args, place);
 
     if constexpr (Source::NORMALISES) {
-        __shared__ typename Source::State::Slots slots;
-        const typename Source::State state = team.reduce(Source::of_group(raw, group, args), slots);
-        Source::normalise(raw, Source::inner(state, team.lanes(), args), group, args, place);
+        using State = typename Source::State;
+        using Inner = typename Source::Inner;
+        __shared__ Team::Exchange<State, Inner> exchange;
+        const Inner inner = team.reduce(Source::of_group(raw, group, args), exchange, [&](const State& state) {
+            return Source::inner(state, team.lanes(), args);
+        });
+        Source::normalise(raw, inner, group, args, place);
     }
     Values h = source.h(raw, group, args);
     Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
     if constexpr (Statistic::REDUCES) {
-        __shared__ typename Statistic::State::Slots slots;
+        using State = typename Statistic::State;
+        __shared__ Team::Exchange<State, Moments> exchange;
         __shared__ float pivot_slot;
         const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
-        typename Statistic::State state = Statistic::of_group(h, pivot, group, args);
-        state = team.reduce(state, slots);
-        moments = Statistic::moments(state, pivot, team.lanes(), args);
+        moments = team.reduce(Statistic::of_group(h, pivot, group, args), exchange, [&](const State& state) {
+            return Statistic::moments(state, pivot, team.lanes(), args);
+        });
     }
 
     if (!Sink::COLLECTIVE && !exists) return;
@@ -140,18 +145,19 @@ struct Walk {
     }
 
     /// Puts the state aside after the last slab of a stretch, and begins with the next.
-    template <class State>
-    __device__ __forceinline__ void end_slab(State& state, unsigned int slab, Team::StretchSlots<State>& slots) const {
+    template <class State, class Result>
+    __device__ __forceinline__ void end_slab(State& state, unsigned int slab,
+                                             Team::StretchExchange<State, Result>& exchange) const {
         if (more(slab + 1) && (slab + 1) % (1u << args.stretch_shift) != 0) return;
-        team.put_stretch<State>(state, slab >> args.stretch_shift, slots);
+        team.put_stretch(state, slab >> args.stretch_shift, exchange);
         state = State::empty();
     }
 
-    /// The state of the row, in the first lane of each warp.
-    template <class State>
-    __device__ __forceinline__ State merged(const Team::StretchSlots<State>& slots) const {
+    /// What `finish` makes of the state of the row.
+    template <class State, class Result, class Finish>
+    __device__ __forceinline__ Result merged(Team::StretchExchange<State, Result>& exchange, const Finish& finish) const {
         const unsigned int stretches = ((args.slabs - 1) >> args.stretch_shift) + 1;
-        return team.reduce_stretches<State>(stretches, args.cta_slabs >> args.stretch_shift, slots);
+        return team.reduce_stretches(stretches, args.cta_slabs >> args.stretch_shift, exchange, finish);
     }
 };
 
@@ -175,7 +181,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     typename InnerOf<Source>::Type inner;
     if constexpr (Source::NORMALISES) {
         using State = typename Source::State;
-        __shared__ Team::StretchSlots<State> slots;
+        __shared__ Team::StretchExchange<State, typename Source::Inner> exchange;
         State state = State::empty();
 #pragma unroll 1
         for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
@@ -183,10 +189,9 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             const typename Source::Raw raw = source.load(group);
             if (staged) Source::stage_raw(stage, raw, group, args);
             state.merge(Source::of_group(raw, group, args));
-            walk.end_slab<State>(state, slab, slots);
+            walk.end_slab(state, slab, exchange);
         }
-        state = walk.merged<State>(slots);
-        inner = Source::inner(state, team.lanes(), args);
+        inner = walk.merged(exchange, [&](const State& merged) { return Source::inner(merged, team.lanes(), args); });
     }
     // What h is made of, in the first pass after that of the source's own norms, and in every pass where nothing
     // is staged.
@@ -203,7 +208,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
-        __shared__ Team::StretchSlots<State> slots;
+        __shared__ Team::StretchExchange<State, Moments> exchange;
         __shared__ float pivot_slot;
         State state = State::empty();
         float pivot = 0.0f;
@@ -222,11 +227,12 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             }
             if (staged) Source::stage(stage, raw, h, group, args);
             state.merge(Statistic::of_group(h, pivot, group, args));
-            walk.end_slab<State>(state, slab, slots);
+            walk.end_slab(state, slab, exchange);
             ++slab;
         }
-        state = walk.merged<State>(slots);
-        moments = Statistic::moments(state, pivot, team.lanes(), args);
+        moments = walk.merged(exchange, [&](const State& merged) {
+            return Statistic::moments(merged, pivot, team.lanes(), args);
+        });
         store_moments(moments, team, args, row);
     }
 

@@ -69,10 +69,43 @@ struct Sums {
 #pragma unroll
         for (unsigned int i = 0; i < COUNT; ++i) of[i] = add(of[i], right.of[i]);
     }
+
+    /// Merges the states of every segment of `width` lanes (a power of two), the same way as `reduce_lanes` does.
+    ///
+    /// Of two sums, each half of a segment merges one: after the first step lane i of the lower half has the first sum
+    /// of the lanes i and i + width / 2, lane i of the upper half the second sum of those. After the last one, the
+    /// first lane of each half has that sum of the segment, and the segment's first lane fetches the other.
+    __device__ __forceinline__ void reduce_segments(unsigned int width) {
+        static_assert(COUNT <= 2, "a half of the lanes for each");
+        if (width == 1) return;
+        if constexpr (COUNT == 1) {
+            of[0] = reduced(of[0], width, width);
+        } else {
+            const unsigned int half = width / 2;
+            const bool upper = lane_of_warp() & half;
+            const TwoFloat given = upper ? of[0] : of[1];
+            const TwoFloat kept = upper ? of[1] : of[0];
+            const TwoFloat merged = reduced(add(kept, {shuffle_xor(given.hi, half), shuffle_xor(given.lo, half)}), half, width);
+            of[0] = merged;
+            of[1] = {shuffle_down(merged.hi, half, width), shuffle_down(merged.lo, half, width)};
+        }
+    }
+
+private:
+    /// Merges one sum of every `count` lanes of a segment.
+    static __device__ __forceinline__ TwoFloat reduced(TwoFloat sum, unsigned int count, unsigned int width) {
+#pragma unroll
+        for (unsigned int distance = WARP / (2 * COUNT); distance > 0; distance /= 2) {
+            if (distance < count) {
+                sum = add(sum, {shuffle_down(sum.hi, distance, width), shuffle_down(sum.lo, distance, width)});
+            }
+        }
+        return sum;
+    }
 };
 
 /// What a row is normalised by: v = (h − mean)·rstd.
-struct Moments {
+struct alignas(16) Moments {
     TwoFloat mean;
     TwoFloat rstd;
 };
@@ -94,7 +127,7 @@ __device__ __forceinline__ TwoFloat from_first_lane(const TwoFloat& value, unsig
 ///     variance = Σd²/N − (Σd/N)²    mean = pivot + Σd/N
 ///
 /// Parts of a row merge by adding, whatever their sizes. The pivot is the row's first value, or 0 where the
-/// second is not close to it; either way Σd² is at most 1 + 18·N times Σ(h − mean)², whatever the row, and
+/// second is not close to it; either way Σd² is at most 1 + 66·N times Σ(h − mean)², whatever the row, and
 /// for most rows about as large. So the difference cancels no more digits than two floats have to spare
 /// (Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983).
 template <class Element>
@@ -110,46 +143,68 @@ struct LayerNorm {
     static constexpr float ROUNDINGS = 3.0f;
 
     /// The pivot in all threads of a team. Where the mean is no larger than the deviations it is 0 more
-    /// often than not, and every d is exact; where the mean is larger, most values lie within a factor of
+    /// often than not, and every d is the value itself; where the mean is larger, most values lie within a factor of
     /// two of the pivot, and their d are exact again.
     static __device__ __forceinline__ float pivot(const Values& h, const Group<Element>& group, const Team& team,
                                                   float* slot) {
         const float second = group.contains(1) ? h.at[1] : h.at[0];
-        const bool close = fabsf(h.at[0] - second) <= 0.5f * fabsf(h.at[0]);
+        const bool close = fabsf(h.at[0] - second) <= 0.25f * fabsf(h.at[0]);
         return team.from_first(close ? h.at[0] : 0.0f, slot);
     }
 
-    /// The sums over one group. Deviations are taken in two floats, of 16-bit values too: where the row
-    /// starts with a value some 2^13 times as large as the others, one float would lose their last digits,
-    /// which are all that is left of them in the mean when the large ones cancel.
+    /// The sums over one group.
     static __device__ __forceinline__ State of_group(Values& h, float pivot, const Group<Element>& group,
                                                      const RowArgs& args) {
-        if (group.elements() < GROUP_ELEMENTS) {
-            // Places outside the row, which are never stored, get a deviation of zero.
-#pragma unroll
-            for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) h.at[e] = group.contains(e) ? h.at[e] : pivot;
+        State state;
+        bool usable;
+        // Of f32 values there are no registers for those of both branches.
+        if constexpr (Element::IS_F32) move_outside_to(pivot, h, group);
+        if (pivot == 0.0f) {
+            usable = sum_deviations<false>(state, h, 0.0f, args);
+        } else {
+            if constexpr (!Element::IS_F32) move_outside_to(pivot, h, group);
+            usable = sum_deviations<true>(state, h, pivot, args);
         }
+        if (!usable) state = of_large_group(h, pivot, args);
+        return state;
+    }
+
+    /// Gives places outside the row, which hold zero and are never stored, a deviation of zero.
+    static __device__ __forceinline__ void move_outside_to(float pivot, Values& h, const Group<Element>& group) {
+        if (group.elements() == GROUP_ELEMENTS) return;
+#pragma unroll
+        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) h.at[e] = group.contains(e) ? h.at[e] : pivot;
+    }
+
+    /// Sums the deviations from a pivot, or from 0. Those from a pivot are taken in two floats, of 16-bit values too:
+    /// where the row starts with a value some 2^13 times as large as the others, one float would lose their last digits,
+    /// which are all that is left of them in the mean when the large ones cancel. Returns whether the sums could be had.
+    template <bool PIVOT>
+    static __device__ __forceinline__ bool sum_deviations(State& state, const Values& h, float pivot,
+                                                          const RowArgs& args) {
         // Written the other way round than below, for else sixteen deviations are kept in registers.
         float magnitudes[PARTIAL_SUMS] = {};
 #pragma unroll
-        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) magnitudes[e % PARTIAL_SUMS] += fabsf(pivot - h.at[e]);
+        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+            magnitudes[e % PARTIAL_SUMS] += fabsf(PIVOT ? pivot - h.at[e] : h.at[e]);
+        }
         const float magnitude = total(magnitudes);
 
         AnchoredSum deviations(magnitude * args.count_scale);
         AnchoredSum squares(magnitude * magnitude);
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            const TwoFloat deviation = two_sum(h.at[e], -pivot);
+            const TwoFloat deviation = PIVOT ? two_sum(h.at[e], -pivot) : TwoFloat{h.at[e], 0.0f};
             deviations.add_product(deviation.hi, args.count_scale);
             squares.add_product(deviation.hi, deviation.hi);
-            deviations.error = __fmaf_rn(deviation.lo, args.count_scale, deviations.error);
-            squares.error = __fmaf_rn(deviation.hi, deviation.lo + deviation.lo, squares.error);
+            if constexpr (PIVOT) {
+                deviations.error = __fmaf_rn(deviation.lo, args.count_scale, deviations.error);
+                squares.error = __fmaf_rn(deviation.hi, deviation.lo + deviation.lo, squares.error);
+            }
         }
-        State state;
         state.of[0] = deviations.total();
         state.of[1] = squares.total();
-        if (!squares.usable()) state = of_large_group(h, pivot, args);
-        return state;
+        return squares.usable();
     }
 
     /// The same towards the end of f32's range, and where a value is not finite: scaled values are summed

@@ -61,12 +61,13 @@ __device__ __forceinline__ RawChunk in_windows(const RawChunk& raw, unsigned int
 template <class Element>
 __device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, const Group<Element>& group, bool apart) {
     const Address from = column<Element>(row, group.first(c));
+    if (is_wide(row) && group.valid[c] == CHUNK<Element>) return load_wide(from);
     if (group.in_windows && !is_wide(row) && apart && group.inside(c)) {
         const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
         const RawChunk lower = load_wide(from - shift);
         return between<Element>(lower, load_wide(from - shift + CHUNK_BYTES), shift);
     }
-    return load_chunk<Element>(from, group.valid[c], is_wide(row));
+    return load_narrow<Element>(from, group.valid[c]);
 }
 
 /// Stores a chunk of a group to a row that starts here. Called by all threads of a team together.

@@ -45,6 +45,8 @@ pub mod flags {
     pub const POSITIONS_64: u32 = 1 << 17;
     /// Weights may be read before the launches in front of this one have completed.
     pub const PARAMETERS_FIRST: u32 = 1 << 18;
+    /// v is not rounded before it is multiplied by the weights, and nothing is added to them.
+    pub const BARE_WEIGHTS: u32 = 1 << 19;
 }
 
 /// The heads or groups of a row, and the heads beside them. Strides are in elements.

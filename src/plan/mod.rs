@@ -221,7 +221,9 @@ fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     add(flags::PARAMETERS_F32, is_f32(call.weight.or(call.bias)));
     add(flags::RATE_F32, is_f32(call.rate));
 
-    add(flags::ROUND_BEFORE_WEIGHT, call.norm.weight_rounding == WeightRounding::BeforeWeight);
+    let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
+    add(flags::ROUND_BEFORE_WEIGHT, rounds_before_weight);
+    add(flags::BARE_WEIGHTS, !rounds_before_weight && call.norm.weight_offset == 0.0);
     let rounding = call.norm.residual_add().map(|add| add.rounding);
     add(flags::ROUND_STATISTIC, rounding == Some(ResidualRounding::Stored));
     add(flags::ROUND_OUTPUT, rounding == Some(ResidualRounding::Split));
