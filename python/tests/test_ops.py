@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,3 +200,20 @@ def test_leading_dimensions_and_no_rows(place: Place, random: np.random.Generato
     close(place.get(warpnorm.rms_norm(alone, device=place.device)), wanted[0, 0, 0])
     for shape in [(0, 16), (2, 0, 16)]:
         assert tuple(warpnorm.rms_norm(place.put(np.zeros(shape, np.float32)), device=place.device).shape) == shape
+
+
+def test_launches_that_begin_early(place: Place, random: np.random.Generator) -> None:
+    # The executor holds them to touching nothing too early.
+    x, residual = place.put(floats(random, 5, 40)), place.put(floats(random, 5, 40))
+    weight = place.put(floats(random, 40))
+    norm = warpnorm.Norm("rms_norm", input=warpnorm.ResidualAdd())
+
+    def run(**how: Any) -> tuple[np.ndarray, np.ndarray]:
+        how["device"] = place.device
+        result = warpnorm.apply(norm, x, weight, residual=residual, residual_out=True, **how)
+        return place.get(result.y), place.get(result.residual)
+
+    wanted = run()
+    for how in ("off", "wait_first", "parameters_first"):
+        for one, other in zip(run(programmatic_launch=how), wanted):
+            np.testing.assert_array_equal(one, other)

@@ -42,6 +42,8 @@ def test_shapes(place: Place) -> None:
         warpnorm.rms_norm(place.put(np.float32([1.0])).reshape(()), **on)
     with refused("hidden size is 0"):
         warpnorm.rms_norm(place.put(np.ones((4, 0), np.float32)), **on)
+    with refused("programmatic_launch is 'early', wanted one of 'off', 'wait_first', 'parameters_first'"):
+        warpnorm.apply(Norm("rms_norm"), x, w, programmatic_launch="early", **on)
     with refused("second_weight is given without second"):
         warpnorm.apply(Norm("rms_norm", scope="head"), place.put(X[None]), second_weight=w, **on)
 

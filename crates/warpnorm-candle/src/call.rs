@@ -4,7 +4,7 @@ use crate::error::{TensorError, of_library};
 use crate::prepared::Prepared;
 use crate::run::{self, Outputs, Wanted};
 use candle_core::{Result, Tensor};
-use warpnorm::Norm;
+use warpnorm::{Norm, ProgrammaticLaunch};
 
 /// Begins a norm of candle tensors: see [`NormCall`].
 pub fn norm<'a>(norm: &Norm) -> NormCall<'a> {
@@ -19,8 +19,10 @@ pub fn norm<'a>(norm: &Norm) -> NormCall<'a> {
         rate: None,
         groups: None,
         second: None,
+        second_bias: None,
         rope: None,
         tensor_scale: None,
+        programmatic_launch: ProgrammaticLaunch::Off,
     }
 }
 
@@ -62,16 +64,17 @@ pub struct NormCall<'a> {
     pub(crate) rate: Option<&'a Tensor>,
     pub(crate) groups: Option<usize>,
     pub(crate) second: Option<SecondHeads<'a>>,
+    pub(crate) second_bias: Option<&'a Tensor>,
     pub(crate) rope: Option<RopeTables<'a>>,
     pub(crate) tensor_scale: Option<&'a Tensor>,
+    pub(crate) programmatic_launch: ProgrammaticLaunch,
 }
 
-/// Heads that are normalised beside those of x, with parameters of their own.
+/// Heads that are normalised beside those of x, with a weight of their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SecondHeads<'a> {
     pub(crate) x: &'a Tensor,
     pub(crate) weight: Option<&'a Tensor>,
-    pub(crate) bias: Option<&'a Tensor>,
 }
 
 /// The tables of a rotary embedding.
@@ -153,15 +156,13 @@ impl<'a> NormCall<'a> {
     /// Heads beside those of x, where the norm is of heads: K beside Q, of as many rows. They have a weight where x
     /// has one.
     pub fn second(mut self, x: &'a Tensor, weight: Option<&'a Tensor>) -> Self {
-        self.second = Some(SecondHeads { x, weight, bias: None });
+        self.second = Some(SecondHeads { x, weight });
         self
     }
 
     /// β of the heads beside those of x.
     pub fn second_bias(mut self, bias: &'a Tensor) -> Self {
-        if let Some(second) = &mut self.second {
-            second.bias = Some(bias);
-        }
+        self.second_bias = Some(bias);
         self
     }
 
@@ -174,6 +175,28 @@ impl<'a> NormCall<'a> {
     /// The f32 scale that is given for all of a tensor, of one element; where the norm's quantisation takes one.
     pub fn tensor_scale(mut self, scale: &'a Tensor) -> Self {
         self.tensor_scale = Some(scale);
+        self
+    }
+
+    /// Lets the launch [begin early](ProgrammaticLaunch::WaitFirst), before the kernel in front of it has completed, for
+    /// which it waits before it accesses any tensor: as safe as without. Without effect on GPUs before compute
+    /// capability 9.0 and on CPU tensors.
+    pub fn programmatic_launch(mut self) -> Self {
+        if self.programmatic_launch == ProgrammaticLaunch::Off {
+            self.programmatic_launch = ProgrammaticLaunch::WaitFirst;
+        }
+        self
+    }
+
+    /// As [`programmatic_launch`](Self::programmatic_launch), and weights and biases
+    /// [may be read](ProgrammaticLaunch::ParametersFirst) before the wait.
+    ///
+    /// # Safety
+    /// No kernel that may still be running when this one begins writes weights, biases or rates of this norm: neither
+    /// the one in front of it in the stream nor, where that was launched programmatically, those in front of that.
+    /// Parameters of a loaded model that has been synchronised with keep it.
+    pub unsafe fn parameters_first(mut self) -> Self {
+        self.programmatic_launch = ProgrammaticLaunch::ParametersFirst;
         self
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use warpnorm::emulated::Emulated;
 use warpnorm::quantise::{CodeType, Quantisation, ScaleLayout, Scaling};
 use warpnorm::reference::decode;
-use warpnorm::{Activation, DType, DeviceFacts, Norm, ResidualAdd, Role, Rope, Scope, presets};
+use warpnorm::{Activation, DType, DeviceFacts, Norm, ProgrammaticLaunch, ResidualAdd, Role, Rope, Scope, presets};
 
 /// The bytes of a tensor's whole storage.
 fn storage(tensor: &Tensor) -> Vec<u8> {
@@ -184,6 +184,28 @@ fn gates_and_groups() -> Result<()> {
             check("groups", norm(&mamba).weight(&weight).gate(&gate).groups(3), &x, Wanted::default())?;
         }
         check("SwiGLU", norm(&Norm::activation(Activation::SILU)).gate(&gate), &x, Wanted::default())?;
+    }
+    Ok(())
+}
+
+/// A launch that begins early is told which tensors are not there yet, and touches none of them before it has waited.
+#[test]
+fn launches_that_begin_early() -> Result<()> {
+    for dtype in TYPES {
+        let (x, residual) = (values(3, &[5, 40], dtype)?, values(4, &[5, 40], dtype)?);
+        let weight = values(5, &[40], dtype)?;
+        let add = Norm::rms_norm(1e-5).with_residual_add(ResidualAdd::default());
+        let call = norm(&add).weight(&weight).residual(&residual).programmatic_launch();
+        // SAFETY: nothing else runs in the executor.
+        let parameters_first = unsafe { call.parameters_first() };
+        for (call, held) in
+            [(call, ProgrammaticLaunch::WaitFirst), (parameters_first, ProgrammaticLaunch::ParametersFirst)]
+        {
+            let launched = Prepared::new(&call, &x, RESIDUAL)?.call(|role| (role as u64 + 1) << 52);
+            assert_eq!(launched.programmatic_launch, held);
+            check("early", call, &x, RESIDUAL)?;
+        }
+        assert_eq!(parameters_first.programmatic_launch().programmatic_launch, ProgrammaticLaunch::ParametersFirst);
     }
     Ok(())
 }

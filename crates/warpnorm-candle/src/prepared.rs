@@ -8,8 +8,8 @@ use crate::run::Wanted;
 use candle_core::{Result, Tensor};
 use warpnorm::quantise::ScaleType;
 use warpnorm::{
-    Call, CallError, DType, Input, Norm, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows,
-    RawVector, Role, Scope,
+    Call, CallError, DType, Input, Norm, Parts, PositionType, ProgrammaticLaunch, RawCodes, RawHeads, RawPositions,
+    RawRope, RawRows, RawVector, Role, Scope,
 };
 
 /// A matrix and how its rows lie.
@@ -75,6 +75,7 @@ pub(crate) struct Prepared<'a> {
     pub(crate) rope: Option<Rope<'a>>,
     pub(crate) tensor_scale: Option<Vector<'a>>,
     pub(crate) wanted: Wanted,
+    pub(crate) programmatic_launch: ProgrammaticLaunch,
 }
 
 impl<'a> Prepared<'a> {
@@ -106,11 +107,15 @@ impl<'a> Prepared<'a> {
         let parameters = if norm.scope == Scope::Group { x.rows.parts * hidden } else { hidden };
         let vector = |role, tensor: Option<&'a Tensor>, length| checks.vector(role, tensor, length);
         let second = match call.second {
-            Some(SecondHeads { x: heads, weight, bias }) => Some(Second {
+            Some(SecondHeads { x: heads, weight }) => Some(Second {
                 x: checks.heads(heads, &x)?,
                 weight: vector(Role::SecondWeight, weight, hidden)?,
-                bias: vector(Role::SecondBias, bias, hidden)?,
+                bias: vector(Role::SecondBias, call.second_bias, hidden)?,
             }),
+            None if call.second_bias.is_some() => {
+                let (asked, wanted) = ("a bias of second heads is given", "heads beside those of x, given by second()");
+                return Err(TensorError::Results { asked, wanted }.into());
+            }
             None => None,
         };
         if wanted.residual && !norm.input.stores_residual() {
@@ -131,6 +136,7 @@ impl<'a> Prepared<'a> {
             second,
             x,
             wanted,
+            programmatic_launch: call.programmatic_launch,
         })
     }
 
@@ -229,6 +235,7 @@ impl<'a> Prepared<'a> {
             weight: vector(Role::SecondWeight, weight),
             bias: vector(Role::SecondBias, bias),
         });
+        call.programmatic_launch = self.programmatic_launch;
         call.rope = self.rope.map(|rope| RawRope {
             cos: input(Role::Cos, rope.cos),
             sin: input(Role::Sin, rope.sin),

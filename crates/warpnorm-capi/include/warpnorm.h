@@ -410,6 +410,29 @@ typedef uint32_t warpnorm_position_type;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// When a launch on a GPU may begin. Without effect before compute capability 9.0, and on other devices.
+enum warpnorm_programmatic_launch
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // When all work in front of it in the stream has completed.
+    WARPNORM_PROGRAMMATIC_LAUNCH_OFF = 0,
+    // Early, beside the end of the kernel in front of it, for which it waits before it reads or writes any tensor.
+    WARPNORM_PROGRAMMATIC_LAUNCH_WAIT_FIRST = 1,
+    // Early, and it may read parameters before it waits: weight, bias, linear_bias, inner_weight, rate, and weight
+    // and bias of `second`. A promise of the caller's: no kernel that may still be running then writes those, neither
+    // the one in front of it in the stream nor, where that was launched programmatically, those in front of that.
+    WARPNORM_PROGRAMMATIC_LAUNCH_PARAMETERS_FIRST = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum warpnorm_programmatic_launch warpnorm_programmatic_launch;
+#else
+typedef uint32_t warpnorm_programmatic_launch;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // What computes on a device, and whose memory its tensors are in.
 enum warpnorm_device_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -669,6 +692,8 @@ typedef struct warpnorm_call {
     struct warpnorm_heads second;
     // The tables of the rotation, where the norm rotates.
     struct warpnorm_rope_tables rope;
+    // A warpnorm_programmatic_launch.
+    uint32_t programmatic_launch;
 } warpnorm_call;
 
 // The statistics of the columns of x over its rows, as batch normalisation takes them:
@@ -706,6 +731,8 @@ typedef struct warpnorm_batch_statistics {
     float *scale;
     // β - mean·scale.
     float *shift;
+    // A warpnorm_programmatic_launch; the parameters are weight and bias.
+    uint32_t programmatic_launch;
 } warpnorm_batch_statistics;
 
 #ifdef __cplusplus

@@ -1,11 +1,11 @@
 //! The tensors of a call, as the header has them.
 
-use crate::enums::{DTYPES, POSITION_TYPES, decode, encode};
+use crate::enums::{DTYPES, POSITION_TYPES, PROGRAMMATIC_LAUNCHES, decode, encode};
 use crate::error::Failure;
 use crate::structs::Sized32;
 use std::ffi::c_void;
 use std::ptr;
-use warpnorm::{Call, DType, Norm, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector};
+use warpnorm::{Call, DType, Norm, ProgrammaticLaunch, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector};
 
 /// Rows that are read. Absent where the pointer is null.
 #[repr(C)]
@@ -153,6 +153,8 @@ pub struct Tensors {
     pub second: Heads,
     /// The tables of the rotation, where the norm rotates.
     pub rope: RopeTables,
+    /// A warpnorm_programmatic_launch.
+    pub programmatic_launch: u32,
 }
 
 // SAFETY: `repr(C)`, starts with `size`, and holds numbers and pointers alone.
@@ -242,6 +244,7 @@ impl Tensors {
             parts: Parts { count: 1, x_stride: hidden, gate_stride: hidden, y_stride: hidden },
             second: heads,
             rope,
+            programmatic_launch: encode(ProgrammaticLaunch::Off, PROGRAMMATIC_LAUNCHES),
         }
     }
 
@@ -268,6 +271,7 @@ impl Tensors {
             parts: warpnorm::Parts { count, x_stride, gate_stride, y_stride },
             second: self.second.decode()?,
             rope: self.rope.decode()?,
+            programmatic_launch: decode("programmatic_launch", self.programmatic_launch, PROGRAMMATIC_LAUNCHES)?,
             ..Call::new(norm, dtype, self.rows, self.hidden, x, y)
         })
     }

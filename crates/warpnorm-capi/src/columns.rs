@@ -1,11 +1,11 @@
 //! The statistics of batch normalisation, as the header has them.
 
 use crate::call::{Rows, Vector, optional};
-use crate::enums::{DTYPES, decode, encode};
+use crate::enums::{DTYPES, PROGRAMMATIC_LAUNCHES, decode, encode};
 use crate::error::Failure;
 use crate::structs::Sized32;
 use std::ptr;
-use warpnorm::{ColumnCall, DType, RawRows};
+use warpnorm::{ColumnCall, DType, ProgrammaticLaunch, RawRows};
 
 /// The statistics of the columns of x over its rows, as batch normalisation takes them:
 ///
@@ -44,6 +44,8 @@ pub struct BatchStatistics {
     pub scale: *mut f32,
     /// β - mean·scale.
     pub shift: *mut f32,
+    /// A warpnorm_programmatic_launch; the parameters are weight and bias.
+    pub programmatic_launch: u32,
 }
 
 // SAFETY: `repr(C)`, starts with `size`, and holds numbers and pointers alone.
@@ -67,6 +69,7 @@ impl BatchStatistics {
             rstd: ptr::null_mut(),
             scale: ptr::null_mut(),
             shift: ptr::null_mut(),
+            programmatic_launch: encode(ProgrammaticLaunch::Off, PROGRAMMATIC_LAUNCHES),
         }
     }
 
@@ -81,6 +84,7 @@ impl BatchStatistics {
             rstd: optional(self.rstd),
             scale: optional(self.scale),
             shift: optional(self.shift),
+            programmatic_launch: decode("programmatic_launch", self.programmatic_launch, PROGRAMMATIC_LAUNCHES)?,
             ..ColumnCall::new(statistics, dtype, self.rows, self.hidden, x)
         })
     }

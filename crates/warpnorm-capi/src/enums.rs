@@ -278,6 +278,26 @@ pub enum PositionType {
 pub(crate) const POSITION_TYPES: Table<warpnorm::PositionType> =
     &[(PositionType::I32 as u32, warpnorm::PositionType::I32), (PositionType::I64 as u32, warpnorm::PositionType::I64)];
 
+/// When a launch on a GPU may begin. Without effect before compute capability 9.0, and on other devices.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum ProgrammaticLaunch {
+    /// When all work in front of it in the stream has completed.
+    Off = 0,
+    /// Early, beside the end of the kernel in front of it, for which it waits before it reads or writes any tensor.
+    WaitFirst = 1,
+    /// Early, and it may read parameters before it waits: weight, bias, linear_bias, inner_weight, rate, and weight
+    /// and bias of `second`. A promise of the caller's: no kernel that may still be running then writes those, neither
+    /// the one in front of it in the stream nor, where that was launched programmatically, those in front of that.
+    ParametersFirst = 2,
+}
+
+pub(crate) const PROGRAMMATIC_LAUNCHES: Table<warpnorm::ProgrammaticLaunch> = &[
+    (ProgrammaticLaunch::Off as u32, warpnorm::ProgrammaticLaunch::Off),
+    (ProgrammaticLaunch::WaitFirst as u32, warpnorm::ProgrammaticLaunch::WaitFirst),
+    (ProgrammaticLaunch::ParametersFirst as u32, warpnorm::ProgrammaticLaunch::ParametersFirst),
+];
+
 /// What computes on a device, and whose memory its tensors are in.
 #[allow(dead_code, reason = "of builds without all devices")]
 #[repr(u32)]

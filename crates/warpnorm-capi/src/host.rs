@@ -133,6 +133,7 @@ impl HostDevice {
                 mean: call.mean.is_some(),
                 rstd: call.rstd.is_some(),
             },
+            programmatic_launch: call.programmatic_launch,
             ..Problem::new(call.norm, call.dtype, rows, hidden, &x)
         };
         Ok(self.device.run(&problem, Placement::default())?)

@@ -121,6 +121,7 @@ class Call(Structure):
         ("parts", Parts),
         ("second", Heads),
         ("rope", RopeTables),
+        ("programmatic_launch", c_uint32),
     ]
 
 
@@ -138,6 +139,7 @@ class BatchStatistics(Structure):
         ("rstd", c_void_p),
         ("scale", c_void_p),
         ("shift", c_void_p),
+        ("programmatic_launch", c_uint32),
     ]
 
 

@@ -19,6 +19,7 @@ CodeType = Literal["e4m3", "e5m2", "int8", "e2m1"]
 Scaling = Literal["per_tensor", "per_tensor_wide", "per_token", "per_group", "mxfp8", "nvfp4"]
 ScaleLayout = Literal["row_major", "column_major", "tiled"]
 BlockRounding = Literal["up", "floor"]
+ProgrammaticLaunch = Literal["off", "wait_first", "parameters_first"]
 ActivationName = Literal["identity", "relu", "leaky_relu", "sigmoid", "swish", "gelu_tanh", "gelu", "silu"]
 
 #: The numbers of the header, in its order.

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from . import _native
 from ._devices import Device, shared
 from ._errors import InvalidArgument, WrongDevice
-from ._norm import Norm, Quantisation
+from ._norm import Norm, ProgrammaticLaunch, Quantisation, _number
 from ._tensors import DTYPES, Array, View, current_stream, empty, view
 
 _CODES = {
@@ -112,6 +112,7 @@ def apply(
     store_y: bool = False,
     device: Device | None = None,
     stream: int | None = None,
+    programmatic_launch: ProgrammaticLaunch = "off",
 ) -> Result:
     """Computes any norm: the others are this one with names.
 
@@ -121,6 +122,11 @@ def apply(
     that quantises, y is stored where ``store_y`` or ``out`` asks for it.
 
     ``cos`` and ``sin`` are ``(entries, dim/2)``, and ``positions``, int32 or int64, has the shape of the rows.
+
+    On GPUs from compute capability 9.0 on, a ``programmatic_launch`` begins before the kernel in front of it in the
+    stream has completed: ``wait_first`` waits for that before it touches any tensor. ``parameters_first`` may read
+    ``weight``, ``bias``, ``linear_bias``, ``inner_weight``, ``rate``, ``second_weight`` and ``second_bias`` before, and
+    it is for the caller to see that no kernel that may still be running then writes them.
     """
     operands = Operands(x, device, stream)
     # Heads are a dimension of their own; groups, parts of the last one.
@@ -140,6 +146,7 @@ def apply(
     rows, _, _ = main.rows(parts)
     call = _native.new_call(DTYPES[main.dtype], rows, hidden)
     call.parts.count = count
+    call.programmatic_launch = _number("programmatic_launch", programmatic_launch, get_args(ProgrammaticLaunch))
 
     def matrix(role: str, tensor: Array, shape: tuple[int, ...], written: bool = False) -> tuple[_native.Rows, int]:
         one = operands.view(role, tensor).of_type(main.dtype).of_shape(shape)

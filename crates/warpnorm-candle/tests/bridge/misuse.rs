@@ -170,6 +170,7 @@ fn heads_that_do_not_fit() {
     refused(norm(&Norm::rms_norm(EPS)).second(&q, None).run_pair(&q), &["second_x"]);
     let heads = Norm::rms_norm(EPS).with_scope(Scope::Head);
     refused(norm(&heads).second(&q, None).run(&q), &["run_pair"]);
+    refused(norm(&heads).second_bias(&weight).run(&q), &["a bias of second heads", "second()"]);
     refused(norm(&heads).weight(&weight).second(&q, None).run_pair(&q), &["second_weight"]);
 }
 

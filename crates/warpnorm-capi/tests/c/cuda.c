@@ -127,6 +127,18 @@ static void streams(warpnorm_device device) {
     CHECK(fake_context_of_last_launch() == fake_primary_context(0));
     fake_set_current(NULL);
 
+    // Launches begin early where they are asked to.
+    before = fake_programmatic_launches();
+    call.programmatic_launch = WARPNORM_PROGRAMMATIC_LAUNCH_WAIT_FIRST;
+    OK(warpnorm_run(device, stream, &norm, &call));
+    CHECK(fake_programmatic_launches() == before + 1 && fake_last_stream() == stream);
+    call.programmatic_launch = WARPNORM_PROGRAMMATIC_LAUNCH_PARAMETERS_FIRST;
+    OK(warpnorm_run(device, stream, &norm, &call));
+    CHECK(fake_programmatic_launches() == before + 2);
+    call.programmatic_launch = WARPNORM_PROGRAMMATIC_LAUNCH_OFF;
+    OK(warpnorm_run(device, stream, &norm, &call));
+    CHECK(fake_programmatic_launches() == before + 2);
+
     // A capture takes what is loaded, and refuses what is not.
     norm = norm_of(WARPNORM_FAMILY_LAYER_NORM, 1e-5f);
     call.dtype = WARPNORM_DTYPE_F16;

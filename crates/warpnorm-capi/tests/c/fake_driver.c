@@ -28,7 +28,7 @@ static struct context primary[DEVICES] = {{0}, {1}};
 static struct allocation allocations[ALLOCATIONS];
 static size_t allocation_count;
 static _Thread_local struct context *current;
-static int launches, modules, retained[DEVICES], destroyed, lookups, launch_error;
+static int launches, programmatic_launches, modules, retained[DEVICES], destroyed, lookups, launch_error;
 static struct stream *last_stream;
 static struct context *last_context;
 
@@ -57,6 +57,7 @@ void fake_fail_launches(int error) { launch_error = error; }
 void *fake_current(void) { return current; }
 void fake_set_current(void *context) { current = context; }
 int fake_launches(void) { return launches; }
+int fake_programmatic_launches(void) { return programmatic_launches; }
 void *fake_last_stream(void) { return last_stream; }
 void *fake_context_of_last_launch(void) { return last_context; }
 int fake_modules(void) { return modules; }
@@ -158,6 +159,22 @@ int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
     launches++;
     last_stream = stream;
     return last_context = current, SUCCESS;
+}
+struct config {
+    unsigned grid[3], block[3], shared;
+    struct stream *stream;
+    const struct { int id; char padding[4]; union { char bytes[64]; int allowed; } value; } *attributes;
+    unsigned count;
+};
+int cuLaunchKernelEx(const struct config *config, void *function, void **parameters, void **extra) {
+    const unsigned *grid = config->grid, *block = config->block;
+    int status = cuLaunchKernel(function, grid[0], grid[1], grid[2], block[0], block[1], block[2], config->shared,
+                                config->stream, parameters, extra);
+    for (unsigned i = 0; status == SUCCESS && i < config->count; i++) {
+        // PROGRAMMATIC_STREAM_SERIALIZATION
+        if (config->attributes[i].id == 6) programmatic_launches += config->attributes[i].value.allowed;
+    }
+    return status;
 }
 int cuGetErrorName(int error, const char **name) {
     return *name = error == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR_OF_THE_TEST", SUCCESS;

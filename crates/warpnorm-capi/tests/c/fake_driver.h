@@ -20,6 +20,7 @@ void fake_fail_launches(int error);
 void *fake_current(void);
 void fake_set_current(void *context);
 int fake_launches(void);
+int fake_programmatic_launches(void);
 void *fake_last_stream(void);
 void *fake_context_of_last_launch(void);
 int fake_modules(void);

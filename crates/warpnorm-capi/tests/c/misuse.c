@@ -170,6 +170,9 @@ static void enumerations(warpnorm_device device) {
     call.rope.position_type = 0;
     call.rope.dtype = 3;
     INVALID(warpnorm_run(device, NULL, &norm, &call), "rope.dtype is 3");
+    call = valid_call();
+    call.programmatic_launch = 3;
+    INVALID(warpnorm_run(device, NULL, &norm, &call), "programmatic_launch is 3");
     INVALID(warpnorm_warm_up(device, &norm, 3), "dtype is 3");
     INVALID(warpnorm_warm_up_batch_statistics(device, 3), "dtype is 3");
 }
