@@ -1,172 +1,122 @@
-"""Formulas and floors, by hand; and the C library, where it is built, against them."""
+"""Names, tensors, shapes and byte floors."""
 
-import array
-import math
-import random
+import json
+import subprocess
+import tempfile
 import unittest
-from types import SimpleNamespace
+from pathlib import Path
 
 from warpnorm_peers import abi, ops
 
 
-class Rows:
-    """As much of a torch tensor as the formulas use, in plain numbers; a vector is added to and multiplied with every
-    row, and a column with every element of its row."""
-
-    dtype = "f64"
-
-    def __init__(self, rows):
-        self.rows = rows
-
-    def double(self):
-        return self
-
-    def to(self, _):
-        return self
-
-    def each(self, function):
-        return Rows([[function(value) for value in row] for row in self.rows])
-
-    def with_other(self, other, function):
-        if not isinstance(other, Rows):
-            return self.each(lambda value: function(value, other))
-        pairs = []
-        for place, row in enumerate(self.rows):
-            there = other.rows[place] if len(other.rows) == len(self.rows) else other.rows[0]
-            pairs.append([function(value, there[i if len(there) > 1 else 0]) for i, value in enumerate(row)])
-        return Rows(pairs)
-
-    def mean(self, dim, keepdim):
-        assert dim == -1 and keepdim
-        return Rows([[sum(row) / len(row)] for row in self.rows])
-
-    square = lambda self: self.each(lambda value: value * value)
-    sqrt = lambda self: self.each(math.sqrt)
-    exp = lambda self: self.each(math.exp)
-    __neg__ = lambda self: self.each(lambda value: -value)
-    __add__ = lambda self, other: self.with_other(other, lambda a, b: a + b)
-    __radd__ = __add__
-    __sub__ = lambda self, other: self.with_other(other, lambda a, b: a - b)
-    __mul__ = lambda self, other: self.with_other(other, lambda a, b: a * b)
-    __truediv__ = lambda self, other: self.with_other(other, lambda a, b: a / b)
-
-
-def data(op, rows, hidden):
-    """Tensors of unit variance, the same every time."""
-    source = random.Random(7)
-    # Values that f32 holds.
-    draw = lambda count: [list(array.array("f", (source.gauss(0, 1) for _ in range(hidden)))) for _ in range(count)]
-    return SimpleNamespace(
-        x=draw(rows),
-        weight=draw(1),
-        bias=draw(1) if op.layer_norm else None,
-        residual=draw(rows) if op.residual else None,
-        gate=draw(rows) if op.gate else None,
-    )
-
-
-def by_hand(op, tensors, row, column):
-    """One element of y, written out."""
-    h = list(tensors.x[row])
-    if op.residual:
-        h = [a + b for a, b in zip(tensors.residual[row], h)]
-    mean = sum(h) / len(h) if op.layer_norm else 0.0
-    variance = sum((value - mean) ** 2 for value in h) / len(h)
-    y = (h[column] - mean) / math.sqrt(variance + op.eps) * tensors.weight[0][column]
-    if op.layer_norm:
-        y += tensors.bias[0][column]
-    if op.gate:
-        z = tensors.gate[row][column]
-        y *= z / (1 + math.exp(-z))
-    return y
-
-
 class OpsTest(unittest.TestCase):
-    def test_formulas(self):
-        for op in ops.OPS:
-            tensors = data(op, 3, 8)
-            as_rows = SimpleNamespace(**{k: v and Rows(v) for k, v in vars(tensors).items()})
-            y, residual = ops.expected(op, as_rows)
-            for row in range(3):
-                for column in range(8):
-                    self.assertAlmostEqual(y.rows[row][column], by_hand(op, tensors, row, column), places=12)
-                    if op.residual:
-                        wanted = tensors.x[row][column] + tensors.residual[row][column]
-                        self.assertEqual(residual.rows[row][column], wanted)
-            self.assertEqual(residual is None, not op.residual)
+    def test_titles_are_those_of_the_tool(self):
+        # As `warpnorm bench` has them; the one of q and k it has only with a rotation.
+        self.assertEqual(
+            [op.title for op in ops.OPS],
+            [
+                "layer-norm",
+                "rms-norm",
+                "add-layer-norm (stored)",
+                "add-rms-norm (stored)",
+                "gated-rms-norm (silu)",
+                "rms-norm (e4m3 per-tensor-wide)",
+                "add-rms-norm (stored, e4m3 per-tensor-wide)",
+                "rms-norm (e4m3 per-token)",
+                "add-rms-norm (stored, e4m3 per-token)",
+                "layer-norm (e4m3 per-token)",
+                "head-rms-norm",
+                "head-rms-norm (q and k packed)",
+                "activation (silu)",
+                "layer-norm-add (single)",
+                "rms-norm-add (single)",
+                "rms-norm-add-rms-norm (single)",
+            ],
+        )
 
     def test_floors_are_the_table_of_bytes_per_element(self):
-        # 4 bytes an element of a 16-bit norm, 8 with the residual read and stored, 6 with a gate; a weight, a bias.
+        # Bytes for each element of x in 16 bits: 4 of a norm, 8 with the residual read and stored, 6 with a gate or a
+        # residual that is read alone; 3 and 7 with codes. Then vectors, and bytes of scales, for each row and in all.
         rows, hidden = 1000, 4096
-        for name, per_element, vectors in (
-            ("rms-norm", 4, 1), ("layer-norm", 4, 2), ("add-rms-norm", 8, 1), ("add-layer-norm", 8, 2),
-            ("gated-rms-norm", 6, 1),
+        for title, per_element, vectors, per_row, more in (
+            ("rms-norm", 4, 1, 0, 0),
+            ("layer-norm", 4, 2, 0, 0),
+            ("add-rms-norm (stored)", 8, 1, 0, 0),
+            ("add-layer-norm (stored)", 8, 2, 0, 0),
+            ("gated-rms-norm (silu)", 6, 1, 0, 0),
+            ("rms-norm (e4m3 per-tensor-wide)", 3, 1, 0, 4),
+            ("add-rms-norm (stored, e4m3 per-tensor-wide)", 7, 1, 0, 4),
+            ("rms-norm (e4m3 per-token)", 3, 1, 4, 0),
+            ("add-rms-norm (stored, e4m3 per-token)", 7, 1, 4, 0),
+            ("layer-norm (e4m3 per-token)", 3, 2, 4, 0),
+            # 32 heads; with 8 more, which have a weight of their own.
+            ("head-rms-norm", 4 * 32, 1, 0, 0),
+            ("head-rms-norm (q and k packed)", 4 * 40, 2, 0, 0),
+            ("activation (silu)", 6, 0, 0, 0),
+            ("layer-norm-add (single)", 6, 1, 0, 0),
+            ("rms-norm-add (single)", 6, 1, 0, 0),
+            ("rms-norm-add-rms-norm (single)", 8, 2, 0, 0),
         ):
-            wanted = per_element * rows * hidden + vectors * 2 * hidden
-            self.assertEqual(ops.named(name).floor_bytes(rows, hidden, "bf16"), wanted, name)
-        self.assertEqual(ops.named("rms-norm").floor_bytes(1, 64, "f32"), 64 * 4 * 3)
+            wanted = (per_element * rows + vectors * 2) * hidden + per_row * rows + more
+            self.assertEqual(ops.titled(title).floor_bytes(rows, hidden, "bf16"), wanted, title)
+        self.assertEqual(ops.titled("rms-norm").floor_bytes(1, 64, "f32"), 64 * 4 * 3)
+
+    def test_tensors_are_in_the_order_of_the_tool(self):
+        for title, tensors in (
+            ("add-layer-norm (stored)", ["residual", "weight", "bias"]),
+            ("gated-rms-norm (silu)", ["gate", "weight"]),
+            ("rms-norm (e4m3 per-tensor-wide)", ["weight"]),
+            ("head-rms-norm (q and k packed)", ["weight", "second_x"]),
+            ("activation (silu)", ["gate"]),
+            ("rms-norm-add-rms-norm (single)", ["residual", "weight", "inner_weight"]),
+        ):
+            self.assertEqual(ops.titled(title).tensors, tensors, title)
 
     def test_shapes_are_within_memory(self):
-        shapes = list(ops.shapes(dtype="f32"))
+        shapes = list(ops.titled("rms-norm").shapes(dtype="f32"))
         self.assertIn((65536, 16384), shapes)
         self.assertNotIn((65536, 65536), shapes)
         self.assertEqual(len(set(shapes)), len(shapes))
+        heads = ops.titled("head-rms-norm")
+        self.assertEqual({hidden for _, hidden in heads.shapes()}, {64, 128, 256})
+        # 32 times 4096 elements of 2 bytes are 2¹⁸ bytes a row.
+        self.assertEqual([rows for rows, _ in heads.shapes((1 << 14, 1 << 15), (4096,))], [1 << 14])
+
+    def test_choices(self):
+        titles = lambda *choice: [op.title for op in ops.chosen(*choice)]
+        self.assertEqual(len(titles()), len(ops.OPS))
+        self.assertEqual(titles(["rms-norm"], ["none"]), ["rms-norm"])
+        self.assertEqual(titles(["rms-norm", "activation"], ["per-token", "none"]),
+                         ["rms-norm", "rms-norm (e4m3 per-token)", "activation (silu)"])
+        with self.assertRaises(ValueError):
+            ops.titled("rms-norm (wide)")
 
 
-HEADER = """
-// A comment; with WARPNORM_NOT = 9, in it.
-#define WARPNORM_FLAG 1
-enum warpnorm_kind { WARPNORM_KIND_A = 0, // one
-    WARPNORM_KIND_B = 7,
-};
-typedef struct warpnorm_inner {
-    // What; it is.
-    uint32_t kind;
-    const void *data;
-} warpnorm_inner;
-typedef struct warpnorm_outer {
-    float eps;
-    struct warpnorm_inner inner;
-    float *mean;
-    size_t rows;
-} warpnorm_outer;
-"""
+class ToolTest(unittest.TestCase):
+    """Against the tool itself, where it is built: cells of both reports can be laid side by side."""
 
-
-class AbiTest(unittest.TestCase):
-    def test_structures_are_those_of_the_header(self):
-        structures, values = abi.parse_header(HEADER)
-        self.assertEqual(values, {"WARPNORM_FLAG": 1, "WARPNORM_KIND_A": 0, "WARPNORM_KIND_B": 7})
-        outer = structures["warpnorm_outer"]
-        self.assertEqual([name for name, _ in outer._fields_], ["eps", "inner", "mean", "rows"])
-        self.assertEqual((outer.inner.offset, outer.mean.offset, outer.rows.offset), (8, 24, 32))
-        with self.assertRaises(abi.LibraryError):
-            abi.parse_header("typedef struct warpnorm_x {\n unknown y;\n} warpnorm_x;")
-
-    def test_a_library_that_is_not_there_says_so(self):
-        with self.assertRaises(abi.LibraryError):
-            abi.Library(abi.find_library("/missing/libwarpnorm.so"))
-
-    def test_the_library_computes_the_formulas(self):
-        try:
-            library = abi.Library(abi.find_library(None))
-        except abi.LibraryError as error:
-            self.skipTest(str(error))
-        library.open_cpu()
-        self.addCleanup(library.close)
-        rows, hidden = 3, 40
+    def test_cells_are_those_of_the_tool(self):
+        tools = [abi.ROOT / "target" / profile / "warpnorm" for profile in ("release", "debug")]
+        tool = next((path for path in tools if path.exists()), None)
+        if tool is None:
+            self.skipTest("no tool in target")
+        theirs = []
+        for scaling in (None, ops.PER_TENSOR):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "report.json"
+                names = sorted({op.name for op in ops.OPS if scaling in (None, op.scaling)})
+                quantise = ["--quantise", scaling] if scaling else []
+                shape = ["--device", "emulated", "--dtype", "bf16", "--rows", "1", "--hidden", "128"]
+                command = [tool, "bench", *shape, "--op", ",".join(names), *quantise, "--json", path]
+                subprocess.run(command, check=True, capture_output=True)
+                theirs += json.loads(path.read_text(encoding="utf-8"))["cells"]
+        fields = ("op", "options", "parts", "tensors", "floor_bytes")
+        theirs = [tuple(cell[field] for field in fields) for cell in theirs]
         for op in ops.OPS:
-            tensors = data(op, rows, hidden)
-            flat = {name: array.array("f", sum(value, [])) for name, value in vars(tensors).items() if value}
-            flat["y"] = array.array("f", bytes(4 * rows * hidden))
-            if op.residual:
-                flat["residual_out"] = array.array("f", bytes(4 * rows * hidden))
-            addresses = {name: values.buffer_info()[0] for name, values in flat.items()}
-            library.run(library.norm(op), library.call(op, "f32", rows, hidden, addresses))
-            for row in range(rows):
-                for column in range(hidden):
-                    wanted = by_hand(op, tensors, row, column)
-                    self.assertAlmostEqual(flat["y"][row * hidden + column], wanted, delta=3e-6 * (1 + abs(wanted)))
+            if op.second_heads:
+                continue
+            ours = (op.name, op.options, op.heads, op.tensors, op.floor_bytes(1, 128, "bf16"))
+            self.assertIn(ours, theirs)
 
 
 if __name__ == "__main__":

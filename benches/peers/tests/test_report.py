@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from unittest import mock
 
-from warpnorm_peers import registry, report
+from warpnorm_peers import ops, registry, report
 from warpnorm_peers.main import main
 from warpnorm_peers.timing import Times
 
@@ -58,6 +58,11 @@ class ReportTest(unittest.TestCase):
     def test_made_up_report_is_whole(self):
         found = made_up.made_up()
         self.assertTrue(found["timing"] and len(found["cells"]) == 5 * 4)
+        every = made_up.made_up(ops.OPS)["cells"]
+        keys = {tuple(cell[key] for key in ("op", "options", "dtype", "rows", "parts", "hidden")) for cell in every}
+        # Two of the same are refused by `warpnorm report`.
+        self.assertEqual(len(keys), len(every))
+        self.assertEqual({cell["parts"] for cell in every}, {1, 32})
 
 
 class MissingTest(unittest.TestCase):
@@ -96,23 +101,3 @@ class MissingTest(unittest.TestCase):
         folder = Path(__file__).resolve().parents[1]
         run = subprocess.run([sys.executable, str(folder), "--help"], capture_output=True, text=True, check=True)
         self.assertIn("--peer", run.stdout)
-
-
-class RegistryTest(unittest.TestCase):
-    def test_peers_are_those_of_the_requirements(self):
-        text = (Path(__file__).resolve().parents[1] / "requirements.txt").read_text(encoding="utf-8")
-        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-        packages = {line.split("==")[0] for line in lines}
-        of = {"torch-eager": "torch", "torch-compile": "torch", "liger": "liger-kernel", "fla": "fla-core",
-              "flashinfer": "flashinfer-python", "quack": "quack-kernels"}
-        self.assertEqual({peer.name for peer in registry.PEERS}, set(of))
-        self.assertLessEqual(set(of.values()), packages)
-
-    def test_one_that_fails_does_not_end_the_others(self):
-        def broken():
-            raise RuntimeError("no driver")
-
-        peers = (registry.Peer("broken", broken), registry.Peer("whole", lambda: {"rms-norm": None}))
-        loaded, failed = registry.load(peers)
-        self.assertEqual(list(loaded), ["whole"])
-        self.assertEqual(report.reason(failed["broken"]), "RuntimeError: no driver")

@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[3]
 HEADER = Path("crates/warpnorm-capi/include/warpnorm.h")
@@ -22,7 +23,21 @@ _SCALARS = {
     "double": ctypes.c_double,
 }
 
-_FAMILIES = {True: "LAYER_NORM", False: "RMS_NORM"}
+_FAMILIES = {"layer-norm": "LAYER_NORM", "rms-norm": "RMS_NORM", "activation": "IDENTITY"}
+
+# A kind of input and its rounding, where it is not plain.
+_INPUTS = {
+    "residual-add": ("RESIDUAL_ADD", "RESIDUAL_ROUNDING_STORED"),
+    "post-norm": ("POST_NORM", "POST_ROUNDING_SINGLE"),
+}
+_SCALINGS = {"per-tensor-wide": "PER_TENSOR_WIDE", "per-token": "PER_TOKEN"}
+
+
+class Place(NamedTuple):
+    """Where a tensor is, and from one of its rows to the next in elements; of what has no rows, no matter."""
+
+    address: int
+    stride: int
 
 
 class LibraryError(Exception):
@@ -79,14 +94,17 @@ class Library:
         """Such as 0.1.0."""
         return self.lib.warpnorm_version_string().decode()
 
+    def _value(self, name: str) -> int:
+        return self.values[f"WARPNORM_{name}"]
+
     def check(self, status: int) -> None:
         """Raises what went wrong."""
-        if status != self.values["WARPNORM_STATUS_OK"]:
+        if status != self._value("STATUS_OK"):
             raise LibraryError(self.lib.warpnorm_last_error().decode())
 
     def open_cuda(self) -> None:
         """The first GPU; addresses are torch's and not looked up."""
-        flags = ctypes.c_uint32(self.values["WARPNORM_TRUST_POINTERS"])
+        flags = ctypes.c_uint32(self._value("TRUST_POINTERS"))
         self.check(self.lib.warpnorm_device_cuda(ctypes.c_uint32(0), flags, ctypes.byref(self.device)))
 
     def open_cpu(self) -> None:
@@ -100,38 +118,55 @@ class Library:
     def norm(self, op) -> ctypes.Structure:
         """The description of an op of `ops`."""
         norm = self.structures["warpnorm_norm"]()
-        family = self.values[f"WARPNORM_FAMILY_{_FAMILIES[op.layer_norm]}"]
-        size = ctypes.c_size_t(ctypes.sizeof(norm))
+        size, family = ctypes.c_size_t(ctypes.sizeof(norm)), self._value(f"FAMILY_{_FAMILIES[op.family]}")
         init = self.lib.warpnorm_norm_init
         self.check(init(ctypes.byref(norm), size, ctypes.c_uint32(family), ctypes.c_float(op.eps)))
-        if op.residual:
-            norm.input.kind = self.values["WARPNORM_INPUT_KIND_RESIDUAL_ADD"]
-            norm.input.scale = 1.0
-            norm.input.rounding = self.values["WARPNORM_RESIDUAL_ROUNDING_STORED"]
+        if op.input in _INPUTS:
+            kind, rounding = _INPUTS[op.input]
+            norm.input.kind, norm.input.scale = self._value(f"INPUT_KIND_{kind}"), 1.0
+            norm.input.rounding = self._value(rounding)
         if op.gate:
-            norm.gate.kind = self.values["WARPNORM_ACTIVATION_KIND_SILU"]
+            norm.gate.kind = self._value("ACTIVATION_KIND_SILU")
+        if op.post_add:
+            norm.post_add.present, norm.post_add.scale = 1, 1.0
+            norm.post_add.rounding = self._value("POST_ROUNDING_SINGLE")
+        if op.heads > 1:
+            norm.scope = self._value("SCOPE_HEAD")
+        if op.scaling:
+            norm.quantisation.scaling = self._value(f"SCALING_KIND_{_SCALINGS[op.scaling]}")
+            norm.quantisation.code = self._value("CODE_TYPE_E4M3")
         return norm
 
-    def call(self, op, dtype: str, rows: int, hidden: int, addresses: dict[str, int]) -> ctypes.Structure:
-        """A call on contiguous tensors by address: x, weight, y, and what else the op has."""
+    def call(self, op, dtype: str, rows: int, hidden: int, places: dict[str, Place]) -> ctypes.Structure:
+        """A call on tensors: x, and those that the op reads and writes. The heads of a row lie side by side."""
         call = self.structures["warpnorm_call"]()
-        of = ctypes.c_uint32(self.values[f"WARPNORM_DTYPE_{dtype.upper()}"])
+        of = ctypes.c_uint32(self._value(f"DTYPE_{dtype.upper()}"))
         size = ctypes.c_size_t(ctypes.sizeof(call))
         init = self.lib.warpnorm_call_init
         self.check(init(ctypes.byref(call), size, of, ctypes.c_size_t(rows), ctypes.c_size_t(hidden)))
-        for name in ("x", "residual", "gate", "y", "residual_out"):
-            if name in addresses:
-                tensor = getattr(call, name)
-                tensor.data, tensor.stride = addresses[name], hidden
-        for name in ("weight", "bias"):
-            if name in addresses:
-                vector = getattr(call, name)
-                vector.data, vector.dtype = addresses[name], of.value
+        if op.heads > 1:
+            call.parts.count = op.heads
+            call.parts.x_stride = call.parts.y_stride = hidden
+        if op.second_heads:
+            call.second.count = op.second_heads
+            call.second.x_stride = call.second.y_stride = hidden
+        for name in ("x", *op.inputs, *op.outputs):
+            # second_x is x of second, and so on.
+            part, field = (call.second, name.removeprefix("second_")) if name.startswith("second_") else (call, name)
+            address, stride = places[name]
+            if field in ("scales", "tensor_scale"):
+                setattr(part, field, address)
+            elif field.endswith(("weight", "bias")):
+                vector = getattr(part, field)
+                vector.data, vector.dtype = address, of.value
+            else:
+                matrix = getattr(part, field)
+                matrix.data, matrix.stride = address, stride
         return call
 
     def warm_up(self, norm, dtype: str) -> None:
         """Loads the module, which a capture cannot."""
-        of = ctypes.c_uint32(self.values[f"WARPNORM_DTYPE_{dtype.upper()}"])
+        of = ctypes.c_uint32(self._value(f"DTYPE_{dtype.upper()}"))
         self.check(self.lib.warpnorm_warm_up(self.device, ctypes.byref(norm), of))
 
     def run(self, norm, call, stream: int | None = None) -> None:

@@ -7,11 +7,11 @@ from collections import deque
 
 import torch
 
-from . import ops, report
+from . import report
+from .buffers import Source, head, places, spoil
+from .formulas import verified
 from .registry import Tensors
 from .timing import Protocol, measure
-
-TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 # Elements of the rows that are held against f64.
 CHECKED_ELEMENTS = 1 << 20
@@ -23,27 +23,13 @@ class Rotation:
     """Sets of tensors that launches take in turn, together four times the L2 cache where memory allows it."""
 
     def __init__(self, op, dtype: str, rows: int, hidden: int, seed: int, l2_bytes: int) -> None:
-        of, generator = TORCH_TYPES[dtype], torch.Generator("cuda").manual_seed(seed)
-        random = lambda *shape: torch.randn(shape, generator=generator, device="cuda", dtype=torch.float32).to(of)
-        matrix = rows * hidden * ops.DTYPES[dtype]
-        # x, y, its residuals or gate, and the copies of those that work in place.
-        self.set_bytes = matrix * (4 + 3 * op.residual + op.gate)
         # What the cell before has left.
         torch.cuda.empty_cache()
+        source = Source(op, dtype, rows, hidden, seed)
+        self.set_bytes = source.moved_bytes()
         free, _ = torch.cuda.mem_get_info()
-        count = max(1, min(-(-4 * l2_bytes // self.set_bytes), free // 2 // self.set_bytes, MAX_SETS))
-        weight, bias = (1 + 0.2 * random(hidden)).to(of), (0.1 * random(hidden)).to(of) if op.layer_norm else None
-        self.sets = []
-        for _ in range(count):
-            x, residual = random(rows, hidden), random(rows, hidden) if op.residual else None
-            tensors = Tensors(op.eps, x, weight, bias, residual)
-            tensors.weight_f32, tensors.bias_f32 = weight.float(), None if bias is None else bias.float()
-            tensors.gate = random(rows, hidden) if op.gate else None
-            tensors.y = torch.empty_like(x)
-            tensors.residual_out = torch.empty_like(x) if op.residual else None
-            tensors.own_x = x.clone()
-            tensors.own_residual = residual.clone() if op.residual else None
-            self.sets.append(tensors)
+        room = free // 2 // source.held_bytes()
+        self.sets = [source.draw() for _ in range(max(1, min(-(-4 * l2_bytes // self.set_bytes), room, MAX_SETS)))]
 
     def buffers(self, l2_bytes: int) -> dict:
         """For the report."""
@@ -120,37 +106,25 @@ def copy_peak(protocol: Protocol) -> dict:
     return report.copy_of(2 * half, times)
 
 
-def check(op, dtype: str, tensors: Tensors, result) -> float:
-    """The relative L2 error of the first rows of y, and of the residual where there is one; raises where it is wrong."""
-    rows = max(1, CHECKED_ELEMENTS // tensors.x.shape[-1])
-    first = lambda tensor: None if tensor is None else tensor[:rows]
-    head = Tensors(op.eps, first(tensors.x), tensors.weight, tensors.bias, first(tensors.residual), first(tensors.gate))
-    y, residual = result
-    wanted_y, wanted_residual = ops.expected(op, head)
-    errors = [(first(y).double() - wanted_y).norm() / wanted_y.norm()]
-    if wanted_residual is not None:
-        errors.append((first(residual).double() - wanted_residual).norm() / wanted_residual.norm())
-    error = max(error.item() for error in errors)
-    # Not so for a NaN.
-    if not error <= ops.TOLERANCE[dtype]:
-        raise ValueError(f"wrong: relative L2 error {error:.1e}, wanted at most {ops.TOLERANCE[dtype]:.1e}")
-    return error
+def check(op, dtype: str, tensors: Tensors, launch) -> float:
+    """Launches on the first set, and holds its first rows against f64. Returns the largest relative L2 error."""
+    spoil(op, tensors)
+    with torch.no_grad():
+        result = launch(0)
+    torch.cuda.synchronize()
+    return verified(op, dtype, *head(op, tensors, result, CHECKED_ELEMENTS))
 
 
 def ours(library, op, dtype: str, rotation: Rotation):
     """The function of warpnorm, by turn."""
     norm = library.norm(op)
     library.warm_up(norm, dtype)
-    names = ("x", "residual", "gate", "weight", "bias", "y", "residual_out")
-    calls = []
-    for tensors in rotation.sets:
-        addresses = {name: getattr(tensors, name).data_ptr() for name in names if getattr(tensors, name) is not None}
-        calls.append(library.call(op, dtype, *tensors.x.shape, addresses))
+    rows, *_, hidden = rotation.sets[0].x.shape
+    calls = [library.call(op, dtype, rows, hidden, places(op, tensors)) for tensors in rotation.sets]
 
     def launch(turn: int):
         library.run(norm, calls[turn], torch.cuda.current_stream().cuda_stream)
-        tensors = rotation.sets[turn]
-        return tensors.y, tensors.residual_out
+        return {name: getattr(rotation.sets[turn], name) for name in op.outputs}
 
     return launch
 
@@ -165,17 +139,14 @@ def cell(op, dtype: str, shape: tuple[int, int], *, library, peers, protocol: Pr
     if library is not None:
         subjects["warpnorm"] = ours(library, op, dtype, rotation)
     for name, functions in peers.items():
-        if op.name in functions:
-            subjects[name] = lambda turn, function=functions[op.name]: function(rotation.sets[turn])
+        if op.title in functions:
+            subjects[name] = lambda turn, function=functions[op.title]: function(rotation.sets[turn])
     # Compiled functions are of one shape.
     torch._dynamo.reset()
     errors, timers, baselines = {}, {}, []
     for name, launch in subjects.items():
         try:
-            with torch.no_grad():
-                result = launch(0)
-            torch.cuda.synchronize()
-            errors[name] = check(op, dtype, rotation.sets[0], result)
+            errors[name] = check(op, dtype, rotation.sets[0], launch)
             timers[name] = GraphTimer(launch, len(rotation.sets))
         except Exception as error:
             if name == "warpnorm":
@@ -192,6 +163,7 @@ def cell(op, dtype: str, shape: tuple[int, int], *, library, peers, protocol: Pr
         options=op.options,
         dtype=dtype,
         rows=rows,
+        parts=op.heads,
         hidden=hidden,
         tensors=op.tensors,
         floor_bytes=floor,

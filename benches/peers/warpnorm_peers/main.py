@@ -51,10 +51,15 @@ def main(arguments: list[str]) -> int:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="peers", description="Times warpnorm beside the norms of other libraries.")
     parser.add_argument("--json", type=Path, help="write the report to this file")
-    parser.add_argument("--op", nargs="+", choices=[op.name for op in ops.OPS], help="the ops [default: all]")
+    parser.add_argument(
+        "--op", nargs="+", choices=list(dict.fromkeys(op.name for op in ops.OPS)), help="the ops [default: all]"
+    )
+    parser.add_argument(
+        "--quantise", nargs="+", choices=["none", ops.PER_TENSOR, ops.PER_TOKEN], help="codes of y [default: all]"
+    )
     parser.add_argument("--dtype", nargs="+", choices=list(ops.DTYPES), default=["bf16"], help="[default: bf16]")
-    parser.add_argument("--rows", nargs="+", type=positive, default=list(ops.ROWS))
-    parser.add_argument("--hidden", nargs="+", type=positive, default=list(ops.HIDDEN))
+    parser.add_argument("--rows", nargs="+", type=positive, help="[default: 1 to 65536]")
+    parser.add_argument("--hidden", nargs="+", type=positive, help="of heads too [default: 64 to 262144; heads to 256]")
     parser.add_argument("--peer", nargs="+", choices=[peer.name for peer in registry.PEERS], help="[default: all]")
     parser.add_argument("--samples", type=positive, default=Protocol().samples)
     parser.add_argument("--seed", type=int, default=1)
@@ -99,10 +104,12 @@ def run(options, common: dict, library, peers) -> dict:
     protocol = Protocol(samples=options.samples)
     peak = gpu.copy_peak(protocol)
     grid = [
-        (ops.named(name), dtype, shape)
-        for name in options.op or [op.name for op in ops.OPS]
+        (op, dtype, shape)
+        for op in ops.chosen(options.op, options.quantise)
         for dtype in options.dtype
-        for shape in ops.shapes(options.rows, options.hidden, dtype)
+        # There are no codes of f32.
+        if op.scaling is None or dtype != "f32"
+        for shape in op.shapes(options.rows, options.hidden, dtype)
     ]
     cells = []
     for place, (op, dtype, shape) in enumerate(grid, 1):
@@ -114,7 +121,7 @@ def run(options, common: dict, library, peers) -> dict:
             )
             cells.append(found)
         except gpu.torch.OutOfMemoryError as error:
-            where = f"{op.name} {dtype} {shape[0]}x{shape[1]}"
+            where = f"{op.title} {dtype} {shape[0]}x{shape[1]}"
             common["missing"].append(report.missing("warpnorm", f"{where}: {report.reason(error)}"))
     return report.report(
         **common,

@@ -1,8 +1,8 @@
 """The peers, and how each is called.
 
-A loader imports its library and returns a function for each op that the library has. A function takes `Tensors` and
-returns y and the new residual, or None for what it has not. Where a library works in place, it is given copies of x and
-residual of its own.
+A loader imports its library and returns a function for each op that the library has, by the op's title. A function
+takes `Tensors` and returns the outputs of the op by their names. Where a library works in place, it is given copies of
+its own.
 """
 
 from __future__ import annotations
@@ -12,32 +12,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .ops import OPS, TENSOR_SCALE
+
 # FlashInfer compiles its CUDA norm, where it has two.
 os.environ.setdefault("FLASHINFER_USE_CUDA_NORM", "1")
 
 
 @dataclass
 class Tensors:
-    """One set of tensors, of torch."""
+    """One set of tensors, of torch; None is what the op has not. `Op.shape` has their shapes."""
 
     eps: float
     x: Any
-    weight: Any
-    bias: Any = None
     residual: Any = None
     gate: Any = None
+    weight: Any = None
+    bias: Any = None
+    inner_weight: Any = None
+    second_x: Any = None
+    second_weight: Any = None
+    tensor_scale: Any = None
+    # Where warpnorm writes; others allocate, in the memory of the graph, or are given the same.
+    y: Any = None
+    residual_out: Any = None
+    second_y: Any = None
+    codes: Any = None
+    scales: Any = None
     # The parameters in f32, for those that take no others.
     weight_f32: Any = None
     bias_f32: Any = None
-    # Where warpnorm writes; others allocate, in the memory of the graph.
-    y: Any = None
-    residual_out: Any = None
     # For those that work in place.
     own_x: Any = None
     own_residual: Any = None
+    # Rows of the gate with those of x behind them, for those that take them so: [rows, 2·hidden].
+    gate_and_x: Any = None
 
 
-Function = Callable[[Tensors], tuple]
+Function = Callable[[Tensors], dict]
 
 
 @dataclass(frozen=True)
@@ -49,103 +60,100 @@ class Peer:
 
 
 def _eager() -> dict[str, Function]:
-    import torch.nn.functional as F
+    from .compositions import functions
 
-    def layer(t, x):
-        return F.layer_norm(x, x.shape[-1:], t.weight, t.bias, t.eps)
-
-    def rms(t, x):
-        return F.rms_norm(x, x.shape[-1:], t.weight, t.eps)
-
-    def add(norm):
-        def function(t):
-            h = t.residual + t.x
-            return norm(t, h), h
-
-        return function
-
-    def gated(t):
-        return (rms(t, t.x).float() * F.silu(t.gate.float())).to(t.x.dtype), None
-
-    return {
-        "layer-norm": lambda t: (layer(t, t.x), None),
-        "rms-norm": lambda t: (rms(t, t.x), None),
-        "add-layer-norm": add(layer),
-        "add-rms-norm": add(rms),
-        "gated-rms-norm": gated,
-    }
+    return functions(OPS)
 
 
 def _compiled() -> dict[str, Function]:
     import torch
-    import torch.nn.functional as F
 
-    def norm(x, weight, bias, eps, layer):
-        if layer:
-            return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
-        return F.rms_norm(x, x.shape[-1:], weight, eps)
+    from .compositions import functions
 
-    @torch.compile(dynamic=False)
-    def plain(x, weight, bias, eps, layer):
-        return norm(x, weight, bias, eps, layer)
-
-    @torch.compile(dynamic=False)
-    def add(x, residual, weight, bias, eps, layer):
-        h = residual + x
-        return norm(h, weight, bias, eps, layer), h
-
-    @torch.compile(dynamic=False)
-    def gated(x, gate, weight, eps):
-        return (norm(x, weight, None, eps, False).float() * F.silu(gate.float())).to(x.dtype)
-
-    return {
-        "layer-norm": lambda t: (plain(t.x, t.weight, t.bias, t.eps, True), None),
-        "rms-norm": lambda t: (plain(t.x, t.weight, None, t.eps, False), None),
-        "add-layer-norm": lambda t: add(t.x, t.residual, t.weight, t.bias, t.eps, True),
-        "add-rms-norm": lambda t: add(t.x, t.residual, t.weight, None, t.eps, False),
-        "gated-rms-norm": lambda t: (gated(t.x, t.gate, t.weight, t.eps), None),
-    }
+    return functions(OPS, torch.compile(dynamic=False, fullgraph=True))
 
 
 def _liger() -> dict[str, Function]:
     from liger_kernel.transformers import functional as liger
 
+    def rms(t):
+        return {"y": liger.liger_rms_norm(t.x, t.weight, t.eps, 0.0, "llama", False)}
+
+    def add(t):
+        y, h = liger.liger_fused_add_rms_norm(t.x, t.residual, t.weight, t.eps, 0.0, "llama", False)
+        return {"y": y, "residual_out": h}
+
     functions: dict[str, Function] = {
-        "rms-norm": lambda t: (liger.liger_rms_norm(t.x, t.weight, t.eps, 0.0, "llama", False), None),
-        "layer-norm": lambda t: (liger.liger_layer_norm(t.x, t.weight, t.bias, t.eps), None),
+        "rms-norm": rms,
+        "layer-norm": lambda t: {"y": liger.liger_layer_norm(t.x, t.weight, t.bias, t.eps)},
+        "head-rms-norm": rms,
+        "activation (silu)": lambda t: {"y": liger.liger_swiglu(t.gate, t.x)},
     }
     if hasattr(liger, "liger_fused_add_rms_norm"):
-        functions["add-rms-norm"] = lambda t: liger.liger_fused_add_rms_norm(
-            t.x, t.residual, t.weight, t.eps, 0.0, "llama", False
-        )
+        functions["add-rms-norm (stored)"] = add
     return functions
 
 
 def _fla() -> dict[str, Function]:
+    from fla.modules.activations import swiglu
     from fla.modules.fused_norm_gate import rms_norm_gated
     from fla.modules.layernorm import layer_norm, rms_norm
 
+    def rms(t):
+        return {"y": rms_norm(t.x, t.weight, None, eps=t.eps)}
+
+    def add(norm):
+        def function(t):
+            y, h = norm(t.x, t.weight, t.bias, t.residual, t.eps, prenorm=True)
+            return {"y": y, "residual_out": h}
+
+        return function
+
     return {
-        "rms-norm": lambda t: (rms_norm(t.x, t.weight, None, eps=t.eps), None),
-        "layer-norm": lambda t: (layer_norm(t.x, t.weight, t.bias, eps=t.eps), None),
-        "add-rms-norm": lambda t: rms_norm(t.x, t.weight, None, t.residual, t.eps, prenorm=True),
-        "add-layer-norm": lambda t: layer_norm(t.x, t.weight, t.bias, t.residual, t.eps, prenorm=True),
-        "gated-rms-norm": lambda t: (rms_norm_gated(t.x, t.gate, t.weight, None, "swish", eps=t.eps), None),
+        "rms-norm": rms,
+        "layer-norm": lambda t: {"y": layer_norm(t.x, t.weight, t.bias, eps=t.eps)},
+        "add-rms-norm (stored)": add(rms_norm),
+        "add-layer-norm (stored)": add(layer_norm),
+        "gated-rms-norm (silu)": lambda t: {"y": rms_norm_gated(t.x, t.gate, t.weight, None, "swish", eps=t.eps)},
+        "head-rms-norm": rms,
+        "activation (silu)": lambda t: {"y": swiglu(t.gate, t.x)},
     }
 
 
 def _flashinfer() -> dict[str, Function]:
+    from flashinfer import activation
     from flashinfer import norm as flashinfer
+
+    # Its kernel for heads is that for tensors of three dimensions.
+    def rms(t):
+        return {"y": flashinfer.rmsnorm(t.x, t.weight, t.eps, out=t.y)}
+
+    def packed(t):
+        return rms(t) | {"second_y": flashinfer.rmsnorm(t.second_x, t.second_weight, t.eps, out=t.second_y)}
 
     def add(t):
         flashinfer.fused_add_rmsnorm(t.own_x, t.own_residual, t.weight, t.eps)
-        return t.own_x, t.own_residual
+        return {"y": t.own_x, "residual_out": t.own_residual}
+
+    # It divides by the scale, which is a number of the host.
+    def rms_codes(t):
+        flashinfer.rmsnorm_quant(t.codes, t.x, t.weight, TENSOR_SCALE, t.eps)
+        return {"codes": t.codes}
+
+    def add_codes(t):
+        flashinfer.fused_add_rmsnorm_quant(t.codes, t.x, t.own_residual, t.weight, TENSOR_SCALE, t.eps)
+        return {"codes": t.codes, "residual_out": t.own_residual}
 
     return {
-        "rms-norm": lambda t: (flashinfer.rmsnorm(t.x, t.weight, t.eps, out=t.y), None),
-        "add-rms-norm": add,
+        "rms-norm": rms,
+        "add-rms-norm (stored)": add,
         # It takes bf16 alone, and f32 parameters.
-        "layer-norm": lambda t: (flashinfer.layernorm(t.x, t.weight_f32, t.bias_f32, t.eps), None),
+        "layer-norm": lambda t: {"y": flashinfer.layernorm(t.x, t.weight_f32, t.bias_f32, t.eps)},
+        "rms-norm (e4m3 per-tensor-wide)": rms_codes,
+        "add-rms-norm (stored, e4m3 per-tensor-wide)": add_codes,
+        "head-rms-norm": rms,
+        "head-rms-norm (q and k packed)": packed,
+        "activation (silu)": lambda t: {"y": activation.silu_and_mul(t.gate_and_x, out=t.y)},
     }
 
 
@@ -154,13 +162,18 @@ def _quack() -> dict[str, Function]:
 
     def add(t):
         y, residual, _ = rmsnorm_fwd(t.x, t.weight, residual=t.residual, eps=t.eps)
-        return y, residual
+        return {"y": y, "residual_out": residual}
+
+    # It takes matrices alone.
+    def heads(t):
+        return {"y": rmsnorm_fwd(t.x.view(-1, t.x.shape[-1]), t.weight, eps=t.eps)[0]}
 
     return {
-        "rms-norm": lambda t: (rmsnorm_fwd(t.x, t.weight, eps=t.eps)[0], None),
-        "add-rms-norm": add,
+        "rms-norm": lambda t: {"y": rmsnorm_fwd(t.x, t.weight, eps=t.eps)[0]},
+        "add-rms-norm (stored)": add,
         # Its LayerNorm takes f32 parameters.
-        "layer-norm": lambda t: (layernorm_fwd(t.x, t.weight_f32, t.bias_f32, t.eps), None),
+        "layer-norm": lambda t: {"y": layernorm_fwd(t.x, t.weight_f32, t.bias_f32, t.eps)},
+        "head-rms-norm": heads,
     }
 
 
