@@ -45,7 +45,8 @@ class Memory:
             count = op.bytes_of(name, ROWS, HIDDEN, dtype) // array.array(code).itemsize
             # Ones alone are no number in any type.
             self.arrays[name] = array.array(code, b"\xff" * (count * array.array(code).itemsize))
-        self.places = {name: abi.Place(values.buffer_info()[0], self.stride(name)) for name, values in self.arrays.items()}
+        address = lambda name: self.arrays[name].buffer_info()[0]
+        self.places = {name: abi.Place(address(name), self.stride(name)) for name in self.arrays}
         if op.second_heads:
             self.pack()
 
@@ -98,6 +99,9 @@ class AbiTest(unittest.TestCase):
             norm, call = library.norm(op), library.call(op, "bf16", ROWS, HIDDEN, places)
             self.assertEqual(call.x.data, 4096)
             self.assertEqual(norm.scope != values["WARPNORM_SCOPE_ROW"], op.heads > 1)
+            # What is made of y before it is rounded is not to be told from the other by its error.
+            scaling = {None: "NONE", ops.PER_TENSOR: "PER_TENSOR_WIDE", ops.PER_TOKEN: "PER_TOKEN"}[op.scaling]
+            self.assertEqual(norm.quantisation.scaling, values[f"WARPNORM_SCALING_KIND_{scaling}"])
             for name in names:
                 held = getattr(call.second, name[7:]) if name.startswith("second_") else getattr(call, name)
                 address = held if isinstance(held, int) else held.data

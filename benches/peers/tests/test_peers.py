@@ -1,5 +1,6 @@
 """The peers: their names and ops, and the compositions of PyTorch on the CPU, where it is installed."""
 
+import functools
 import sys
 import unittest
 from pathlib import Path
@@ -84,9 +85,15 @@ class TorchTest(unittest.TestCase):
     def test_what_is_not_written_is_seen(self):
         from warpnorm_peers.buffers import head, spoil
 
+        functions = registry._eager()
         for op, dtype, _, tensors in self.each():
+            result = functions[op.title](tensors)
+            formulas.verified(op, dtype, *head(op, tensors, result, 1 << 20))
+            for name in op.outputs:
+                setattr(tensors, name, result[name].contiguous())
             spoil(op, tensors)
             result = {name: getattr(tensors, name) for name in op.outputs}
+            self.assertTrue(all(one.double().isnan().all() for one in result.values()), op.title)
             with self.assertRaises(formulas.WrongResult, msg=op.title):
                 formulas.verified(op, dtype, *head(op, tensors, result, 1 << 20))
 
@@ -117,6 +124,63 @@ class TorchTest(unittest.TestCase):
             library.run(library.norm(op), library.call(op, dtype, 6, 40, places(op, tensors)))
             result = {name: getattr(tensors, name) for name in op.outputs}
             formulas.verified(op, dtype, *head(op, tensors, result, 1 << 20))
+
+    def test_cells_are_timed_of_what_is_right(self):
+        """All of a cell but the graphs and the GPU."""
+        from warpnorm_peers import gpu
+        from warpnorm_peers.timing import Protocol
+
+        class Clock:
+            def __init__(self, launch, count):
+                self.launch, self.count, self.taken = launch, count, 0
+
+            def prepare(self, launches):
+                self.launches = launches
+
+            def sample(self):
+                self.launch(self.taken % self.count)
+                self.taken += 1
+                return 1e-3 * self.launches
+
+        cuda = mock.MagicMock()
+        cuda.get_device_properties.return_value.L2_cache_size = 1 << 16
+        cuda.mem_get_info.return_value = (1 << 30, 1 << 30)
+        eager = registry._eager()
+
+        def wrong(op, tensors):
+            result = eager[op.title](tensors)
+            return result | {op.outputs[0]: result[op.outputs[0]].float() * 1.5}
+
+        def in_place(op, tensors):
+            for name, result in eager[op.title](tensors).items():
+                getattr(tensors, name).copy_(result)
+            return idle(op, tensors)
+
+        # It finds what the one before has written.
+        def idle(op, tensors):
+            return {name: getattr(tensors, name) for name in op.outputs}
+
+        peers = {"eager": eager, "empty": {}}
+        for function in (wrong, in_place, idle):
+            peers[function.__name__] = {op.title: functools.partial(function, op) for op in ops.OPS}
+        changes = {"DEVICE": "cpu", "GraphTimer": Clock, "copy_timer": lambda *_: Clock(lambda _: None, 1)}
+        protocol = Protocol(samples=2, warm_up=1)
+        with mock.patch.multiple(gpu, **changes), mock.patch.object(gpu.torch, "cuda", cuda):
+            for op in ops.OPS:
+                cell = gpu.cell(
+                    op, "bf16", (6, 40), library=None, peers=peers, protocol=protocol, seed=1, peak=None
+                )
+                found = {one["name"]: one for one in cell["baselines"]}
+                self.assertEqual(set(found), {"eager", "wrong", "in_place", "idle", "copy"})
+                for name in ("eager", "in_place"):
+                    self.assertIsNotNone(found[name]["time"], found[name]["missing"])
+                for name in ("wrong", "idle"):
+                    self.assertIn("WrongResult", found[name]["missing"])
+                self.assertEqual((cell["op"], cell["options"], cell["parts"]), (op.name, op.options, op.heads))
+                # As many as 4·2¹⁶ bytes take of what a launch reads and writes.
+                moved = op.floor_bytes(6, 40, "bf16") - op.floor_bytes(0, 40, "bf16")
+                self.assertEqual(cell["buffers"]["sets"], -(-(4 << 16) // moved))
+                self.assertEqual(cell["buffers"]["bytes"], cell["buffers"]["sets"] * moved)
 
 
 if __name__ == "__main__":

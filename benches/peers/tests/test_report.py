@@ -6,12 +6,12 @@ import subprocess
 import sys
 import tempfile
 import unittest
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
 from warpnorm_peers import ops, registry, report
-from warpnorm_peers.main import main
+from warpnorm_peers.main import main, parse
 from warpnorm_peers.timing import Times
 
 from . import made_up
@@ -96,6 +96,13 @@ class MissingTest(unittest.TestCase):
         self.assertEqual((code, found["timing"]), (0, False))
         self.assertIn("no GPU", reasons["there"])
         self.assertIn("no_such_library", reasons["not"])
+
+    def test_options_that_leave_nothing_are_refused(self):
+        for arguments in (["--op", "activation", "--quantise", "per-token"], ["--quantise", "per-token", "--dtype", "f32"]):
+            with redirect_stderr(io.StringIO()) as text, self.assertRaises(SystemExit):
+                parse(arguments)
+            self.assertIn("no op is left", text.getvalue())
+        self.assertEqual(parse(["--op", "rms-norm", "--quantise", "per-token"]).quantise, ["per-token"])
 
     def test_the_folder_runs(self):
         folder = Path(__file__).resolve().parents[1]

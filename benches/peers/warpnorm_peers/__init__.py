@@ -2,8 +2,11 @@
 
     python3 benches/peers --json results/bench/peers-GPU.json
 
+- `ops`: the ops: which tensors each has, and its byte floor.
+- `formulas`: what they compute, in f64. Every result is held against that before it is timed.
 - `registry`: the peers, and how each is called. One that cannot be imported is reported with the reason.
-- `ops`: the ops with their formulas in f64, which every result is held against before it is timed, and byte floors.
+- `compositions`: the ops as PyTorch's own functions.
+- `buffers`: tensors for them.
 - `timing`: samples, their median and spread; the same protocol as `warpnorm bench`, and no GPU in it.
 - `gpu`: captured graphs between events, on rotating buffers.
 - `abi`: the C library, whose structures are read from its header.

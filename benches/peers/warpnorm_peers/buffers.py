@@ -23,7 +23,7 @@ def _shared(name: str) -> bool:
 class Source:
     """Sets of tensors of one op and shape, from one stream of random numbers. Sets share the parameters."""
 
-    def __init__(self, op: Op, dtype: str, rows: int, hidden: int, seed: int, device: str = "cuda") -> None:
+    def __init__(self, op: Op, dtype: str, rows: int, hidden: int, seed: int, device: str) -> None:
         self.op, self.dtype, self.rows, self.hidden, self.device = op, dtype, rows, hidden, device
         self.generator = torch.Generator(device).manual_seed(seed)
         self.parameters = {name: self._parameter(name) for name in op.inputs if _shared(name)}

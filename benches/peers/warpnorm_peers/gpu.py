@@ -18,6 +18,8 @@ CHECKED_ELEMENTS = 1 << 20
 
 MAX_SETS = 2048
 
+DEVICE = "cuda"
+
 
 class Rotation:
     """Sets of tensors that launches take in turn, together four times the L2 cache where memory allows it."""
@@ -25,7 +27,7 @@ class Rotation:
     def __init__(self, op, dtype: str, rows: int, hidden: int, seed: int, l2_bytes: int) -> None:
         # What the cell before has left.
         torch.cuda.empty_cache()
-        source = Source(op, dtype, rows, hidden, seed)
+        source = Source(op, dtype, rows, hidden, seed, DEVICE)
         self.set_bytes = source.moved_bytes()
         free, _ = torch.cuda.mem_get_info()
         room = free // 2 // source.held_bytes()
@@ -92,7 +94,7 @@ def copy_timer(floor_bytes: int, l2_bytes: int) -> GraphTimer:
     """Copies that read half of these bytes and write as many."""
     half = max(1, -(-floor_bytes // 2))
     count = max(1, min(-(-4 * l2_bytes // (2 * half)), MAX_SETS))
-    pairs = [tuple(torch.zeros(half, dtype=torch.uint8, device="cuda") for _ in range(2)) for _ in range(count)]
+    pairs = [tuple(torch.zeros(half, dtype=torch.uint8, device=DEVICE) for _ in range(2)) for _ in range(count)]
     return GraphTimer(lambda turn: pairs[turn][1].copy_(pairs[turn][0]), count)
 
 

@@ -66,7 +66,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--commit", help="for the report [default: what git says]")
     parser.add_argument("--library", help=f"libwarpnorm.so [default: ${abi.LIBRARY_VARIABLE}, or target/]")
     parser.add_argument("--header", type=Path, help=f"warpnorm.h [default: {abi.HEADER}]")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not any(op.scaling is None or set(options.dtype) != {"f32"} for op in ops.chosen(options.op, options.quantise)):
+        parser.error("no op is left: wanted an op that has these codes, which f32 has none of")
+    return options
 
 
 def positive(text: str) -> int:
