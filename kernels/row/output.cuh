@@ -136,7 +136,7 @@ struct Output {
                     if (Element::IS_F32 && !weight.exist()) gains = Parameters<Element>::ones();
                 }
                 if (!GATED && bias.is_f32) bias.load_step_of(seconds, column, step, left);
-                const Step of = {weight, addend, moments, args, bounding, scale, code_factor, gains, seconds, step};
+                const Step of = {weight, addend, moments, args, bounding, scale, code_factor, gains, seconds, step, left};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
                     of.in_f32(y, h);
@@ -205,6 +205,7 @@ private:
         const RawChunk& gains;
         const RawChunk& seconds;  // β, r or z
         unsigned int step;
+        unsigned int left;  // elements from there on that lie in the row
 
         /// z: of its own row, or h.
         __device__ __forceinline__ void gate(float (&z)[STEP], const float* h) const {
@@ -341,7 +342,8 @@ private:
             if constexpr (GATED) {
                 pending.mark(first_word, doubt[0]);
                 pending.mark(first_word + 1, doubt[1]);
-            } else {
+            } else if (left > 0) {
+                // Outside the row, a sum of zeros is one of either sign: always in doubt, and nobody's.
                 Marks marks;
                 marks.mark(0, doubt[0]);
                 if constexpr (!CODED) marks.mark(1, doubt[1]);
@@ -403,6 +405,7 @@ private:
 #pragma unroll 1
             do {
                 const unsigned int element = doubts.take();
+                if (element >= left) continue;
                 const TwoFloat exact = settled(element, h);
                 if constexpr (CODED) {
                     const float value = rounded_to_odd(normalised(multiply(exact, code_factor)));
