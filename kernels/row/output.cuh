@@ -32,11 +32,11 @@ struct Addend {
 
 /// y = R(v·(γ + γ₀) + β), in the activation type; R((r + v·(γ + γ₀))·scale) where a residual comes in β's place.
 ///
-/// 16-bit results are the correctly rounded ones. Two values are computed in f32, one with a factor a little larger than
-/// rstd, the other a little smaller than that, so that the exact y lies between them. Where both round to the
-/// same 16-bit value, that is the result. Where they do not, in about one element of a thousand (f16) or
-/// of eight thousand (bf16), and where β cancels the product, y is computed again in two floats. So is v
-/// where the op rounds it before the weight.
+/// 16-bit results are the correctly rounded ones. Two values are computed in f32 that the exact y lies between: of a
+/// product one with a factor a little larger than rstd, and that a little smaller; of a sum both about the sum, as far
+/// from it as the product may be off. Where both round to the same 16-bit value, that is the result. Where they do
+/// not, in about one element of a thousand (f16) or of eight thousand (bf16), and where β cancels the product, y is
+/// computed again in two floats. So is v where the op rounds it before the weight.
 ///
 /// Where there is a Code, y is no value of the activation type but its code: that of the exact y times 1/scale. It
 /// is decided as the rounding to 16 bits is.
