@@ -181,7 +181,8 @@ private:
             margin = addend.from.exist() && !addend.each && !rounded ? 0.0f : MARGIN;
             // What has been rounded is exact, and so is the 1 that z is multiplied by where it takes the place of h.
             below = rounded || (GATED && args.gate == nullptr) ? 1.0f : BELOW;
-            radius = rounded ? 0.0f : RADIUS;
+            // As good as 0, and no NaN times infinity.
+            radius = rounded ? 1.17549435082228750797e-38f : RADIUS;
             // Or the compiler would choose anew for every step.
             asm volatile("" : "+f"(below), "+f"(radius));
         }
@@ -288,6 +289,7 @@ private:
 #pragma unroll
                     for (unsigned int e = 0; e < STEP; ++e) {
                         const float v = outer[e];
+                        // Where the sum is infinite, one of the two is no number: it is in doubt, and settled.
                         const float radius = __fmul_ru(fabsf(factor[e]), bounding.radius);
                         outer[e] = __fmaf_ru(fabsf(v), radius, __fmaf_ru(v, factor[e], addend[e]));
                         inner[e] = __fmaf_rd(fabsf(v), -radius, __fmaf_rd(v, factor[e], addend[e]));
@@ -386,8 +388,8 @@ private:
 
         /// y of one element in two floats.
         __device__ __forceinline__ TwoFloat settled(unsigned int element, const float* h) const {
-            TwoFloat y = before_weight(Statistic::normalise(pick(h, element), moments), args);
             const float gain = weight.pick(element, gains, step) + weight.offset;
+            TwoFloat y = before_weight(Statistic::normalise(pick(h, element), moments), args);
             y = normalised(multiply(y, gain));
             if (!added.from.exist()) return y;
             const float addend = added.from.pick(element, seconds, step);
@@ -395,6 +397,9 @@ private:
                 const auto product = static_cast<typename Element::Bits>(narrow_two<Element>(y));
                 return {post_sum(product, addend), 0.0f};
             }
+            // Of what is infinite there is no low part.
+            const float whole = __fmaf_rn(Statistic::normalise(pick(h, element), moments, scale), gain, addend);
+            if (isinf(whole)) return {whole * added.scale, 0.0f};
             const TwoFloat sum = two_sum(y.hi, addend);
             y = normalised({sum.hi, sum.lo + y.lo});
             return added.scale == 1.0f ? y : normalised(multiply(y, added.scale));
@@ -408,7 +413,8 @@ private:
                 if (element >= left) continue;
                 const TwoFloat exact = settled(element, h);
                 if constexpr (CODED) {
-                    const float value = rounded_to_odd(normalised(multiply(exact, code_factor)));
+                    const float value = isinf(exact.hi) ? exact.hi
+                                                        : rounded_to_odd(normalised(multiply(exact, code_factor)));
                     Marks::put(y.words[step / 4], 0, element, Code::narrow_pair(value, 0.0f) & 0xffu);
                 } else {
                     const unsigned int bits = narrow_two<Element>(exact);

@@ -58,6 +58,32 @@ fn two_huge_values_before_small_ones() {
     failures.assert_none();
 }
 
+/// Infinite values beside a bias, to which the bounds add what is infinite, too: squares that vanish, with no eps, and
+/// values that are infinite themselves.
+#[test]
+fn infinities_beside_a_bias() {
+    let mut failures = Failures::default();
+    let signs = |column: usize| if column.is_multiple_of(3) { -1.0 } else { 1.0 };
+    for dtype in [DType::F16, DType::BF16] {
+        let smallest = if dtype == DType::F16 { 2f64.powi(-24) } else { 2f64.powi(-133) };
+        for (norm, magnitude) in [
+            (Norm::rms_norm(0.0), smallest),
+            (Norm::layer_norm(0.0), smallest),
+            (Norm::affine(), f64::INFINITY),
+            (Norm::affine(), 65504.0),
+        ] {
+            for hidden in [8, 37] {
+                let mut case = case((norm, Some(dtype), Some(dtype)), dtype, 3, hidden, Values::Unit, 0);
+                case.x = encode(dtype, (0..3 * hidden).map(|column| signs(column) * magnitude));
+                for device in &emulated_devices() {
+                    judge(&mut failures, device, &case, Placement::default());
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
 /// Squares among f32's denormals, which have few digits left, with no eps to hide it.
 #[test]
 fn squares_at_the_start_of_the_range() {
