@@ -43,8 +43,7 @@ enum Flag : unsigned int {
     POSITIONS_64 = 1u << 17,
     // Weights may be read before the kernels in front of this one have completed.
     PARAMETERS_FIRST = 1u << 18,
-    // v is multiplied by the weights as it is, and by the weights as they are: neither is ROUND_BEFORE_WEIGHT set, nor
-    // is there a weight_offset.
+    // Neither is ROUND_BEFORE_WEIGHT set, nor is there a weight_offset: one test for every step in place of two.
     BARE_WEIGHTS = 1u << 19,
 };
 

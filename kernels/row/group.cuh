@@ -40,7 +40,7 @@ struct Group {
         for (unsigned int c = 0; c < CHUNKS; ++c) {
             const unsigned int column = first_of_all + c * between;
             valid[c] = column < end ? min(end - column, LENGTH) : 0;
-            // Two are kept, or the compiler would compute them anew wherever they are asked for; there is no room for four.
+            // Kept, or the compiler would compute it anew wherever it is asked for.
             asm volatile("" : "+r"(valid[c]));
         }
     }

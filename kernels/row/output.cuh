@@ -131,10 +131,7 @@ struct Output {
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
                 const unsigned int left = valid > step ? valid - step : 0;
-                if (weight.is_f32) {
-                    weight.load_step_of(gains, column, step, left);
-                    if (Element::IS_F32 && !weight.exist()) gains = Parameters<Element>::ones();
-                }
+                if (weight.is_f32) weight.load_step_of(gains, column, step, left);
                 if (!GATED && bias.is_f32) bias.load_step_of(seconds, column, step, left);
                 const Step of = {weight, addend, moments, args, bounding, scale, code_factor, gains, seconds, step, left};
                 const float* h = &values.at[c * LENGTH + step];
@@ -160,12 +157,12 @@ struct Output {
 private:
     using Marks = Doubts<CODED ? 8 : 16>;
 
-    /// Weights of a chunk where they are of the activation type, or ones.
+    /// Weights of a chunk, where they are not loaded step by step; ones where there are none.
     static __device__ __forceinline__ void load_gains(RawChunk& raw, const Parameters<Element>& weight,
                                                       unsigned int column, unsigned int valid) {
         if (weight.exist()) {
             weight.load_chunk_of(raw, column, valid);
-        } else if constexpr (!Element::IS_F32) {
+        } else {
             raw = Parameters<Element>::ones();
         }
     }
@@ -348,7 +345,7 @@ private:
                 // Outside the row, a sum of zeros is one of either sign: always in doubt, and nobody's.
                 Marks marks;
                 marks.mark(0, doubt[0]);
-                if constexpr (!CODED) marks.mark(1, doubt[1]);
+                marks.mark(1, doubt[1]);
                 settle(y, marks, h);
             }
         }

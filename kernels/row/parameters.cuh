@@ -29,7 +29,7 @@ struct Parameters {
 
     __device__ __forceinline__ bool exist() const { return base != 0; }
 
-    /// Ones in place of a chunk, or a step, of weights that are not there.
+    /// Ones in place of a chunk of weights that are not there.
     static __device__ __forceinline__ RawChunk ones() {
         constexpr unsigned int ONE = Element::IS_F32 ? Element::ONE : Element::ONE * 0x10001u;
         return {{ONE, ONE, ONE, ONE}};

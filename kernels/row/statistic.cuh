@@ -224,7 +224,7 @@ struct LayerNorm {
         return state;
     }
 
-    /// Called by all lanes; the first of each segment of `width` lanes holds the row's state.
+    /// Called by all lanes of the team's first warp; the first of each segment of `width` lanes holds the row's state.
     static __device__ __forceinline__ Moments moments(const State& state, float pivot, unsigned int width,
                                                       const RowArgs& args) {
         const TwoFloat shift = quotient(state.of[0], args.scaled_hidden, args.scaled_hidden_reciprocal);

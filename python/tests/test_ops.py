@@ -202,11 +202,20 @@ def test_leading_dimensions_and_no_rows(place: Place, random: np.random.Generato
         assert tuple(warpnorm.rms_norm(place.put(np.zeros(shape, np.float32)), device=place.device).shape) == shape
 
 
-def test_launches_that_begin_early(place: Place, random: np.random.Generator) -> None:
-    # The executor holds them to touching nothing too early.
+def test_launches_that_begin_early(
+    place: Place, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The executor holds them to touching nothing too early; what they were asked for is seen in the call.
     x, residual = place.put(floats(random, 5, 40)), place.put(floats(random, 5, 40))
     weight = place.put(floats(random, 40))
     norm = warpnorm.Norm("rms_norm", input=warpnorm.ResidualAdd())
+    asked: list[int] = []
+    native = _native.call
+
+    def call(name: str, *arguments: Any) -> None:
+        if name == "warpnorm_run":
+            asked.append(arguments[-1]._obj.programmatic_launch)
+        native(name, *arguments)
 
     def run(**how: Any) -> tuple[np.ndarray, np.ndarray]:
         how["device"] = place.device
@@ -214,6 +223,9 @@ def test_launches_that_begin_early(place: Place, random: np.random.Generator) ->
         return place.get(result.y), place.get(result.residual)
 
     wanted = run()
+    monkeypatch.setattr(_native, "call", call)
     for how in ("off", "wait_first", "parameters_first"):
         for one, other in zip(run(programmatic_launch=how), wanted):
             np.testing.assert_array_equal(one, other)
+    # WARPNORM_PROGRAMMATIC_LAUNCH_OFF, _WAIT_FIRST, _PARAMETERS_FIRST.
+    assert asked == [0, 1, 2]

@@ -17,7 +17,7 @@
 /// since each completes only after its own wait. A kernel of others that is part of the chain, and lets those behind
 /// it begin early, has to keep that, too: all of its threads execute `griddepcontrol.wait`
 /// (`cudaGridDependencySynchronize`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProgrammaticLaunch {
     /// When all work in front of it in the stream has completed.
     #[default]

@@ -5,7 +5,7 @@ use crate::support::{Failures, case, emulated_devices};
 use warpnorm::host::Placement;
 use warpnorm::parity::Values;
 use warpnorm::reference::encode;
-use warpnorm::{Activation, DType, Norm, ResidualAdd, ResidualRounding};
+use warpnorm::{Activation, DType, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, WeightRounding};
 
 /// A sum of squares a little below the end of f32's range, which its anchor is past.
 #[test]
@@ -69,11 +69,14 @@ fn infinities_beside_a_bias() {
         for (norm, magnitude) in [
             (Norm::rms_norm(0.0), smallest),
             (Norm::layer_norm(0.0), smallest),
+            (Norm::rms_norm(0.0).with_weight_rounding(WeightRounding::BeforeWeight), smallest),
+            (Norm::rms_norm(0.0).with_post_add(PostAdd { scale: 0.5, rounding: PostRounding::Single }), smallest),
             (Norm::affine(), f64::INFINITY),
             (Norm::affine(), 65504.0),
         ] {
+            let bias = norm.post_add.is_none().then_some(dtype);
             for hidden in [8, 37] {
-                let mut case = case((norm, Some(dtype), Some(dtype)), dtype, 3, hidden, Values::Unit, 0);
+                let mut case = case((norm, Some(dtype), bias), dtype, 3, hidden, Values::Unit, 0);
                 case.x = encode(dtype, (0..3 * hidden).map(|column| signs(column) * magnitude));
                 for device in &emulated_devices() {
                     judge(&mut failures, device, &case, Placement::default());

@@ -6,7 +6,9 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from warpnorm_peers import abi, ops
+from warpnorm_peers import ops
+
+from .test_abi import built
 
 
 class OpsTest(unittest.TestCase):
@@ -96,10 +98,7 @@ class ToolTest(unittest.TestCase):
     """Against the tool itself, where it is built: cells of both reports can be laid side by side."""
 
     def test_cells_are_those_of_the_tool(self):
-        tools = [abi.ROOT / "target" / profile / "warpnorm" for profile in ("release", "debug")]
-        tool = next((path for path in tools if path.exists()), None)
-        if tool is None:
-            self.skipTest("no tool in target")
+        tool = built(self, "warpnorm")
         theirs = []
         for scaling in (None, ops.PER_TENSOR):
             with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,8 @@ from unittest import mock
 
 from warpnorm_peers import formulas, ops, registry, report
 
+from .test_abi import library_on_cpu
+
 try:
     import torch
 except ImportError:
@@ -110,15 +112,9 @@ class TorchTest(unittest.TestCase):
             self.assertLessEqual(total, source.held_bytes())
 
     def test_the_library_computes_the_formulas_on_the_same_tensors(self):
-        from warpnorm_peers import abi
         from warpnorm_peers.buffers import head, places, spoil
 
-        try:
-            library = abi.Library(abi.find_library(None))
-        except abi.LibraryError as error:
-            self.skipTest(str(error))
-        library.open_cpu()
-        self.addCleanup(library.close)
+        library = library_on_cpu(self)
         for op, dtype, _, tensors in self.each():
             spoil(op, tensors)
             library.run(library.norm(op), library.call(op, dtype, 6, 40, places(op, tensors)))

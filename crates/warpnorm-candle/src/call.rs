@@ -182,9 +182,7 @@ impl<'a> NormCall<'a> {
     /// which it waits before it accesses any tensor: as safe as without. Without effect on GPUs before compute
     /// capability 9.0 and on CPU tensors.
     pub fn programmatic_launch(mut self) -> Self {
-        if self.programmatic_launch == ProgrammaticLaunch::Off {
-            self.programmatic_launch = ProgrammaticLaunch::WaitFirst;
-        }
+        self.programmatic_launch = self.programmatic_launch.max(ProgrammaticLaunch::WaitFirst);
         self
     }
 

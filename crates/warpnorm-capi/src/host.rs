@@ -323,3 +323,46 @@ unsafe fn read_positions(positions: warpnorm::RawPositions, rows: usize) -> Vec<
         PositionType::I64 => raw.as_chunks().0.iter().map(|&chunk| i64::from_ne_bytes(chunk)).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use warpnorm::host::{BatchOutput, Output};
+    use warpnorm::{DType, Error, Norm, ProgrammaticLaunch};
+
+    /// Says when a launch was to begin, and computes what the CPU does.
+    struct Asked(&'static Mutex<Vec<ProgrammaticLaunch>>);
+
+    impl Device for Asked {
+        fn name(&self) -> String {
+            Cpu.name()
+        }
+
+        fn run(&self, problem: &Problem<'_>, placement: Placement) -> Result<Output, Error> {
+            self.0.lock().expect("no thread panics with it").push(problem.programmatic_launch);
+            Cpu.run(problem, placement)
+        }
+
+        fn run_batch(&self, problem: &BatchProblem<'_>, placement: Placement) -> Result<BatchOutput, Error> {
+            Cpu.run_batch(problem, placement)
+        }
+    }
+
+    /// The executor holds a launch to it.
+    #[test]
+    fn a_device_hears_when_the_launch_may_begin() {
+        static ASKED: Mutex<Vec<ProgrammaticLaunch>> = Mutex::new(Vec::new());
+        let device = HostDevice { kind: DeviceKind::Cpu as u32, device: Box::new(Asked(&ASKED)) };
+        let all = [ProgrammaticLaunch::Off, ProgrammaticLaunch::WaitFirst, ProgrammaticLaunch::ParametersFirst];
+        for programmatic_launch in all {
+            let (x, mut y) = ([1.0f32, 2.0, 3.0, 4.0], [0.0f32; 4]);
+            let x = RawRows { address: x.as_ptr().expose_provenance() as u64, stride: 4 };
+            let out = RawRows { address: y.as_mut_ptr().expose_provenance() as u64, stride: 4 };
+            let call = Call { programmatic_launch, ..Call::new(Norm::rms_norm(1e-6), DType::F32, 1, 4, x, out) };
+            // SAFETY: both rows are there, initialised, and no one else's.
+            unsafe { device.run(&call) }.expect("a valid call");
+        }
+        assert_eq!(*ASKED.lock().expect("no thread panics with it"), all);
+    }
+}

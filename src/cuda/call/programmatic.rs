@@ -20,9 +20,7 @@ impl<E: Element> NormCall<'_, E> {
     /// # }
     /// ```
     pub fn programmatic_launch(mut self) -> Self {
-        if self.programmatic_launch == ProgrammaticLaunch::Off {
-            self.programmatic_launch = ProgrammaticLaunch::WaitFirst;
-        }
+        self.programmatic_launch = self.programmatic_launch.max(ProgrammaticLaunch::WaitFirst);
         self
     }
 

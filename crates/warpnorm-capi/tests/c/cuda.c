@@ -99,12 +99,15 @@ static void memory(warpnorm_device device, warpnorm_device trusting) {
     statistics.mean = y;
     int before = fake_launches();
     OK(warpnorm_run_batch_statistics(device, NULL, &statistics));
-    CHECK(fake_launches() == before + 1);
+    CHECK(fake_launches() == before + 1 && fake_programmatic_launches() == 0);
+    statistics.programmatic_launch = WARPNORM_PROGRAMMATIC_LAUNCH_WAIT_FIRST;
+    OK(warpnorm_run_batch_statistics(device, NULL, &statistics));
+    CHECK(fake_launches() == before + 2 && fake_programmatic_launches() == 1);
     // No rows: nothing is looked up or launched.
     call = call_on(NULL, y);
     call.rows = 0;
     OK(warpnorm_run(device, NULL, &norm, &call));
-    CHECK(fake_launches() == before + 1);
+    CHECK(fake_launches() == before + 2);
 }
 
 static void streams(warpnorm_device device) {
