@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 use std::collections::HashSet;
 use warpnorm::plan::{EXCHANGE_BYTES, GROUP_ELEMENTS, MAX_STRETCHES, Plan, Regime, Source, Team, flags, plan};
-use warpnorm::{Activation, Call, DType, DeviceFacts, Error, Family, Norm, PlanError, RawRows, RawVector, ResidualAdd};
+use warpnorm::{
+    Activation, Call, DType, DeviceFacts, Error, Family, Input, Norm, PlanError, PostAdd, RawRows, RawVector,
+    ResidualAdd,
+};
 
 const BASE: u64 = 1 << 45;
 
@@ -169,6 +172,17 @@ fn windows_are_read_where_no_output_lies_over_what_is_still_read() {
     // z is read when outputs are written already.
     let gated: fn(&mut Call) = |call| call.gate = call.y;
     assert!(!windows(Norm::rms_norm(1e-5).with_gate(Activation::SILU), 1001, gated));
+    // The residual that is added after the norm is read beside the outputs, unless another norm follows.
+    let add = PostAdd::default();
+    let sum_over_residual: fn(&mut Call) = |call| {
+        call.residual = Some(RawRows { address: BASE * 3, stride: call.hidden });
+        call.residual_out = call.residual;
+    };
+    let y_over_residual: fn(&mut Call) = |call| call.residual = Some(call.y.expect("set"));
+    let two_norms = Norm::rms_norm(1e-5).with_input(Input::PostNorm(add));
+    assert!(windows(two_norms, 1001, sum_over_residual) && windows(two_norms, 30_001, sum_over_residual));
+    assert!(!windows(two_norms, 300_001, sum_over_residual));
+    assert!(!windows(Norm::rms_norm(1e-5).with_post_add(add), 1001, y_over_residual));
 }
 
 #[test]

@@ -97,7 +97,7 @@ __device__ __forceinline__ float activate(Activation kind, float parameter, floa
     if (kind == Activation::GELU_EXACT) {
         h = scaled_tail(gate.size);
     } else {
-        h = __frcp_rn(__fmaf_rn(__fmaf_rn(e.fraction, power.first, power.first), power.second, 1.0f));
+        h = reciprocal(__fmaf_rn(__fmaf_rn(e.fraction, power.first, power.first), power.second, 1.0f));
     }
     const float scaled_factor = gate.factor * h;
     const float tail = __fmaf_rn(scaled_factor, e.fraction, scaled_factor) * power.first * power.second;

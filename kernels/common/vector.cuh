@@ -32,12 +32,17 @@ struct RawChunk {
     unsigned int words[4];
 };
 
-/// One of four values. An array that is indexed with a number known only at run time would lie in local memory.
-template <class Value>
+/// One of COUNT values, a power of two. An array that is indexed with a number known only at run time would lie in local
+/// memory.
+template <unsigned int COUNT, class Value>
 __device__ __forceinline__ Value pick(const Value* values, unsigned int index) {
-    const Value even = index & 2 ? values[2] : values[0];
-    const Value odd = index & 2 ? values[3] : values[1];
-    return index & 1 ? odd : even;
+    if constexpr (COUNT == 1) {
+        return values[0];
+    } else {
+        const Value low = pick<COUNT / 2>(values, index);
+        const Value high = pick<COUNT / 2>(values + COUNT / 2, index);
+        return index & COUNT / 2 ? high : low;
+    }
 }
 
 __device__ __forceinline__ uint4 to_words(const RawChunk& raw) {

@@ -25,16 +25,17 @@ struct Group {
     unsigned int first_of_all;
     unsigned int between;  // from one of the thread's chunks to the next
     unsigned int hidden;
-    /// Whether misaligned rows are accessed through windows; known when compiled.
-    bool in_windows;
+    unsigned int lanes;  // of the team in each of its warps
+    bool is_all;         // whether the thread has nothing else of the row; known when compiled
 
     /// The group of this thread in a slab of a row, which may not exist.
-    __device__ __forceinline__ Group(const Team& team, unsigned int slab, unsigned int hidden, bool in_windows,
+    __device__ __forceinline__ Group(const Team& team, unsigned int slab, unsigned int hidden, bool is_all,
                                      bool exists)
         : first_of_all((slab * CHUNKS * team.threads + team.rank) * LENGTH),
           between(team.threads * LENGTH),
           hidden(hidden),
-          in_windows(in_windows) {
+          lanes(team.lanes()),
+          is_all(is_all) {
         const unsigned int end = exists ? hidden : 0;
 #pragma unroll
         for (unsigned int c = 0; c < CHUNKS; ++c) {
@@ -48,7 +49,7 @@ struct Group {
     /// The column of a chunk's first element. Where the whole row is in registers, it is computed anew wherever it is
     /// asked for, rather than kept in one.
     __device__ __forceinline__ unsigned int first(unsigned int c) const {
-        if (c == 0 || !in_windows) return first_of_all + c * between;
+        if (c == 0 || !is_all) return first_of_all + c * between;
         unsigned int column;
         asm volatile("mad.lo.u32 %0, %1, %2, %3;" : "=r"(column) : "r"(between), "r"(c), "r"(first_of_all));
         return column;

@@ -20,13 +20,33 @@ struct Addend {
     Parameters<Element> from;
     float scale = 1.0f;
     bool each = false;  // norm, sum and product are each rounded to the activation type
+    bool of_row = false;  // r, of which neighbours' elements may be read as load_chunk says where it is `apart`
+    bool apart = false;
 
     template <class Place>
     static __device__ __forceinline__ Addend bias(const RowArgs& args, const Place& place) {
         return {place.template bias<Element>(args)};
     }
     static __device__ __forceinline__ Addend residual(const RowArgs& args, const WholeRow& place) {
-        return {place.residual<Element>(args), args.post_scale, (args.flags & ROUND_EACH) != 0};
+        return {place.residual<Element>(args), args.post_scale, (args.flags & ROUND_EACH) != 0, true,
+                (args.flags & APART) != 0};
+    }
+
+    /// The sum of a rounded product and r, or that times the scale, before the last rounding.
+    __device__ __forceinline__ float sum(typename Element::Bits product, float addend) const {
+        const float sum = Element::widen(product) + addend;
+        return scale == 1.0f ? sum : round_to<Element>(sum) * scale;
+    }
+
+    __device__ __forceinline__ bool by_step() const { return from.is_f32 && !of_row; }
+
+    /// Those of a chunk, where they are not loaded step by step.
+    __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int c, const Group<Element>& group) const {
+        if (of_row) {
+            raw = load_chunk<Element>(from.base, c, group, apart);
+        } else {
+            from.load_chunk_of(raw, group.first(c), group.valid[c]);
+        }
     }
 };
 
@@ -98,7 +118,6 @@ struct Output {
                                                 const Parameters<Element>& weight, const Addend<Element>& addend,
                                                 const G& group, const RowArgs& args, const Place& place,
                                                 const Take& take) {
-        const Parameters<Element>& bias = addend.from;
         const Bounding bounding(addend, args);
         const Scale scale = scale_of(moments, bounding.margin);
         const float code_factor = CODED ? __fdiv_rn(1.0f, load_f32(address_of(args.tensor_scale))) : 1.0f;
@@ -125,25 +144,35 @@ struct Output {
             if constexpr (GATED) {
                 load_gains(gains, weight, column, valid);
             } else {
-                bias.load_chunk_of(seconds, column, valid);
+                addend.load_chunk_of(seconds, c, group);
             }
             RawChunk y;
+            // For each word of results, in what bits the bounds do not agree.
+            unsigned int doubts[WORDS] = {};
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
                 const unsigned int left = valid > step ? valid - step : 0;
                 if (weight.is_f32) weight.load_step_of(gains, column, step, left);
-                if (!GATED && bias.is_f32) bias.load_step_of(seconds, column, step, left);
-                const Step of = {weight, addend, moments, args, bounding, scale, code_factor, gains, seconds, step, left};
+                if (!GATED && addend.by_step()) addend.from.load_step_of(seconds, column, step, left);
+                const Step of = {weight, addend, moments, args, bounding, scale, code_factor, gains, seconds, step};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
                     of.in_f32(y, h);
                 } else {
-                    of.correctly_rounded(y, h, pending, (c * LENGTH + step) / Marks::PER_WORD);
+                    of.correctly_rounded(y, h, &doubts[step / Marks::PER_WORD]);
                 }
             }
             if constexpr (GATED && !Element::IS_F32) {
                 gated[c] = y;
+                if (any(doubts)) {
+#pragma unroll
+                    for (unsigned int w = 0; w < WORDS; ++w) pending.mark(c * WORDS + w, doubts[w]);
+                }
             } else {
+                if (!Element::IS_F32 && valid > 0) {
+                    const Settling of = {weight, addend, moments, args, code_factor, column, valid};
+                    of.settle(y, doubts, &values.at[c * LENGTH]);
+                }
                 take(c, y);
             }
         }
@@ -156,6 +185,15 @@ struct Output {
 
 private:
     using Marks = Doubts<CODED ? 8 : 16>;
+    /// Words of results of a chunk.
+    static constexpr unsigned int WORDS = LENGTH / Marks::PER_WORD;
+
+    static __device__ __forceinline__ bool any(const unsigned int (&doubts)[WORDS]) {
+        unsigned int bits = 0;
+#pragma unroll
+        for (unsigned int w = 0; w < WORDS; ++w) bits |= doubts[w];
+        return bits != 0;
+    }
 
     /// Weights of a chunk, where they are not loaded step by step; ones where there are none.
     static __device__ __forceinline__ void load_gains(RawChunk& raw, const Parameters<Element>& weight,
@@ -203,7 +241,6 @@ private:
         const RawChunk& gains;
         const RawChunk& seconds;  // β, r or z
         unsigned int step;
-        unsigned int left;  // elements from there on that lie in the row
 
         /// z: of its own row, or h.
         __device__ __forceinline__ void gate(float (&z)[STEP], const float* h) const {
@@ -258,14 +295,13 @@ private:
             chunk = narrow_chunk<F32>(y);
         }
 
-        /// Computes the results from what the exact values lie between. Those in doubt are settled or, where there is a
-        /// gate, marked as `pending`: they begin with word `first_word` there.
-        __device__ __forceinline__ void correctly_rounded(RawChunk& y, const float* h, Marks& pending,
-                                                          unsigned int first_word) const {
+        /// Computes the results from what the exact values lie between, and for each word of them the bits in which the
+        /// bounds do not agree.
+        __device__ __forceinline__ void correctly_rounded(RawChunk& y, const float* h, unsigned int* doubts) const {
             // The bound that is the larger in magnitude or, where something is added, the one above; and the other.
             float outer[STEP];
             float inner[STEP];
-            // For each pair of elements, in what bits the bounds of a rounding before the last do not agree.
+            // The same of a rounding before the last, for each pair of elements.
             unsigned int doubt[STEP / 2] = {};
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) outer[e] = normalised_by_scale(h[e]);
@@ -327,26 +363,14 @@ private:
                 }
                 unsigned int& word = y.words[step / STEP];
                 word = narrow_word<Code>(outer);
-                doubt[0] = (doubt[0] | doubt[1]) != 0 ? ~0u : word ^ narrow_word<Code>(inner);
-                doubt[1] = 0;
+                doubts[0] = (doubt[0] | doubt[1]) != 0 ? ~0u : word ^ narrow_word<Code>(inner);
             } else {
                 unsigned int* words = &y.words[step / 2];
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; e += 2) {
                     words[e / 2] = narrow_pair<Element>(outer[e], outer[e + 1]);
-                    doubt[e / 2] |= words[e / 2] ^ narrow_pair<Element>(inner[e], inner[e + 1]);
+                    doubts[e / 2] = doubt[e / 2] | (words[e / 2] ^ narrow_pair<Element>(inner[e], inner[e + 1]));
                 }
-            }
-            if ((doubt[0] | doubt[1]) == 0) return;
-            if constexpr (GATED) {
-                pending.mark(first_word, doubt[0]);
-                pending.mark(first_word + 1, doubt[1]);
-            } else if (left > 0) {
-                // Outside the row, a sum of zeros is one of either sign: always in doubt, and nobody's.
-                Marks marks;
-                marks.mark(0, doubt[0]);
-                marks.mark(1, doubt[1]);
-                settle(y, marks, h);
             }
         }
 
@@ -372,30 +396,37 @@ private:
                                                                __fmul_ru(values[e + 1], factor[e + 1]));
                 doubt[e / 2] |= pair ^ narrow_pair<Element>(__fmul_rd(values[e] * bounding.below, factor[e]),
                                                             __fmul_rd(values[e + 1] * bounding.below, factor[e + 1]));
-                values[e] = post_sum(static_cast<typename Element::Bits>(pair), addend[e]);
-                values[e + 1] = post_sum(static_cast<typename Element::Bits>(pair >> 16), addend[e + 1]);
+                values[e] = added.sum(static_cast<typename Element::Bits>(pair), addend[e]);
+                values[e + 1] = added.sum(static_cast<typename Element::Bits>(pair >> 16), addend[e + 1]);
             }
         }
 
-        /// The sum of a rounded product and r, or that times the scale, before the last rounding.
-        __device__ __forceinline__ float post_sum(typename Element::Bits product, float addend) const {
-            const float sum = Element::widen(product) + addend;
-            return added.scale == 1.0f ? sum : round_to<Element>(sum) * added.scale;
-        }
+    };
 
-        /// y of one element in two floats.
-        __device__ __forceinline__ TwoFloat settled(unsigned int element, const float* h) const {
-            const float gain = weight.pick(element, gains, step) + weight.offset;
-            TwoFloat y = before_weight(Statistic::normalise(pick(h, element), moments), args);
+    /// The elements of a chunk whose bounds do not settle them.
+    struct Settling {
+        const Parameters<Element>& weight;
+        const Addend<Element>& added;
+        const Moments& moments;
+        const RowArgs& args;
+        float code_factor;
+        unsigned int column;
+        unsigned int valid;
+
+        /// y of one element in two floats, from its h. Parameters are read again: few elements are in doubt, and
+        /// nothing has been written over them.
+        __device__ __forceinline__ TwoFloat settled(unsigned int element, float h) const {
+            const float gain = weight.exist() ? weight.at(column + element) + weight.offset : 1.0f;
+            TwoFloat y = before_weight(Statistic::normalise(h, moments), args);
             y = normalised(multiply(y, gain));
             if (!added.from.exist()) return y;
-            const float addend = added.from.pick(element, seconds, step);
+            const float addend = added.from.at(column + element);
             if (added.each) {
                 const auto product = static_cast<typename Element::Bits>(narrow_two<Element>(y));
-                return {post_sum(product, addend), 0.0f};
+                return {added.sum(product, addend), 0.0f};
             }
             // Of what is infinite there is no low part.
-            const float whole = __fmaf_rn(Statistic::normalise(pick(h, element), moments, scale), gain, addend);
+            const float whole = __fmaf_rn(Statistic::normalise(h, moments, {moments.rstd.hi, 0.0f}), gain, addend);
             if (isinf(whole)) return {whole * added.scale, 0.0f};
             const TwoFloat sum = two_sum(y.hi, addend);
             y = normalised({sum.hi, sum.lo + y.lo});
@@ -403,22 +434,28 @@ private:
         }
 
         /// Computes the elements in doubt again, in two floats.
-        __device__ __forceinline__ void settle(RawChunk& y, Marks doubts, const float* h) const {
+        __device__ __forceinline__ void settle(RawChunk& y, const unsigned int (&doubts)[WORDS], const float* h) const {
+            if (!any(doubts)) return;
+            Marks marks;
+#pragma unroll
+            for (unsigned int w = 0; w < WORDS; ++w) marks.mark(w, doubts[w]);
 #pragma unroll 1
             do {
-                const unsigned int element = doubts.take();
-                if (element >= left) continue;
-                const TwoFloat exact = settled(element, h);
+                const unsigned int element = marks.take();
+                // Outside the row, a sum of zeros is one of either sign: always in doubt, and nobody's.
+                if (element >= valid) continue;
+                const TwoFloat exact = settled(element, pick<LENGTH>(h, element));
+                unsigned int bits;
                 if constexpr (CODED) {
                     const float value = isinf(exact.hi) ? exact.hi
                                                         : rounded_to_odd(normalised(multiply(exact, code_factor)));
-                    Marks::put(y.words[step / 4], 0, element, Code::narrow_pair(value, 0.0f) & 0xffu);
+                    bits = Code::narrow_pair(value, 0.0f) & 0xffu;
                 } else {
-                    const unsigned int bits = narrow_two<Element>(exact);
-                    Marks::put(y.words[step / 2], 0, element, bits);
-                    Marks::put(y.words[step / 2 + 1], 1, element, bits);
+                    bits = narrow_two<Element>(exact);
                 }
-            } while (doubts.any());
+#pragma unroll
+                for (unsigned int w = 0; w < WORDS; ++w) Marks::put(y.words[w], w, element, bits);
+            } while (marks.any());
         }
     };
 

@@ -57,17 +57,6 @@ struct Parameters {
         return load_f32(warpnorm::column<F32>(base, at));
     }
 
-    /// That of one element of a step.
-    __device__ __forceinline__ float pick(unsigned int element, const RawChunk& raw, unsigned int step) const {
-        if constexpr (!Element::IS_F32) {
-            if (!is_f32) {
-                const unsigned int word = element & 2 ? raw.words[step / 2 + 1] : raw.words[step / 2];
-                return Element::widen(static_cast<typename Element::Bits>(word >> 16 * (element & 1)));
-            }
-        }
-        return __uint_as_float(warpnorm::pick(raw.words, element));
-    }
-
     /// The parameters of the elements of a step.
     __device__ __forceinline__ void widen(float (&values)[STEP], const RawChunk& raw, unsigned int step) const {
         if (is_f32) {

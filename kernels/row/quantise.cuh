@@ -143,7 +143,7 @@ struct QuantiseOf : CodeRows<Element> {
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             const Scaler by = grouped ? by_group(largest[c], c, team, group, args, place.row) : by_row(args);
             codes[c] = codes_of(y.of[c], by, args);
-            if (args.y != nullptr) store_chunk<Element>(place.y<Element>(args), y.of[c], c, group, args);
+            if (args.y != nullptr) store_chunk<Element>(place.y<Element>(args), y.of[c], c, group);
         }
         CodeRows<Element>::store_codes(codes, team, group, args, place.row);
     }

@@ -102,12 +102,13 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         __shared__ float pivot_slot;
         const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
         moments = team.reduce(Statistic::of_group(h, pivot, group, args), exchange, [&](const State& state) {
-            return Statistic::moments(state, pivot, team.lanes(), args);
+            const Moments made = Statistic::moments(state, pivot, team.lanes(), args);
+            if (exists) store_moments(made, team, args, row);
+            return made;
         });
     }
 
     if (!Sink::COLLECTIVE && !exists) return;
-    if (Statistic::REDUCES && exists) store_moments(moments, team, args, row);
     source.store_residual(h, group, args, place);
     source.output(h, args);
     Sink sink;
@@ -231,9 +232,10 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             ++slab;
         }
         moments = walk.merged(exchange, [&](const State& merged) {
-            return Statistic::moments(merged, pivot, team.lanes(), args);
+            const Moments made = Statistic::moments(merged, pivot, team.lanes(), args);
+            store_moments(made, team, args, row);
+            return made;
         });
-        store_moments(moments, team, args, row);
     }
 
     Sink sink;

@@ -175,7 +175,7 @@ __device__ __forceinline__ void store_residual_out(const Values& values, const G
 #pragma unroll
     for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
         const RawChunk raw = narrow_chunk<Element>(&values.at[c * Group<Element>::LENGTH]);
-        store_chunk<Element>(row, raw, c, group, args);
+        store_chunk<Element>(row, raw, c, group);
     }
 }
 

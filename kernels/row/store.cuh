@@ -18,7 +18,7 @@ struct StoreOf {
     template <class Place>
     __device__ __forceinline__ void take(unsigned int c, const RawChunk& y, const Group<Element>& group,
                                          const RowArgs& args, const Place& place) {
-        store_chunk<Element>(place.template y<Element>(args), y, c, group, args);
+        store_chunk<Element>(place.template y<Element>(args), y, c, group);
     }
 };
 

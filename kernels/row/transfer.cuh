@@ -62,7 +62,7 @@ template <class Element>
 __device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, const Group<Element>& group, bool apart) {
     const Address from = column<Element>(row, group.first(c));
     if (is_wide(row) && group.valid[c] == CHUNK<Element>) return load_wide(from);
-    if (group.in_windows && !is_wide(row) && apart && group.inside(c)) {
+    if (!is_wide(row) && apart && group.inside(c)) {
         const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
         const RawChunk lower = load_wide(from - shift);
         return between<Element>(lower, load_wide(from - shift + CHUNK_BYTES), shift);
@@ -73,7 +73,7 @@ __device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, cons
 /// Stores a chunk of a group to a row that starts here. Called by all threads of a team together.
 template <class Element>
 __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, unsigned int c,
-                                            const Group<Element>& group, const RowArgs& args) {
+                                            const Group<Element>& group) {
     constexpr unsigned int LENGTH = CHUNK<Element>;
     constexpr unsigned int BYTES = sizeof(typename Element::Bits);
     const unsigned int valid = group.valid[c];
@@ -85,10 +85,12 @@ __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, un
     }
     unsigned int begin = 0;
     unsigned int end = valid;
-    if (group.in_windows && !wide) {
-        const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
+    if (!wide) {
+        unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
+        // Or what follows from it would be kept in registers while a row is walked in slabs.
+        asm volatile("" : "+r"(shift));
         const unsigned int head = LENGTH - shift / BYTES;  // elements up to the end of the chunk's first window
-        const unsigned int lanes = min(args.team_threads, WARP);
+        const unsigned int lanes = group.lanes;
         const unsigned int in_warp = lane_of_warp();
         const unsigned int lane = in_warp & (lanes - 1);
         const unsigned int mask = ALL_LANES >> (WARP - lanes) << (in_warp - lane);
@@ -96,7 +98,8 @@ __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, un
         RawChunk window = in_windows<Element>(raw, shift);
 #pragma unroll
         for (unsigned int w = 0; w < 4; ++w) {
-            const unsigned int of_own = shift <= 4 * w ? 0 : shift >= 4 * w + 4 ? ~0u : 0xffffu;
+            // A word that holds elements of both has two of 16 bits.
+            const unsigned int of_own = shift <= 4 * w ? 0 : Element::IS_F32 || shift >= 4 * w + 4 ? ~0u : 0xffffu;
             const unsigned int next = shuffle_down(window.words[w], 1, lanes, mask);
             window.words[w] = (window.words[w] & of_own) | (next & ~of_own);
         }

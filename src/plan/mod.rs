@@ -206,7 +206,10 @@ fn reads_apart_from_writes(call: &Call, module: Module, regime: Regime) -> bool 
     let in_place = outputs.into_iter().flatten().any(over);
     let read_for_statistic = matches!(regime, Regime::Registers | Regime::Staged)
         && module.statistic != Family::Identity
-        && matches!(module.source, Source::Plain | Source::ResidualAdd | Source::Interpolation | Source::Parts)
+        && matches!(
+            module.source,
+            Source::Plain | Source::ResidualAdd | Source::PostNorm | Source::Interpolation | Source::Parts
+        )
         && call.gate.is_none();
     !in_place || read_for_statistic
 }
