@@ -4,6 +4,7 @@
 
 #include "../common/activation.cuh"
 #include "../common/codes.cuh"
+#include "addend.cuh"
 #include "args.cuh"
 #include "doubts.cuh"
 #include "group.cuh"
@@ -13,42 +14,6 @@
 #include "statistic.cuh"
 
 namespace warpnorm {
-
-/// What is added to v·(γ + γ₀): β; or the residual r, and the sum is multiplied by `scale`.
-template <class Element>
-struct Addend {
-    Parameters<Element> from;
-    float scale = 1.0f;
-    bool each = false;  // norm, sum and product are each rounded to the activation type
-    bool of_row = false;  // r, of which neighbours' elements may be read as load_chunk says where it is `apart`
-    bool apart = false;
-
-    template <class Place>
-    static __device__ __forceinline__ Addend bias(const RowArgs& args, const Place& place) {
-        return {place.template bias<Element>(args)};
-    }
-    static __device__ __forceinline__ Addend residual(const RowArgs& args, const WholeRow& place) {
-        return {place.residual<Element>(args), args.post_scale, (args.flags & ROUND_EACH) != 0, true,
-                (args.flags & APART) != 0};
-    }
-
-    /// The sum of a rounded product and r, or that times the scale, before the last rounding.
-    __device__ __forceinline__ float sum(typename Element::Bits product, float addend) const {
-        const float sum = Element::widen(product) + addend;
-        return scale == 1.0f ? sum : round_to<Element>(sum) * scale;
-    }
-
-    __device__ __forceinline__ bool by_step() const { return from.is_f32 && !of_row; }
-
-    /// Those of a chunk, where they are not loaded step by step.
-    __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int c, const Group<Element>& group) const {
-        if (of_row) {
-            raw = load_chunk<Element>(from.base, c, group, apart);
-        } else {
-            from.load_chunk_of(raw, group.first(c), group.valid[c]);
-        }
-    }
-};
 
 /// y = R(v·(γ + γ₀) + β), in the activation type; R((r + v·(γ + γ₀))·scale) where a residual comes in β's place.
 ///
@@ -400,7 +365,6 @@ private:
                 values[e + 1] = added.sum(static_cast<typename Element::Bits>(pair >> 16), addend[e + 1]);
             }
         }
-
     };
 
     /// The elements of a chunk whose bounds do not settle them.

@@ -138,3 +138,22 @@ fn products_bring_values_back_into_range() {
         }
     }
 }
+
+/// As good as rounded correctly, of any number whose reciprocal is a normal one.
+#[test]
+fn reciprocals() {
+    let of = |exponent: u32, fraction: u32| f32::from_bits(exponent << 23 | fraction);
+    // Fractions of every kind, and the ends; exponents of those that activations have, and the largest and smallest.
+    let fractions = || (0..1 << 23).step_by(191).chain([1, 2, (1 << 23) - 1]);
+    let x: Vec<f32> = [1, 2, 126, 127, 128, 129, 130, 131, 251, 252]
+        .into_iter()
+        .flat_map(|exponent| fractions().map(move |fraction| of(exponent, fraction)))
+        .collect();
+    let mut largest = Largest::new("reciprocal");
+    for (&x, output) in x.iter().zip(run("reciprocal_f32", Activation::Identity, 0.0, &x)) {
+        let wanted = 1.0 / f64::from(x);
+        largest.add(x, f64::from(output.hi), wanted, wanted / (1u64 << 24) as f64);
+    }
+    largest.check(1.01);
+    assert!(run("reciprocal_f32", Activation::Identity, 0.0, &[f32::NAN])[0].hi.is_nan());
+}

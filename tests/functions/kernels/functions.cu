@@ -40,3 +40,8 @@ KERNEL activate_times(const Arguments a) {
     a.hi[I] = product.hi;
     a.lo[I] = product.lo;
 }
+
+KERNEL reciprocal_f32(const Arguments a) {
+    if (I >= a.count) return;
+    a.hi[I] = warpnorm::reciprocal(a.x[I]);
+}

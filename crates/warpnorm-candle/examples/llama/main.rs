@@ -22,7 +22,7 @@ const PASSES: u32 = 5;
 /// Weights of unit rows, and norms near one: the same ones every time.
 fn weights(config: &Config, dtype: DType, device: &Device) -> Result<HashMap<String, Tensor>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    // Of the middle of [-1, 1): xorshift64* (Vigna, 2016).
+    // Evenly from [-1, 1): xorshift64* (Vigna, 2016).
     let mut uniform = move || {
         state ^= state >> 12;
         state ^= state << 25;

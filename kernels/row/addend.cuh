@@ -1,0 +1,48 @@
+// Addends: what is added to a row once it is normalised and multiplied by its weights.
+#pragma once
+
+#include "args.cuh"
+#include "group.cuh"
+#include "parameters.cuh"
+#include "place.cuh"
+#include "transfer.cuh"
+
+namespace warpnorm {
+
+/// What is added to v·(γ + γ₀): β; or the residual r, and the sum is multiplied by `scale`.
+template <class Element>
+struct Addend {
+    Parameters<Element> from;
+    float scale = 1.0f;
+    bool each = false;    // norm, sum and product are each rounded to the activation type
+    bool of_row = false;  // it is r, a row of its own
+    bool apart = false;   // neighbours' elements of r may be read, as load_chunk says
+
+    template <class Place>
+    static __device__ __forceinline__ Addend bias(const RowArgs& args, const Place& place) {
+        return {place.template bias<Element>(args)};
+    }
+    static __device__ __forceinline__ Addend residual(const RowArgs& args, const WholeRow& place) {
+        return {place.residual<Element>(args), args.post_scale, (args.flags & ROUND_EACH) != 0, true,
+                (args.flags & APART) != 0};
+    }
+
+    /// The sum of a rounded product and r, or that times the scale, before the last rounding.
+    __device__ __forceinline__ float sum(typename Element::Bits product, float addend) const {
+        const float sum = Element::widen(product) + addend;
+        return scale == 1.0f ? sum : round_to<Element>(sum) * scale;
+    }
+
+    __device__ __forceinline__ bool by_step() const { return from.is_f32 && !of_row; }
+
+    /// Those of a chunk, where they are not loaded step by step.
+    __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int c, const Group<Element>& group) const {
+        if (of_row) {
+            raw = load_chunk<Element>(from.base, c, group, apart);
+        } else {
+            from.load_chunk_of(raw, group.first(c), group.valid[c]);
+        }
+    }
+};
+
+}  // namespace warpnorm
