@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from warpnorm_peers import ops, registry, report
-from warpnorm_peers.main import main, parse
+from warpnorm_peers.main import main, parse, run
 from warpnorm_peers.timing import Times
 
 from . import made_up
@@ -43,6 +43,32 @@ class ReportTest(unittest.TestCase):
         self.assertEqual([cell["time"], cell["gb_per_s"], cell["copy_share"]], [None] * 3)
         self.assertIsNone(cell["baselines"][0]["speed_up"])
         self.assertIsNotNone(cell["baselines"][0]["time"])
+
+    def test_a_cell_that_fails_ends_neither_the_run_nor_unseen(self):
+        class OutOfMemory(Exception):
+            pass
+
+        outcomes = {1: None, 8: OutOfMemory("no room"), 64: ValueError("refused"), 512: None}
+
+        def cell(op, dtype, shape, **_):
+            if outcomes[shape[0]]:
+                raise outcomes[shape[0]]
+            return self.cell(rows=shape[0])
+
+        gpu = mock.MagicMock(cell=cell)
+        gpu.torch.OutOfMemoryError = OutOfMemory
+        gpu.copy_peak.return_value = None
+        gpu.describe.return_value = report.device("cuda", "made up")
+        options = parse(["--op", "rms-norm", "--quantise", "none", "--hidden", "64", "--rows", *map(str, outcomes)])
+        common = {"version": "1", "commit": None, "seed": 1, "missing": []}
+        kept = []
+        keep = lambda found: kept.append([one["rows"] for one in found["cells"]])
+        found, failures = run(gpu, options, common, None, {}, keep)
+        self.assertEqual([one["rows"] for one in found["cells"]], [1, 512])
+        self.assertEqual(kept, [[1], [1], [1], [1, 512]])
+        self.assertEqual(failures, ["rms-norm bf16 64x64: ValueError: refused"])
+        self.assertEqual([one["reason"] for one in found["missing"]],
+                         ["rms-norm bf16 8x64: OutOfMemory: no room", *failures])
 
     def test_clocks(self):
         clocks = report.parse_clocks("535.1, [N/A], 1410, 1215, 1215, 400.00, 30")

@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
     commit = options.commit or report.commit(abi.ROOT)
     version = library.version() if library else crate_version()
     common = {"version": version, "commit": commit, "seed": options.seed, "missing": missing}
+    failures: list[str] = []
     if without is not None:
         # What could be imported has nowhere to run.
         missing += [report.missing(name, without) for name in loaded]
@@ -41,11 +42,17 @@ def main(arguments: list[str]) -> int:
             cells=[],
         )
     else:
-        found = run(options, common, library, loaded)
+        from . import gpu
+
+        # After every cell, so that what is timed is not lost with a run that is ended.
+        keep = (lambda found: report.write(options.json, found)) if options.json else (lambda found: None)
+        found, failures = run(gpu, options, common, library, loaded, keep)
     if options.json:
         report.write(options.json, found)
     print_summary(found)
-    return 0
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -101,9 +108,8 @@ def crate_version() -> str:
     return match.group(1) if match else "unknown"
 
 
-def run(options, common: dict, library, peers) -> dict:
-    from . import gpu
-
+def run(gpu, options, common: dict, library, peers, keep) -> tuple[dict, list[str]]:
+    """The report, which `keep` is given after every cell, too; and the cells that failed."""
     protocol = Protocol(samples=options.samples)
     peak = gpu.copy_peak(protocol)
     grid = [
@@ -114,7 +120,20 @@ def run(options, common: dict, library, peers) -> dict:
         if op.scaling is None or dtype != "f32"
         for shape in op.shapes(options.rows, options.hidden, dtype)
     ]
-    cells = []
+    cells, failures = [], []
+    clocks = report.clocks()
+
+    def so_far() -> dict:
+        return report.report(
+            **common,
+            device=gpu.describe(),
+            clocks=clocks,
+            protocol=protocol,
+            not_a_timing=None,
+            copy=peak,
+            cells=cells,
+        )
+
     for place, (op, dtype, shape) in enumerate(grid, 1):
         if sys.stderr.isatty():
             print(f"\r{place}/{len(grid)} cells", end="", file=sys.stderr, flush=True)
@@ -123,18 +142,17 @@ def run(options, common: dict, library, peers) -> dict:
                 op, dtype, shape, library=library, peers=peers, protocol=protocol, seed=options.seed, peak=peak
             )
             cells.append(found)
-        except gpu.torch.OutOfMemoryError as error:
+        except Exception as error:
             where = f"{op.title} {dtype} {shape[0]}x{shape[1]}"
-            common["missing"].append(report.missing("warpnorm", f"{where}: {report.reason(error)}"))
-    return report.report(
-        **common,
-        device=gpu.describe(),
-        clocks=report.clocks(),
-        protocol=protocol,
-        not_a_timing=None,
-        copy=peak,
-        cells=cells,
-    )
+            why = f"{where}: {report.reason(error)}"
+            common["missing"].append(report.missing("warpnorm", why))
+            # Where a cell does not fit, nothing is wrong but the grid.
+            if not isinstance(error, gpu.torch.OutOfMemoryError):
+                failures.append(why)
+        keep(so_far())
+    # While the GPU is still at its clocks of work.
+    clocks = report.clocks()
+    return so_far(), failures
 
 
 def print_summary(found: dict) -> None:

@@ -31,19 +31,27 @@ pub fn run(arguments: &BenchArguments) -> Result<Outcome, ToolError> {
     let json = arguments.json.as_deref().map(Destination::new).transpose()?;
     let bench = open(arguments)?;
     let mut report = empty(arguments, &bench);
-    match (&bench, arguments.cold_start) {
-        (_, true) => cold::measure(arguments, matches!(bench, Bench::Gpu(_)), &mut report)?,
-        (Bench::Gpu(gpu), false) => time(gpu, arguments, &mut report)?,
-        (Bench::Emulated { device, .. }, false) => count(device, arguments, &mut report)?,
+    let ran = match (&bench, arguments.cold_start) {
+        (_, true) => cold::measure(arguments, matches!(bench, Bench::Gpu(_)), &mut report),
+        (Bench::Gpu(gpu), false) => time(gpu, arguments, &mut report),
+        (Bench::Emulated { device, .. }, false) => count(device, arguments, &mut report),
+    };
+    if let Err(error) = &ran {
+        // What is there by then is kept, and says that it is not all.
+        let reason = format!("nothing ran after this: {error}");
+        report.missing.push(Missing { baseline: "warpnorm".to_owned(), reason });
     }
     if let Bench::Gpu(gpu) = &bench {
         // While the GPU is still at its clocks of work.
         report.clocks = gpu.clocks();
     }
     let text = report.to_json()?;
-    if let Some(json) = json {
+    if let Some(json) = json
+        && (ran.is_ok() || !report.cells.is_empty())
+    {
         json.write(text.as_bytes())?;
     }
+    ran?;
     if let Some(folder) = &arguments.plots {
         write_plots(folder, "bench", &report)?;
     }

@@ -16,6 +16,26 @@ fn bench(folder: &Path, arguments: &[&str]) -> (String, Value) {
     (run.stdout, serde_json::from_slice(&bytes).unwrap())
 }
 
+/// A run that ends with an error keeps what there is by then, and says so in it; one that never began keeps nothing.
+#[test]
+fn what_ran_before_an_error_is_kept() {
+    const ERROR: &str = "hidden size is 16777217, wanted 1 to 16777216";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bench.json");
+    let run = |hidden: &str| {
+        let only = ["--op", "rms-norm", "--dtype", "f16", "--rows", "1", "--hidden", hidden];
+        let all = [&["bench", "--device", "emulated", "--json", file.to_str().unwrap()], &only[..]].concat();
+        warpnorm(all).failed(2, &[ERROR]);
+    };
+    run("16777217");
+    assert!(!file.exists());
+    run("64,16777217");
+    let report = Report::from_json(&fs::read(&file).unwrap()).unwrap();
+    assert!(!report.cells.is_empty() && report.cells.iter().all(|cell| cell.hidden == 64));
+    let last = report.missing.last().unwrap();
+    assert_eq!((last.baseline.as_str(), last.reason.clone()), ("warpnorm", format!("nothing ran after this: {ERROR}")));
+}
+
 /// Names and texts of the SVG files of a folder.
 fn plots(folder: &Path) -> Vec<(String, String)> {
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
