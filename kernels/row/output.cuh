@@ -266,7 +266,7 @@ private:
             // The bound that is the larger in magnitude or, where something is added, the one above; and the other.
             float outer[STEP];
             float inner[STEP];
-            // The same of a rounding before the last, for each pair of elements.
+            // For each pair of elements, in what bits the bounds of a rounding before the last do not agree.
             unsigned int doubt[STEP / 2] = {};
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) outer[e] = normalised_by_scale(h[e]);

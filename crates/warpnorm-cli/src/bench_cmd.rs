@@ -47,7 +47,7 @@ pub fn run(arguments: &BenchArguments) -> Result<Outcome, ToolError> {
     }
     let text = report.to_json()?;
     if let Some(json) = json
-        && (ran.is_ok() || !report.cells.is_empty())
+        && (ran.is_ok() || !report.cells.is_empty() || !report.cold_starts.is_empty())
     {
         json.write(text.as_bytes())?;
     }
