@@ -170,6 +170,26 @@ def without_comments(ptx: str) -> str:
     return re.sub(r"^[ \t]*//.*\n", "", ptx, flags=re.MULTILINE)
 
 
+def renumbered(ptx: str) -> str:
+    """Numbers the registers and labels of each kernel in the order in which its text names them: what is alike in two
+    kernels then reads alike, and a compressed text is a sixteenth shorter. PTX declares registers by their number
+    alone, and no register gets a larger one than there are.
+    """
+    kernels = re.split(r"(?=^\.visible \.entry )", ptx, flags=re.MULTILINE)
+    return "".join(map(renumbered_kernel, kernels))
+
+
+def renumbered_kernel(kernel: str) -> str:
+    numbers: dict[str, dict[str, int]] = {}
+
+    def renumber(match: re.Match[str]) -> str:
+        name, number = match.groups()
+        of_name = numbers.setdefault(name, {})
+        return f"{name}{of_name.setdefault(number, len(of_name) + 1)}"
+
+    return re.sub(r"(%(?:p|rs|r|rd|f|fd)|\$L__BB\d+_)(\d+)\b", renumber, kernel)
+
+
 def isa_of(ptx: str) -> tuple[int, ...]:
     found = re.search(r"^\.version (\d+)\.(\d+)$", ptx, re.MULTILINE)
     if not found:
@@ -240,7 +260,7 @@ def compile_target(kernels: Path, table: Table, instance: Instance, target: int)
         raise Failure(f"{what}: {reason}") from None
     if log:
         print(f"{what}:\n{log}", file=sys.stderr)
-    return without_comments(ptx)
+    return renumbered(without_comments(ptx))
 
 
 def manifest(kernels: Path, table: Table, modules: list[Module]) -> str:

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use warpnorm::plan::{EXCHANGE_BYTES, GROUP_ELEMENTS, MAX_STRETCHES, Plan, Regime, Source, Team, flags, plan};
 use warpnorm::{
     Activation, Call, DType, DeviceFacts, Error, Family, Input, Norm, PlanError, PostAdd, RawRows, RawVector,
-    ResidualAdd,
+    ResidualAdd, WeightRounding,
 };
 
 const BASE: u64 = 1 << 45;
@@ -183,6 +183,55 @@ fn windows_are_read_where_no_output_lies_over_what_is_still_read() {
     assert!(windows(two_norms, 1001, sum_over_residual) && windows(two_norms, 30_001, sum_over_residual));
     assert!(!windows(two_norms, 300_001, sum_over_residual));
     assert!(!windows(Norm::rms_norm(1e-5).with_post_add(add), 1001, y_over_residual));
+}
+
+/// What the aligned paths of the kernels rely on is looked at in every tensor.
+#[test]
+fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
+    let aligned = |hidden: usize, change: fn(&mut Call)| {
+        let mut call = call(Family::RmsNorm, DType::F16, true, 3, hidden, hidden + 8, 0);
+        let vector = |place: u64| Some(RawVector { address: BASE * place, dtype: DType::F16 });
+        (call.bias, call.linear_bias) = (vector(6), vector(7));
+        change(&mut call);
+        planned(&call, &DeviceFacts::h200()).args.flags & flags::ALIGNED != 0
+    };
+    assert!(aligned(4096, |_| {}) && aligned(8, |_| {}) && aligned(768, |_| {}));
+    assert!(!aligned(4097, |_| {}) && !aligned(4, |_| {}));
+    let moved: [fn(&mut Call); 7] = [
+        |call| call.x.address += 2,
+        |call| call.residual.as_mut().expect("set").address += 8,
+        |call| call.y.as_mut().expect("set").address += 4,
+        |call| call.residual_out.as_mut().expect("set").address += 2,
+        |call| call.weight.as_mut().expect("set").address += 2,
+        |call| call.bias.as_mut().expect("set").address += 2,
+        |call| call.linear_bias.as_mut().expect("set").address += 2,
+    ];
+    let strides: [fn(&mut Call); 4] = [
+        |call| call.x.stride += 4,
+        |call| call.residual.as_mut().expect("set").stride += 4,
+        |call| call.y.as_mut().expect("set").stride += 4,
+        |call| call.residual_out.as_mut().expect("set").stride += 4,
+    ];
+    for (number, change) in moved.into_iter().chain(strides).enumerate() {
+        assert!(!aligned(4096, change), "change {number}");
+    }
+    // Bytes from row to row are counted in 32 bits, of a single row not at all; and rows in 31.
+    assert!(aligned(4096, |call| call.x.stride = (1 << 31) - 8));
+    assert!(!aligned(4096, |call| call.x.stride = 1 << 31));
+    assert!(aligned(4096, |call| (call.rows, call.x.stride) = (1, (1 << 31) + 1)));
+    assert!(aligned(8, |call| call.rows = (1 << 31) - 1));
+    assert!(!aligned(8, |call| call.rows = 1 << 31));
+    // Weights of another type, and those that are added to after a rounding, are read by the general path.
+    assert!(!aligned(4096, |call| {
+        call.weight.as_mut().expect("set").dtype = DType::F32;
+        call.bias.as_mut().expect("set").dtype = DType::F32;
+    }));
+    let offset: fn(&mut Call) = |call| call.norm = call.norm.with_weight_offset(1.0);
+    let rounded: fn(&mut Call) = |call| call.norm = call.norm.with_weight_rounding(WeightRounding::BeforeWeight);
+    assert!(aligned(4096, offset) && aligned(4096, rounded));
+    assert!(!aligned(4096, |call| {
+        call.norm = call.norm.with_weight_offset(1.0).with_weight_rounding(WeightRounding::BeforeWeight);
+    }));
 }
 
 #[test]

@@ -11,6 +11,8 @@ namespace warpnorm {
 struct F32 {
     using Bits = unsigned int;
     static constexpr bool IS_F32 = true;
+    /// Whether what f32 holds with fewer than all of its digits is rounded to zero.
+    static constexpr bool KEEPS_OFF_DENORMALS = false;
     static constexpr Bits ONE = 0x3f800000;
 
     static __device__ __forceinline__ float widen(Bits bits) { return __uint_as_float(bits); }
@@ -20,6 +22,7 @@ struct F32 {
 struct F16 {
     using Bits = unsigned short;
     static constexpr bool IS_F32 = false;
+    static constexpr bool KEEPS_OFF_DENORMALS = true;
     static constexpr Bits ONE = 0x3c00;
 
     static __device__ __forceinline__ float widen(Bits bits) {
@@ -37,6 +40,7 @@ struct F16 {
 struct BF16 {
     using Bits = unsigned short;
     static constexpr bool IS_F32 = false;
+    static constexpr bool KEEPS_OFF_DENORMALS = false;
     static constexpr Bits ONE = 0x3f80;
 
     static __device__ __forceinline__ float widen(Bits bits) {

@@ -13,6 +13,10 @@ namespace warpnorm {
 
 constexpr unsigned int MAX_TEAM_WARPS = 32;
 
+/// Teams of a CTA at most: one for each of the threads that small teams share. Mirrored by
+/// plan::SHARED_CTA_THREADS.
+constexpr unsigned int MAX_TEAMS = 128;
+
 /// Parts of a long row whose sums are merged by themselves, so that any number of CTAs can divide them.
 constexpr unsigned int MAX_STRETCHES = 8;
 
@@ -76,26 +80,27 @@ struct Team {
         return value;
     }
 
-    /// Shared memory of `reduce`: one state a warp, and what is made of the row's.
+    /// Shared memory of `reduce`: one state a warp, and what is made of each team's.
     template <class State, class Result>
     struct Exchange {
         typename State::Slots states;
-        Result result;
+        Result results[MAX_TEAMS];
     };
 
-    /// What `finish` makes of the merged state of the whole team, in every thread of it. `finish` is called by the team's
-    /// first warp, or its part of one, with the state in the first lane, and returns the same in all lanes.
+    /// Where all threads of the team find what `finish` makes of the merged state of the whole team. `finish` is called
+    /// by the team's first warp, or its part of one, with the state in the first lane, whose result counts.
     ///
     /// Called once by every thread of the CTA.
-    template <class Result, class State, class Finish>
-    __device__ __forceinline__ Result reduce(State state, Exchange<State, Result>& exchange, const Finish& finish) const {
+    template <class State, class Result, class Finish>
+    __device__ __forceinline__ const Result* reduce(State state, Exchange<State, Result>& exchange,
+                                                    const Finish& finish) const {
         // After this, the first lane of each segment of `lanes()` lanes holds its warp's share.
         state.reduce_segments(lanes());
         if (threads > WARP) {
             if (rank % WARP == 0) state.put(exchange.states, rank / WARP);
             __syncthreads();
         }
-        return by_first_warp<Result>(exchange.result, [&] {
+        return by_first_warp(exchange.results[index], [&] {
             // Lane w takes the share of warp w.
             if (threads > WARP) {
                 const unsigned int warps = threads / WARP;
@@ -124,12 +129,12 @@ struct Team {
     /// The same as `reduce` of a row of so many stretches, of which every CTA has `of_cta`.
     ///
     /// Called once by every thread of all CTAs.
-    template <class Result, class State, class Finish>
-    __device__ __forceinline__ Result reduce_stretches(unsigned int stretches, unsigned int of_cta,
-                                                       StretchExchange<State, Result>& exchange,
-                                                       const Finish& finish) const {
+    template <class State, class Result, class Finish>
+    __device__ __forceinline__ const Result* reduce_stretches(unsigned int stretches, unsigned int of_cta,
+                                                              StretchExchange<State, Result>& exchange,
+                                                              const Finish& finish) const {
         cluster.meet();
-        return by_first_warp<Result>(exchange.result, [&] {
+        return by_first_warp(exchange.result, [&] {
             const unsigned int warps = threads / WARP;
             // Lane w merges what warp w found in each stretch.
             State state = State::empty();
@@ -144,20 +149,20 @@ struct Team {
     }
 
 private:
-    /// What the lanes of the team's first warp make, in every thread of the team. A second barrier costs less than
-    /// what every warp would have to compute.
+    /// Puts what the lanes of the team's first warp make where every thread of the team may read it. A second barrier
+    /// costs less than what every warp would have to compute.
     template <class Result, class Make>
-    __device__ __forceinline__ Result by_first_warp(Result& slot, const Make& make) const {
-        Result result;
+    __device__ __forceinline__ const Result* by_first_warp(Result& slot, const Make& make) const {
         if (rank < WARP) {
-            result = make();
-            if (threads > WARP && rank == 0) slot = result;
+            const Result result = make();
+            if (rank == 0) slot = result;
         }
         if (threads > WARP) {
             __syncthreads();
-            result = slot;
+        } else {
+            __syncwarp();
         }
-        return result;
+        return &slot;
     }
 };
 

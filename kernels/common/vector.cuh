@@ -72,6 +72,17 @@ __device__ __forceinline__ RawChunk load_wide(Address from) {
     return raw;
 }
 
+/// The same, or what is given where it is not there.
+__device__ __forceinline__ RawChunk load_whole(Address from, bool exists, RawChunk raw = {}) {
+    asm volatile(
+        "{.reg .pred p; setp.ne.u32 p, %5, 0;\n\t"
+        "@p ld.global.v4.b32 {%0, %1, %2, %3}, [%4];}"
+        : "+r"(raw.words[0]), "+r"(raw.words[1]), "+r"(raw.words[2]), "+r"(raw.words[3])
+        : "l"(from), "r"(static_cast<unsigned int>(exists))
+        : "memory");
+    return raw;
+}
+
 __device__ __forceinline__ void store_wide(Address to, const RawChunk& raw) {
     asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(raw.words[0]), "r"(raw.words[1]),
                  "r"(raw.words[2]), "r"(raw.words[3])

@@ -40,7 +40,7 @@ struct Addend {
         if (of_row) {
             raw = load_chunk<Element>(from.base, c, group, apart);
         } else {
-            from.load_chunk_of(raw, group.first(c), group.valid[c]);
+            from.load_chunk_of(raw, c, group);
         }
     }
 };

@@ -45,6 +45,19 @@ enum Flag : unsigned int {
     PARAMETERS_FIRST = 1u << 18,
     // Neither is ROUND_BEFORE_WEIGHT set, nor is there a weight_offset: one test for every step in place of two.
     BARE_WEIGHTS = 1u << 19,
+    // What most calls are: rows of whole chunks, all of which begin at multiples of 16 bytes, in every tensor; fewer than
+    // 2^31 of them, and as many bytes apart as 32 bits count; parameters of the activation type; and no weight_offset
+    // with ROUND_BEFORE_WEIGHT.
+    ALIGNED = 1u << 20,
+};
+
+/// What is known of a call where its code is compiled. On the general path nothing is.
+enum class Path {
+    GENERAL,
+    // The flag of that name is set, and
+    ALIGNED,              // BARE_WEIGHTS;
+    ALIGNED_ROUNDED,      // ROUND_BEFORE_WEIGHT;
+    ALIGNED_WITH_OFFSET,  // neither: there is a weight_offset.
 };
 
 enum class CodeType : unsigned int {
@@ -155,5 +168,10 @@ struct RowArgs {
 };
 
 static_assert(sizeof(RowArgs) == 456, "the Rust side mirrors this layout");
+
+/// Whether v is rounded before it is multiplied by the weight.
+__device__ __forceinline__ bool rounds_before_weight(const RowArgs& args, Path path) {
+    return path == Path::GENERAL ? args.flags & ROUND_BEFORE_WEIGHT : path == Path::ALIGNED_ROUNDED;
+}
 
 }  // namespace warpnorm

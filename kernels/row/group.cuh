@@ -7,6 +7,7 @@
 
 #include "../common/team.cuh"
 #include "../common/vector.cuh"
+#include "args.cuh"
 
 namespace warpnorm {
 
@@ -27,24 +28,29 @@ struct Group {
     unsigned int hidden;
     unsigned int lanes;  // of the team in each of its warps
     bool is_all;         // whether the thread has nothing else of the row; known when compiled
+    Path path;           // on an aligned one each chunk is whole or not there; known when compiled
 
     /// The group of this thread in a slab of a row, which may not exist.
     __device__ __forceinline__ Group(const Team& team, unsigned int slab, unsigned int hidden, bool is_all,
-                                     bool exists)
+                                     bool exists, Path path = Path::GENERAL)
         : first_of_all((slab * CHUNKS * team.threads + team.rank) * LENGTH),
           between(team.threads * LENGTH),
           hidden(hidden),
           lanes(team.lanes()),
-          is_all(is_all) {
+          is_all(is_all),
+          path(path) {
         const unsigned int end = exists ? hidden : 0;
 #pragma unroll
         for (unsigned int c = 0; c < CHUNKS; ++c) {
             const unsigned int column = first_of_all + c * between;
-            valid[c] = column < end ? min(end - column, LENGTH) : 0;
+            valid[c] = column >= end ? 0 : is_aligned() ? LENGTH : min(end - column, LENGTH);
+            if (is_aligned()) continue;
             // Kept, or the compiler would compute it anew wherever it is asked for.
             asm volatile("" : "+r"(valid[c]));
         }
     }
+
+    __device__ __forceinline__ bool is_aligned() const { return path != Path::GENERAL; }
 
     /// The column of a chunk's first element. Where the whole row is in registers, it is computed anew wherever it is
     /// asked for, rather than kept in one.

@@ -22,18 +22,29 @@ __device__ __forceinline__ void clear_outside(RawChunk& raw, unsigned int valid)
     }
 }
 
+/// The output of an inner norm.
+template <class Element>
+using InnerOutput = Output<RmsNorm<Element>, Element, false>;
+
+/// The moments of an inner norm, as its output takes them.
+template <class Element>
+__device__ __forceinline__ Moments inner_moments(const typename RmsNorm<Element>::State& state,
+                                                 const Addend<Element>& addend, const RowArgs& args) {
+    const float share = InnerOutput<Element>::margin(addend, args, Path::GENERAL);
+    return with_larger_factor(RmsNorm<Element>::moments(state, 0.0f, args), share);
+}
+
 /// Normalises chunks in their place.
 template <class Element>
-__device__ __forceinline__ void normalise_chunks(RawChunk (&chunks)[Group<Element>::CHUNKS], const Moments& moments,
+__device__ __forceinline__ void normalise_chunks(RawChunk (&chunks)[Group<Element>::CHUNKS], const Moments* made,
                                                  const Parameters<Element>& weight, const Addend<Element>& addend,
                                                  const Group<Element>& group, const RowArgs& args,
                                                  const WholeRow& place) {
-    using Inner = Output<RmsNorm<Element>, Element, false>;
-    Inner::each(widened<Element>(chunks), moments, nullptr, weight, addend, group, args, place,
-                [&](unsigned int c, const RawChunk& y) {
-                    chunks[c] = y;
-                    clear_outside<Element>(chunks[c], group.valid[c]);
-                });
+    InnerOutput<Element>::each(widened<Element>(chunks), made, nullptr, weight, addend, group, args, place,
+                               [&](unsigned int c, const RawChunk& y) {
+                                   chunks[c] = y;
+                                   clear_outside<Element>(chunks[c], group.valid[c]);
+                               });
 }
 
 /// h = R((r + norm(x)·w₁)·scale), and the new residual stream h where it is asked for.
@@ -55,10 +66,10 @@ struct PostNorm : PlainOf<Element, WholeRow> {
         Values values = widened<Element>(raw.x);
         return RmsNorm<Element>::of_group(values, 0.0f, group, args);
     }
-    static __device__ __forceinline__ Inner inner(const State& state, unsigned int width, const RowArgs& args) {
-        return RmsNorm<Element>::moments(state, 0.0f, width, args);
+    static __device__ __forceinline__ Inner inner(const State& state, const RowArgs& args, const WholeRow& place) {
+        return inner_moments(state, Addend<Element>::residual(args, place), args);
     }
-    static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
+    static __device__ __forceinline__ void normalise(Raw& raw, const Inner* inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
         const Parameters<Element> weight(args.inner_weight, args.flags & PARAMETERS_F32, 0, args.weight_offset);
         normalise_chunks(raw.x, inner, weight, Addend<Element>::residual(args, place), group, args, place);
@@ -105,15 +116,15 @@ struct Interpolation : WithResidual<Element> {
         state.of[1] = RmsNorm<Element>::of_group(values, 0.0f, group, args).of[0];
         return state;
     }
-    static __device__ __forceinline__ Inner inner(const State& state, unsigned int width, const RowArgs& args) {
-        return {RmsNorm<Element>::moments({{state.of[0]}}, 0.0f, width, args),
-                RmsNorm<Element>::moments({{state.of[1]}}, 0.0f, width, args)};
+    static __device__ __forceinline__ Inner inner(const State& state, const RowArgs& args, const WholeRow& place) {
+        const Addend<Element> nothing = {Parameters<Element>(nullptr, false)};
+        return {inner_moments({{state.of[0]}}, nothing, args), inner_moments({{state.of[1]}}, nothing, args)};
     }
-    static __device__ __forceinline__ void normalise(Raw& raw, const Inner& inner, const G& group,
+    static __device__ __forceinline__ void normalise(Raw& raw, const Inner* inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
         const Parameters<Element> none(nullptr, false);
-        normalise_chunks(raw.other, inner.from, none, {none}, group, args, place);
-        normalise_chunks(raw.x, inner.to, none, {none}, group, args, place);
+        normalise_chunks(raw.other, &inner->from, none, {none}, group, args, place);
+        normalise_chunks(raw.x, &inner->to, none, {none}, group, args, place);
     }
 
     __device__ __forceinline__ Values h(const Raw& raw, const G& group, const RowArgs& args) const {
@@ -122,7 +133,7 @@ struct Interpolation : WithResidual<Element> {
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             RawChunk rates;
-            rate.load_chunk_of(rates, group.first(c), group.valid[c]);
+            rate.load_chunk_of(rates, c, group);
 #pragma unroll
             for (unsigned int step = 0; step < G::LENGTH; step += STEP) {
                 const unsigned int left = group.valid[c] > step ? group.valid[c] - step : 0;

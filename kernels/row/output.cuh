@@ -45,6 +45,16 @@ struct Output {
     /// What makes of the bound above one as far below; one unit for the product itself.
     static constexpr float BELOW = 1.0f - (2.0f * UNITS + 1.0f) / 16777216.0f;
 
+    /// On an aligned path, products are rounded to nearest where the shares hold down to f32's denormals: one unit for
+    /// it, and half of one to spare.
+    static constexpr bool TO_NEAREST = Element::KEEPS_OFF_DENORMALS && !CODED && !GATED;
+    static constexpr float UNITS_TO_NEAREST = Statistic::ROUNDINGS + 1.5f;
+    static constexpr float BELOW_TO_NEAREST = 1.0f - (2.0f * UNITS_TO_NEAREST + 1.0f) / 16777216.0f;
+
+    /// The same of a v that is rounded before the weight, of which there is no last operation, on an aligned path.
+    static constexpr float UNITS_OF_V = Statistic::ROUNDINGS + 0.5f;
+    static constexpr float BELOW_OF_V = 1.0f - (2.0f * UNITS_OF_V + 1.0f) / 16777216.0f;
+
     /// By what share of v·(γ + γ₀) it is off, where nothing else is rounded before β is added; half a unit to spare.
     static constexpr float RADIUS = (Statistic::ROUNDINGS + 0.5f) / 16777216.0f;
 
@@ -71,20 +81,28 @@ struct Output {
             const Parameters<Element> weight = place.template weight<Element>(args);
 #pragma unroll
             for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-                load_gains(ahead.of[c], weight, group.first(c), group.valid[c]);
+                weight.load_weights_of(ahead.of[c], c, group);
             }
         }
         return ahead;
     }
 
+    /// By what share of itself the factor in front of h is made larger.
+    static __device__ __forceinline__ float margin(const Addend<Element>& addend, const RowArgs& args, Path path) {
+        if (path == Path::ALIGNED_ROUNDED) return UNITS_OF_V / 16777216.0f;
+        if (addend.from.exist() && !addend.each && !rounds_before_weight(args, path)) return 0.0f;
+        return path != Path::GENERAL && TO_NEAREST ? UNITS_TO_NEAREST / 16777216.0f : MARGIN;
+    }
+
     /// Computes y chunk by chunk and hands each to `take`. `ahead` is null where nothing was loaded ahead.
     template <class Place, class Take>
-    static __device__ __forceinline__ void each(const Values& values, const Moments& moments, const Ahead* ahead,
+    static __device__ __forceinline__ void each(const Values& values, const Moments* made, const Ahead* ahead,
                                                 const Parameters<Element>& weight, const Addend<Element>& addend,
                                                 const G& group, const RowArgs& args, const Place& place,
                                                 const Take& take) {
-        const Bounding bounding(addend, args);
-        const Scale scale = scale_of(moments, bounding.margin);
+        const Bounding bounding(args, group.path);
+        const float share = margin(addend, args, group.path);
+        const Moments moments = read_moments<Statistic>(made, share);
         const float code_factor = CODED ? __fdiv_rn(1.0f, load_f32(address_of(args.tensor_scale))) : 1.0f;
         // Of a gated output: what is put out last, and the elements in doubt, by their places.
         RawChunk gated[G::CHUNKS];
@@ -104,10 +122,10 @@ struct Output {
                     first = load_chunk<Element>(place.template gate<Element>(args), c, group, args.flags & APART);
                 }
             } else {
-                load_gains(first, weight, column, valid);
+                weight.load_weights_of(first, c, group);
             }
             if constexpr (GATED) {
-                load_gains(gains, weight, column, valid);
+                weight.load_weights_of(gains, c, group);
             } else {
                 addend.load_chunk_of(seconds, c, group);
             }
@@ -119,7 +137,8 @@ struct Output {
                 const unsigned int left = valid > step ? valid - step : 0;
                 if (weight.is_f32) weight.load_step_of(gains, column, step, left);
                 if (!GATED && addend.by_step()) addend.from.load_step_of(seconds, column, step, left);
-                const Step of = {weight, addend, moments, args, bounding, scale, code_factor, gains, seconds, step};
+                const Step of = {weight,      addend, args,    bounding, moments,
+                                 code_factor, gains,  seconds, step,     group.path};
                 const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
                     of.in_f32(y, h);
@@ -135,14 +154,15 @@ struct Output {
                 }
             } else {
                 if (!Element::IS_F32 && valid > 0) {
-                    const Settling of = {weight, addend, moments, args, code_factor, column, valid};
+                    const Settling of = {weight, addend,  made,   args,  code_factor,
+                                         gains,  seconds, column, valid, group.path};
                     of.settle(y, doubts, &values.at[c * LENGTH]);
                 }
                 take(c, y);
             }
         }
         if constexpr (GATED && !Element::IS_F32) {
-            settle_gated(gated, pending, moments, weight, group, args, place);
+            settle_gated(gated, pending, made, weight, group, args, place);
 #pragma unroll
             for (unsigned int c = 0; c < G::CHUNKS; ++c) take(c, gated[c]);
         }
@@ -160,37 +180,25 @@ private:
         return bits != 0;
     }
 
-    /// Weights of a chunk, where they are not loaded step by step; ones where there are none.
-    static __device__ __forceinline__ void load_gains(RawChunk& raw, const Parameters<Element>& weight,
-                                                      unsigned int column, unsigned int valid) {
-        if (weight.exist()) {
-            weight.load_chunk_of(raw, column, valid);
-        } else {
-            raw = Parameters<Element>::ones();
-        }
-    }
-
     /// How far from what is computed the exact values may be: the same for all elements.
     struct Bounding {
-        float margin;  // of the factor in front of h
         float below;   // what makes of the bound above a product the one below
         float radius;  // around a product that something is added to
 
-        __device__ __forceinline__ Bounding(const Addend<Element>& addend, const RowArgs& args) {
-            const bool rounded = args.flags & ROUND_BEFORE_WEIGHT;
-            margin = addend.from.exist() && !addend.each && !rounded ? 0.0f : MARGIN;
+        __device__ __forceinline__ Bounding(const RowArgs& args, Path path) {
+            const bool rounded = rounds_before_weight(args, path);
             // What has been rounded is exact, and so is the 1 that z is multiplied by where it takes the place of h.
             below = rounded || (GATED && args.gate == nullptr) ? 1.0f : BELOW;
             // As good as 0, and no NaN times infinity.
             radius = rounded ? 1.17549435082228750797e-38f : RADIUS;
             // Or the compiler would choose anew for every step.
-            asm volatile("" : "+f"(below), "+f"(radius));
+            if (path == Path::GENERAL) asm volatile("" : "+f"(below), "+f"(radius));
         }
     };
 
     /// v, rounded first where the op says so.
-    static __device__ __forceinline__ TwoFloat before_weight(const TwoFloat& v, const RowArgs& args) {
-        if (!(args.flags & ROUND_BEFORE_WEIGHT)) return v;
+    static __device__ __forceinline__ TwoFloat before_weight(const TwoFloat& v, const RowArgs& args, Path path) {
+        if (!rounds_before_weight(args, path)) return v;
         return {Element::widen(static_cast<typename Element::Bits>(narrow_two<Element>(v))), 0.0f};
     }
 
@@ -198,14 +206,14 @@ private:
     struct Step {
         const Parameters<Element>& weight;
         const Addend<Element>& added;
-        const Moments& moments;
         const RowArgs& args;
         const Bounding& bounding;
-        const Scale& scale;
+        const Moments& moments;
         float code_factor;
         const RawChunk& gains;
         const RawChunk& seconds;  // β, r or z
         unsigned int step;
+        Path path;
 
         /// z: of its own row, or h.
         __device__ __forceinline__ void gate(float (&z)[STEP], const float* h) const {
@@ -219,12 +227,12 @@ private:
         /// v, or the bound above it; 1 where z takes the place of h.
         __device__ __forceinline__ float normalised_by_scale(float h) const {
             if (GATED && args.gate == nullptr) return 1.0f;
-            return Statistic::normalise(h, moments, scale);
+            return Statistic::normalise_in_one(h, moments);
         }
 
         /// γ + γ₀ from γ. Without an offset even the zeros keep their signs.
         __device__ __forceinline__ void offset(float (&gains)[STEP]) const {
-            if (weight.offset == 0.0f) return;
+            if (path == Path::GENERAL && weight.offset == 0.0f) return;
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) gains[e] += weight.offset;
         }
@@ -272,9 +280,9 @@ private:
             for (unsigned int e = 0; e < STEP; ++e) outer[e] = normalised_by_scale(h[e]);
             float factor[STEP];
             weight.widen(factor, gains, step);
-            if (!(args.flags & BARE_WEIGHTS)) {
-                if (args.flags & ROUND_BEFORE_WEIGHT) round_before_weight(outer, doubt);
-                offset(factor);
+            if (path == Path::GENERAL ? !(args.flags & BARE_WEIGHTS) : path != Path::ALIGNED) {
+                if (rounds_before_weight(args, path)) round_before_weight(outer, doubt);
+                if (path != Path::ALIGNED_ROUNDED) offset(factor);
             }
             if (!GATED && added.from.exist()) {
                 float addend[STEP];
@@ -299,6 +307,16 @@ private:
                             inner[e] = __fmul_rd(inner[e], added.scale);
                         }
                     }
+                }
+            } else if (path == Path::ALIGNED_ROUNDED) {
+                // Exact: both are of 16 bits. (What is not, is too small for them.)
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) inner[e] = outer[e] *= factor[e];
+            } else if (path != Path::GENERAL && TO_NEAREST) {
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) {
+                    outer[e] *= factor[e];
+                    inner[e] = outer[e] * BELOW_TO_NEAREST;
                 }
             } else {
 #pragma unroll
@@ -340,12 +358,13 @@ private:
         }
 
         /// v as the activation type holds it: from there on there is no doubt.
-        static __device__ __forceinline__ void round_before_weight(float (&values)[STEP],
-                                                                   unsigned int (&doubt)[STEP / 2]) {
+        __device__ __forceinline__ void round_before_weight(float (&values)[STEP],
+                                                            unsigned int (&doubt)[STEP / 2]) const {
+            const float below = path == Path::GENERAL ? BELOW : BELOW_OF_V;
 #pragma unroll
             for (unsigned int e = 0; e < STEP; e += 2) {
                 const unsigned int pair = narrow_pair<Element>(values[e], values[e + 1]);
-                doubt[e / 2] = pair ^ narrow_pair<Element>(values[e] * BELOW, values[e + 1] * BELOW);
+                doubt[e / 2] = pair ^ narrow_pair<Element>(values[e] * below, values[e + 1] * below);
                 values[e] = Element::widen(static_cast<typename Element::Bits>(pair));
                 values[e + 1] = Element::widen(static_cast<typename Element::Bits>(pair >> 16));
             }
@@ -371,26 +390,29 @@ private:
     struct Settling {
         const Parameters<Element>& weight;
         const Addend<Element>& added;
-        const Moments& moments;
+        const Moments* made;
         const RowArgs& args;
         float code_factor;
+        const RawChunk& gains;
+        const RawChunk& seconds;
         unsigned int column;
         unsigned int valid;
+        Path path;
 
-        /// y of one element in two floats, from its h. Parameters are read again: few elements are in doubt, and
-        /// nothing has been written over them.
+        /// y of one element in two floats, from its h.
         __device__ __forceinline__ TwoFloat settled(unsigned int element, float h) const {
-            const float gain = weight.exist() ? weight.at(column + element) + weight.offset : 1.0f;
-            TwoFloat y = before_weight(Statistic::normalise(h, moments), args);
+            const float gain = weight.pick(gains, element, column) + weight.offset;
+            const Moments moments = read_moments<Statistic>(made, 0.0f);
+            TwoFloat y = before_weight(Statistic::normalise(h, moments), args, path);
             y = normalised(multiply(y, gain));
             if (!added.from.exist()) return y;
-            const float addend = added.from.at(column + element);
+            const float addend = added.from.pick(seconds, element, column);
             if (added.each) {
                 const auto product = static_cast<typename Element::Bits>(narrow_two<Element>(y));
                 return {added.sum(product, addend), 0.0f};
             }
             // Of what is infinite there is no low part.
-            const float whole = __fmaf_rn(Statistic::normalise(h, moments, {moments.rstd.hi, 0.0f}), gain, addend);
+            const float whole = __fmaf_rn(Statistic::normalise_in_one(h, moments), gain, addend);
             if (isinf(whole)) return {whole * added.scale, 0.0f};
             const TwoFloat sum = two_sum(y.hi, addend);
             y = normalised({sum.hi, sum.lo + y.lo});
@@ -426,7 +448,7 @@ private:
     /// Computes the elements in doubt of a gated output again, in two floats. They are read again, too: while
     /// an activation is computed so, no registers are left to keep them in. Nothing has been written over them.
     template <class Place>
-    static __device__ __forceinline__ void settle_gated(RawChunk (&y)[G::CHUNKS], Marks doubts, const Moments& moments,
+    static __device__ __forceinline__ void settle_gated(RawChunk (&y)[G::CHUNKS], Marks doubts, const Moments* made,
                                                         const Parameters<Element>& weight, const G& group,
                                                         const RowArgs& args, const Place& place) {
         const Address x = place.template x<Element>(args);
@@ -440,10 +462,11 @@ private:
             if (at >= group.hidden) continue;
             TwoFloat result = {1.0f, 0.0f};
             if (args.gate != nullptr) {
-                result = Statistic::normalise(Element::widen(load_16(column<Element>(x, at))), moments);
+                const float h = Element::widen(load_16(column<Element>(x, at)));
+                result = Statistic::normalise(h, read_moments<Statistic>(made, 0.0f));
             }
             const float gain = weight.exist() ? weight.at(at) + weight.offset : 1.0f;
-            result = multiply(before_weight(result, args), gain);
+            result = multiply(before_weight(result, args, group.path), gain);
             // Past f32's range the low part is no number. One of the bounds got no further than its end.
             result = isinf(result.hi) ? TwoFloat{result.hi, 0.0f} : normalised(result);
             const float z = Element::widen(load_16(column<Element>(gate, at)));

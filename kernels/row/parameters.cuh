@@ -3,6 +3,7 @@
 
 #include "args.cuh"
 #include "group.cuh"
+#include "transfer.cuh"
 
 namespace warpnorm {
 
@@ -35,9 +36,20 @@ struct Parameters {
         return {{ONE, ONE, ONE, ONE}};
     }
 
+    /// Weights of a chunk, where they are not loaded step by step; ones where there are none.
+    __device__ __forceinline__ void load_weights_of(RawChunk& raw, unsigned int c, const Group<Element>& group) const {
+        if (group.is_aligned()) {
+            raw = load_whole(column<Element>(base, group.first(c)), exist() && group.valid[c] != 0, ones());
+        } else if (exist()) {
+            load_chunk_of(raw, c, group);
+        } else {
+            raw = ones();
+        }
+    }
+
     /// Those of a chunk, where they are of the activation type.
-    __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int column, unsigned int valid) const {
-        if (exist() && !is_f32) raw = load_chunk<Element>(warpnorm::column<Element>(base, column), valid, is_wide(base));
+    __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int c, const Group<Element>& group) const {
+        if (exist() && !is_f32) raw = load_chunk<Element>(base, c, group, false);
     }
 
     /// Those of a step of a chunk, where they are f32; `valid` of the elements from the step on exist.
@@ -55,6 +67,14 @@ struct Parameters {
             if (!is_f32) return Element::widen(load_16(warpnorm::column<Element>(base, at)));
         }
         return load_f32(warpnorm::column<F32>(base, at));
+    }
+
+    /// That of one element of a chunk whose first column is `column`. Those that are f32 are read again: `raw` has those
+    /// of the chunk's last step.
+    __device__ __forceinline__ float pick(const RawChunk& raw, unsigned int element, unsigned int column) const {
+        if (is_f32) return load_f32(warpnorm::column<F32>(base, column + element));
+        const unsigned int word = warpnorm::pick<4>(raw.words, element / 2);
+        return Element::widen(static_cast<typename Element::Bits>(element % 2 ? word >> 16 : word));
     }
 
     /// The parameters of the elements of a step.

@@ -18,33 +18,47 @@ struct WholeRow {
     static constexpr bool IS_PART = false;
 
     unsigned long long row;
+    Path path = Path::GENERAL;  // known when compiled
 
     __device__ __forceinline__ WholeRow(const RowArgs&, unsigned long long row) : row(row) {}
 
+    /// Where the row begins in a tensor.
+    template <class Element>
+    __device__ __forceinline__ Address at(const void* base, unsigned long long stride) const {
+        if (path == Path::GENERAL) return row_address<Element>(base, row, stride);
+        constexpr unsigned int BYTES = sizeof(typename Element::Bits);
+        return address_of(base) + row * (static_cast<unsigned int>(stride) * BYTES);
+    }
     template <class Element>
     __device__ __forceinline__ Address x(const RowArgs& args) const {
-        return row_address<Element>(args.x, row, args.x_stride);
+        return at<Element>(args.x, args.x_stride);
     }
     template <class Element>
     __device__ __forceinline__ Address gate(const RowArgs& args) const {
-        return row_address<Element>(args.gate, row, args.gate_stride);
+        return at<Element>(args.gate, args.gate_stride);
     }
     template <class Element>
     __device__ __forceinline__ Address y(const RowArgs& args) const {
-        return row_address<Element>(args.y, row, args.y_stride);
+        return at<Element>(args.y, args.y_stride);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        return Parameters<Element>(args.weight, args.flags & PARAMETERS_F32, 0, args.weight_offset);
+        const bool has_offset = path == Path::GENERAL || path == Path::ALIGNED_WITH_OFFSET;
+        return Parameters<Element>(args.weight, parameters_are_f32(args), 0, has_offset ? args.weight_offset : 0.0f);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
-        return Parameters<Element>(args.bias, args.flags & PARAMETERS_F32);
+        return Parameters<Element>(args.bias, parameters_are_f32(args));
     }
     /// The residual, where it takes the place of a bias.
     template <class Element>
     __device__ __forceinline__ Parameters<Element> residual(const RowArgs& args) const {
         return Parameters<Element>(args.residual, false, row * args.residual_stride);
+    }
+
+private:
+    __device__ __forceinline__ bool parameters_are_f32(const RowArgs& args) const {
+        return path == Path::GENERAL && args.flags & PARAMETERS_F32;
     }
 };
 

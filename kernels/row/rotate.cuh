@@ -154,7 +154,9 @@ private:
         static __device__ __forceinline__ void of_chunk(float (&values)[LENGTH], const Parameters<Element>& table,
                                                         unsigned int index) {
             RawChunk raw;
-            table.load_chunk_of(raw, index, LENGTH);
+            if (!table.is_f32) {
+                raw = load_chunk<Element>(column<Element>(table.base, index), LENGTH, is_wide(table.base));
+            }
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
                 table.load_step_of(raw, index, step, STEP);

@@ -58,24 +58,33 @@ constexpr unsigned int MOST_TAKEN = 5;
 template <class Statistic, class Source, class Sink>
 constexpr bool LOADS_AHEAD = !Source::Element::IS_F32 && TAKEN<Statistic, Source, Sink> <= MOST_TAKEN;
 
-/// The registers regime. Grid: one CTA for every rows_per_cta rows.
-template <class Statistic, class Source, class Sink>
-__device__ __forceinline__ void registers_row(const RowArgs& args) {
+/// Shared memory of what `Of` names: the same for all that ask for it.
+template <class Of, class Value>
+__device__ __forceinline__ Value& shared() {
+    __shared__ Value value;
+    return value;
+}
+
+/// A row in registers, by one of the paths.
+template <class Statistic, class Source, class Sink, Path PATH>
+__device__ __forceinline__ void registers_row_by(const RowArgs& args) {
     using Element = typename Source::Element;
-    // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before makes.
+    constexpr bool IS_ALIGNED = PATH != Path::GENERAL;
+    // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before
+    // makes.
     constexpr bool AHEAD = LOADS_AHEAD<Statistic, Source, Sink>;
     constexpr bool WEIGHTS_AHEAD = AHEAD && !Sink::Output::IS_GATED;
-    launch_dependents();
     if (!WEIGHTS_AHEAD || !(args.flags & PARAMETERS_FIRST)) wait_for_prerequisites();
 
     const Team team = Team::of_this_thread(args.team_threads);
-    const unsigned long long row =
-        static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
-    const bool exists = row < args.rows;
+    unsigned long long row = static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
+    if (IS_ALIGNED) row = static_cast<unsigned int>(row);
+    const bool exists = row < (IS_ALIGNED ? static_cast<unsigned int>(args.rows) : args.rows);
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
-    const Group<Element> group(team, 0, args.hidden, true, exists);
+    const Group<Element> group(team, 0, args.hidden, true, exists, PATH);
 
-    const typename Source::Place place(args, row);
+    typename Source::Place place(args, row);
+    if constexpr (IS_ALIGNED) place.path = PATH;
     const Source source(args, place);
     typename Sink::Output::Ahead ahead;
     if constexpr (WEIGHTS_AHEAD) {
@@ -88,23 +97,22 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     if constexpr (Source::NORMALISES) {
         using State = typename Source::State;
         using Inner = typename Source::Inner;
-        __shared__ Team::Exchange<State, Inner> exchange;
-        const Inner inner = team.reduce(Source::of_group(raw, group, args), exchange, [&](const State& state) {
-            return Source::inner(state, team.lanes(), args);
+        auto& exchange = shared<Source, Team::Exchange<State, Inner>>();
+        const Inner* const inner = team.reduce(Source::of_group(raw, group, args), exchange, [&](const State& state) {
+            return Source::inner(state, args, place);
         });
         Source::normalise(raw, inner, group, args, place);
     }
     Values h = source.h(raw, group, args);
-    Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
+    const Moments* made = nullptr;
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
-        __shared__ Team::Exchange<State, Moments> exchange;
-        __shared__ float pivot_slot;
-        const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
-        moments = team.reduce(Statistic::of_group(h, pivot, group, args), exchange, [&](const State& state) {
-            const Moments made = Statistic::moments(state, pivot, team.lanes(), args);
-            if (exists) store_moments(made, team, args, row);
-            return made;
+        auto& exchange = shared<Statistic, Team::Exchange<State, Moments>>();
+        const float pivot = Statistic::pivot(h, group, team, &shared<Statistic, float>());
+        made = team.reduce(Statistic::of_group(h, pivot, group, args), exchange, [&](const State& state) {
+            const Moments moments = Statistic::moments(state, pivot, args);
+            if (exists) store_moments(moments, team, args, row);
+            return with_larger_factor(moments, Sink::Output::margin(addend<Source>(args, place), args, PATH));
         });
     }
 
@@ -112,7 +120,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     source.store_residual(h, group, args, place);
     source.output(h, args);
     Sink sink;
-    Sink::Output::each(h, moments, AHEAD ? &ahead : nullptr, place.template weight<Element>(args),
+    Sink::Output::each(h, made, AHEAD ? &ahead : nullptr, place.template weight<Element>(args),
                        addend<Source>(args, place), group, args, place,
                        [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
     if constexpr (Sink::COLLECTIVE) {
@@ -122,11 +130,46 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     }
 }
 
+/// Whether aligned calls have paths of their own, for fewer instructions: 16-bit rows of the plain norms and those behind
+/// a residual add do, on GPUs whose memory is so fast that instructions count.
+template <class Statistic, class Source, class Sink>
+constexpr bool HAS_ALIGNED_PATHS =
+#if __CUDA_ARCH__ >= 900
+    !Source::Element::IS_F32 && !Source::Place::IS_PART && !Source::NORMALISES && !Source::POST_ADDS &&
+    !Sink::COLLECTIVE && !Sink::Output::IS_GATED && Statistic::REDUCES;
+#else
+    false;
+#endif
+
+/// The registers regime. Grid: one CTA for every rows_per_cta rows.
+template <class Statistic, class Source, class Sink>
+__device__ __forceinline__ void registers_row(const RowArgs& args) {
+    launch_dependents();
+    if constexpr (HAS_ALIGNED_PATHS<Statistic, Source, Sink>) {
+        const unsigned int flags = args.flags & (ALIGNED | BARE_WEIGHTS | ROUND_BEFORE_WEIGHT);
+        if (flags == (ALIGNED | BARE_WEIGHTS)) {
+            registers_row_by<Statistic, Source, Sink, Path::ALIGNED>(args);
+            return;
+        }
+        // The weights of frameworks' LayerNorms are bare ones.
+        if constexpr (!Statistic::PIVOTS) {
+            if (flags == (ALIGNED | ROUND_BEFORE_WEIGHT)) {
+                registers_row_by<Statistic, Source, Sink, Path::ALIGNED_ROUNDED>(args);
+                return;
+            }
+            if (flags == ALIGNED) {
+                registers_row_by<Statistic, Source, Sink, Path::ALIGNED_WITH_OFFSET>(args);
+                return;
+            }
+        }
+    }
+    registers_row_by<Statistic, Source, Sink, Path::GENERAL>(args);
+}
+
 /// The moments of a source's own norms, where it has any.
-struct NoInner {};
 template <class Source, bool NORMALISES = Source::NORMALISES>
 struct InnerOf {
-    using Type = NoInner;
+    struct Type {};
 };
 template <class Source>
 struct InnerOf<Source, true> {
@@ -156,7 +199,7 @@ struct Walk {
 
     /// What `finish` makes of the state of the row.
     template <class State, class Result, class Finish>
-    __device__ __forceinline__ Result merged(Team::StretchExchange<State, Result>& exchange, const Finish& finish) const {
+    __device__ __forceinline__ const Result* merged(Team::StretchExchange<State, Result>& exchange, const Finish& finish) const {
         const unsigned int stretches = ((args.slabs - 1) >> args.stretch_shift) + 1;
         return team.reduce_stretches(stretches, args.cta_slabs >> args.stretch_shift, exchange, finish);
     }
@@ -179,7 +222,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     const typename Source::Place place(args, row);
     const Source source(args, place);
 
-    typename InnerOf<Source>::Type inner;
+    const typename InnerOf<Source>::Type* inner;
     if constexpr (Source::NORMALISES) {
         using State = typename Source::State;
         __shared__ Team::StretchExchange<State, typename Source::Inner> exchange;
@@ -192,7 +235,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             state.merge(Source::of_group(raw, group, args));
             walk.end_slab(state, slab, exchange);
         }
-        inner = walk.merged(exchange, [&](const State& merged) { return Source::inner(merged, team.lanes(), args); });
+        inner = walk.merged(exchange, [&](const State& merged) { return Source::inner(merged, args, place); });
     }
     // What h is made of, in the first pass after that of the source's own norms, and in every pass where nothing
     // is staged.
@@ -206,7 +249,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         }
     };
 
-    Moments moments = {{0.0f, 0.0f}, {1.0f, 0.0f}};
+    const Moments* made = nullptr;
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
         __shared__ Team::StretchExchange<State, Moments> exchange;
@@ -231,10 +274,10 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             walk.end_slab(state, slab, exchange);
             ++slab;
         }
-        moments = walk.merged(exchange, [&](const State& merged) {
-            const Moments made = Statistic::moments(merged, pivot, team.lanes(), args);
-            store_moments(made, team, args, row);
-            return made;
+        made = walk.merged(exchange, [&](const State& merged) {
+            const Moments moments = Statistic::moments(merged, pivot, args);
+            store_moments(moments, team, args, row);
+            return with_larger_factor(moments, Sink::Output::margin(addend<Source>(args, place), args, Path::GENERAL));
         });
     }
 
@@ -252,7 +295,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             Values h = staged ? source.staged(stage, group, args) : source.h(inputs(group, false), group, args);
             if (stores) source.store_residual(h, group, args, place);
             source.output(h, args);
-            Sink::Output::each(h, moments, nullptr, place.template weight<Element>(args),
+            Sink::Output::each(h, made, nullptr, place.template weight<Element>(args),
                                addend<Source>(args, place), group, args, place,
                                [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
             if constexpr (Sink::COLLECTIVE) {

@@ -171,7 +171,7 @@ template <class Element>
 __device__ __forceinline__ void store_residual_out(const Values& values, const Group<Element>& group,
                                                    const RowArgs& args, const WholeRow& place) {
     if (args.residual_out == nullptr) return;
-    const Address row = row_address<Element>(args.residual_out, place.row, args.residual_out_stride);
+    const Address row = place.template at<Element>(args.residual_out, args.residual_out_stride);
 #pragma unroll
     for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
         const RawChunk raw = narrow_chunk<Element>(&values.at[c * Group<Element>::LENGTH]);
@@ -220,8 +220,7 @@ struct TwoInputs {
 template <class Element>
 struct WithResidual : TwoInputs<Element, WholeRow> {
     __device__ __forceinline__ WithResidual(const RowArgs& args, const WholeRow& place)
-        : TwoInputs<Element, WholeRow>(args, place,
-                                       row_address<Element>(args.residual, place.row, args.residual_stride)) {}
+        : TwoInputs<Element, WholeRow>(args, place, place.template at<Element>(args.residual, args.residual_stride)) {}
 };
 
 /// h = (α·r + x) + b, where b is the bias of the Linear that x comes from, if there is one, and the new residual
@@ -252,8 +251,7 @@ struct ResidualAdd : WithResidual<Element> {
         const Address bias = address_of(args.linear_bias);
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            const RawChunk chunk =
-                load_chunk<Element>(column<Element>(bias, group.first(c)), group.valid[c], is_wide(bias));
+            const RawChunk chunk = load_chunk<Element>(bias, c, group, false);
 #pragma unroll
             for (unsigned int e = 0; e < G::LENGTH; ++e) {
                 values.at[c * G::LENGTH + e] += element_of<Element>(chunk, e);

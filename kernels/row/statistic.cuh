@@ -94,11 +94,15 @@ struct Sums {
 private:
     /// Merges one sum of every `count` lanes of a segment.
     static __device__ __forceinline__ TwoFloat reduced(TwoFloat sum, unsigned int count, unsigned int width) {
+        const auto merge = [&](unsigned int distance, unsigned int width) {
+            sum = add(sum, {shuffle_down(sum.hi, distance, width), shuffle_down(sum.lo, distance, width)});
+        };
+        if (width == WARP) {
 #pragma unroll
-        for (unsigned int distance = WARP / (2 * COUNT); distance > 0; distance /= 2) {
-            if (distance < count) {
-                sum = add(sum, {shuffle_down(sum.hi, distance, width), shuffle_down(sum.lo, distance, width)});
-            }
+            for (unsigned int distance = WARP / (2 * COUNT); distance > 0; distance /= 2) merge(distance, WARP);
+        } else {
+#pragma unroll 1
+            for (unsigned int distance = count / 2; distance > 0; distance /= 2) merge(distance, width);
         }
         return sum;
     }
@@ -110,14 +114,28 @@ struct alignas(16) Moments {
     TwoFloat rstd;
 };
 
-/// The same as a factor and what is added: v = (h − mean.hi)·factor + offset.
-struct Scale {
-    float factor;
-    float offset;
-};
+/// The same moments, with an rstd.hi that is larger than rstd by a share of it, and as much less in rstd.lo: for outputs
+/// that are computed from rstd.hi alone.
+__device__ __forceinline__ Moments with_larger_factor(const Moments& moments, float share) {
+    const TwoFloat rstd = moments.rstd;
+    if (isinf(rstd.hi)) return {moments.mean, {rstd.hi, 0.0f}};
+    // Zeros keep the signs of the deviations: what is added to them is -0.
+    if (rstd.hi == 0.0f) return {{moments.mean.hi, 0.0f}, rstd};
+    const float factor = rstd.hi + __fmaf_rn(rstd.hi, share, rstd.lo);
+    return {moments.mean, {factor, (rstd.hi - factor) + rstd.lo}};
+}
 
-__device__ __forceinline__ TwoFloat from_first_lane(const TwoFloat& value, unsigned int width) {
-    return {from_first_lane(value.hi, width), from_first_lane(value.lo, width)};
+/// A row's moments, which its team has put into shared memory; those of no statistic are nowhere, and have the share that
+/// is given. Read anew wherever they are asked for, rather than kept in registers.
+template <class Statistic>
+__device__ __forceinline__ Moments read_moments(const Moments* made, float share) {
+    if constexpr (!Statistic::REDUCES) return with_larger_factor({{0.0f, 0.0f}, {1.0f, 0.0f}}, share);
+    Moments moments;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(moments.mean.hi), "=f"(moments.mean.lo), "=f"(moments.rstd.hi), "=f"(moments.rstd.lo)
+                 : "r"(static_cast<unsigned int>(__cvta_generic_to_shared(made)))
+                 : "memory");
+    return moments;
 }
 
 /// Mean and reciprocal standard deviation.
@@ -224,9 +242,7 @@ struct LayerNorm {
         return state;
     }
 
-    /// Called by all lanes of the team's first warp; the first of each segment of `width` lanes holds the row's state.
-    static __device__ __forceinline__ Moments moments(const State& state, float pivot, unsigned int width,
-                                                      const RowArgs& args) {
+    static __device__ __forceinline__ Moments moments(const State& state, float pivot, const RowArgs& args) {
         const TwoFloat shift = quotient(state.of[0], args.scaled_hidden, args.scaled_hidden_reciprocal);
         const TwoFloat sum = two_sum(pivot, shift.hi);
         TwoFloat mean = fast_two_sum(sum.hi, sum.lo + shift.lo);
@@ -246,12 +262,14 @@ struct LayerNorm {
             // Rounding can leave a constant row a little below zero; written so that NaN stays NaN.
             if (variance.hi < 0.0f) variance = {0.0f, 0.0f};
         }
-        return {from_first_lane(mean, width), from_first_lane(rstd_of(variance, args.eps), width)};
+        return {mean, rstd_of(variance, args.eps)};
     }
 
-    /// v with `factor` in place of rstd. h − mean.hi is exact where it cancels.
-    static __device__ __forceinline__ float normalise(float h, const Moments& moments, const Scale& scale) {
-        return __fmaf_rn(h - moments.mean.hi, scale.factor, scale.offset);
+    /// v with rstd.hi in place of rstd. h − mean.hi is exact where it cancels.
+    static __device__ __forceinline__ float normalise_in_one(float h, const Moments& moments) {
+        // Nothing times infinity would make NaN of every v.
+        const float offset = isinf(moments.rstd.hi) ? 0.0f : -moments.mean.lo * moments.rstd.hi;
+        return __fmaf_rn(h - moments.mean.hi, moments.rstd.hi, offset);
     }
 
     static __device__ __forceinline__ TwoFloat normalise(float h, const Moments& moments) {
@@ -296,19 +314,18 @@ struct RmsNorm {
         return state;
     }
 
-    static __device__ __forceinline__ Moments moments(const State& state, float, unsigned int width,
-                                                      const RowArgs& args) {
+    static __device__ __forceinline__ Moments moments(const State& state, float, const RowArgs& args) {
         TwoFloat mean_square = {state.of[0].hi, 0.0f};
         if (!isinf(state.of[0].hi)) {
             mean_square = quotient(state.of[0], args.square_divisor, args.square_divisor_reciprocal);
         }
         TwoFloat rstd = rstd_of(mean_square, args.eps);
         if ((args.flags & ZERO_STAYS_ZERO) && mean_square.hi == 0.0f) rstd = {0.0f, 0.0f};
-        return {{0.0f, 0.0f}, from_first_lane(rstd, width)};
+        return {{0.0f, 0.0f}, rstd};
     }
 
-    static __device__ __forceinline__ float normalise(float h, const Moments&, const Scale& scale) {
-        return h * scale.factor;
+    static __device__ __forceinline__ float normalise_in_one(float h, const Moments& moments) {
+        return h * moments.rstd.hi;
     }
 
     static __device__ __forceinline__ TwoFloat normalise(float h, const Moments& moments) {
@@ -328,20 +345,10 @@ struct Identity {
     /// Roundings between the factor and v, the factor's own among them: v.
     static constexpr float ROUNDINGS = 2.0f;
 
-    static __device__ __forceinline__ float normalise(float h, const Moments&, const Scale& scale) {
-        return h * scale.factor;
+    static __device__ __forceinline__ float normalise_in_one(float h, const Moments& moments) {
+        return h * moments.rstd.hi;
     }
     static __device__ __forceinline__ TwoFloat normalise(float h, const Moments&) { return {h, 0.0f}; }
 };
-
-/// The scale with the reciprocal standard deviation larger by the share `error` of it.
-__device__ __forceinline__ Scale scale_of(const Moments& moments, float error) {
-    // Nothing times infinity would make NaN of every v.
-    if (isinf(moments.rstd.hi)) return {moments.rstd.hi, 0.0f};
-    // Zeros keep the signs of the deviations: adding -0 changes nothing.
-    if (moments.rstd.hi == 0.0f) return {0.0f, -0.0f};
-    const float factor = moments.rstd.hi + __fmaf_rn(moments.rstd.hi, error, moments.rstd.lo);
-    return {factor, -moments.mean.lo * factor};
-}
 
 }  // namespace warpnorm

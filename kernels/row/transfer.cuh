@@ -61,6 +61,7 @@ __device__ __forceinline__ RawChunk in_windows(const RawChunk& raw, unsigned int
 template <class Element>
 __device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, const Group<Element>& group, bool apart) {
     const Address from = column<Element>(row, group.first(c));
+    if (group.is_aligned()) return load_whole(from, group.valid[c] != 0);
     if (is_wide(row) && group.valid[c] == CHUNK<Element>) return load_wide(from);
     if (!is_wide(row) && apart && group.inside(c)) {
         const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
@@ -78,6 +79,10 @@ __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, un
     constexpr unsigned int BYTES = sizeof(typename Element::Bits);
     const unsigned int valid = group.valid[c];
     const Address to = column<Element>(row, group.first(c));
+    if (group.is_aligned()) {
+        if (valid != 0) store_wide(to, raw);
+        return;
+    }
     const bool wide = is_wide(row);
     if (wide && valid == LENGTH) {
         store_wide(to, raw);

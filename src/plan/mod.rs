@@ -214,6 +214,25 @@ fn reads_apart_from_writes(call: &Call, module: Module, regime: Regime) -> bool 
     !in_place || read_for_statistic
 }
 
+/// Whether a call is what most are: see [`flags::ALIGNED`].
+fn is_aligned(call: &Call) -> bool {
+    let bytes = |elements: usize| elements as u128 * call.dtype.size() as u128;
+    let of_chunks = |bytes: u128| bytes.is_multiple_of(CHUNK_BYTES as u128);
+    let of_32_bits = |count: u128| count <= u128::from(u32::MAX);
+    let at_chunk = |address: u64| of_chunks(address.into());
+    let strided = |stride: usize| call.rows == 1 || of_chunks(bytes(stride)) && of_32_bits(bytes(stride));
+
+    let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
+    let mut rows = [Some(call.x), call.residual, call.y, call.residual_out].into_iter().flatten();
+    let mut vectors = [call.linear_bias, call.weight, call.bias].into_iter().flatten();
+    // The teams of the last CTA that have no row are counted on past them.
+    call.rows <= i32::MAX as usize
+        && of_chunks(bytes(call.hidden))
+        && rows.all(|rows| at_chunk(rows.address) && strided(rows.stride))
+        && vectors.all(|vector| at_chunk(vector.address) && vector.dtype == call.dtype)
+        && !(rounds_before_weight && call.norm.weight_offset != 0.0)
+}
+
 fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     let mut set = 0;
     let mut add = |flag, condition| set |= if condition { flag } else { 0 };
@@ -227,6 +246,7 @@ fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
     add(flags::ROUND_BEFORE_WEIGHT, rounds_before_weight);
     add(flags::BARE_WEIGHTS, !rounds_before_weight && call.norm.weight_offset == 0.0);
+    add(flags::ALIGNED, is_aligned(call));
     let rounding = call.norm.residual_add().map(|add| add.rounding);
     add(flags::ROUND_STATISTIC, rounding == Some(ResidualRounding::Stored));
     add(flags::ROUND_OUTPUT, rounding == Some(ResidualRounding::Split));

@@ -14,6 +14,7 @@ mod heads;
 mod invariance;
 mod large;
 mod minilm;
+mod paths;
 mod placement;
 mod programmatic;
 mod quantise;

@@ -1,0 +1,88 @@
+//! The paths of the kernels: aligned calls run code of their own, and get what all others get, bit by bit.
+
+use crate::judge;
+use crate::support::{Failures, case};
+use warpnorm::emulated::Emulated;
+use warpnorm::host::{Output, Placement};
+use warpnorm::parity::{Case, Values};
+use warpnorm::plan::flags;
+use warpnorm::{DType, DeviceFacts, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+
+const DTYPES: [DType; 2] = [DType::F16, DType::BF16];
+
+fn norms() -> Vec<Norm> {
+    let wide = ResidualAdd { scale: 1.5, rounding: ResidualRounding::Wide };
+    let with_adds = |norm: Norm| [norm, norm.with_residual_add(ResidualAdd::default()), norm.with_residual_add(wide)];
+    let mut norms: Vec<_> = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)].into_iter().flat_map(with_adds).collect();
+    norms.push(Norm::l2_norm());
+    norms
+}
+
+/// What is done with the weights: each is a path of its own for RMS norms.
+fn of_weights(norm: Norm) -> [Norm; 3] {
+    [norm, norm.with_weight_rounding(WeightRounding::BeforeWeight), norm.with_weight_offset(1.0)]
+}
+
+/// The outputs of a case whose tensors lie so, and whether the call was aligned.
+fn run(case: &Case, placement: Placement) -> (Output, bool) {
+    let run = Emulated::new(DeviceFacts::h200()).run_counted(&case.as_problem(), placement);
+    let (output, launched) = run.expect("runs");
+    (output, launched.expect("launched").0.args.flags & flags::ALIGNED != 0)
+}
+
+/// Judges an aligned case, and compares it with the same case one element further on.
+fn hold(failures: &mut Failures, case: &Case) {
+    judge(failures, &DeviceFacts::h200(), case, Placement::default());
+    let (aligned, is_aligned) = run(case, Placement::default());
+    let (general, is_general) = run(case, Placement { offset: 1, ..Placement::default() });
+    assert_eq!((is_aligned, is_general), (true, false), "{:?}", case.norm);
+    let Case { norm, dtype, rows, hidden, .. } = case;
+    // A NaN is not equal to itself: the statistics are compared by their bits.
+    let bits = |values: Option<Vec<f32>>| values.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>());
+    let statistics = |output: &Output| (bits(output.mean.clone()), bits(output.rstd.clone()));
+    let same =
+        aligned.y == general.y && aligned.residual == general.residual && statistics(&aligned) == statistics(&general);
+    failures.record((!same).then(|| format!("{rows} × {hidden} {dtype} {norm:?}: other bits where it is aligned")));
+}
+
+#[test]
+fn aligned_calls_get_the_bits_of_others() {
+    let mut failures = Failures::default();
+    for (index, values) in Values::ALL.into_iter().enumerate() {
+        for (turn, norm) in norms().into_iter().flat_map(of_weights).enumerate() {
+            for dtype in DTYPES {
+                for (weight, bias) in [(None, None), (Some(dtype), None), (Some(dtype), Some(dtype))] {
+                    if weight.is_none() && norm.weight_offset != 0.0 {
+                        continue;
+                    }
+                    let hidden = [8, 64, 768, 4096][(index + turn) % 4];
+                    hold(&mut failures, &case((norm, weight, bias), dtype, 3, hidden, values, 31));
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// Weights that no bound of a product holds for: infinite and without number, the largest, and zeros of both signs.
+#[test]
+fn weights_at_the_ends_of_the_range() {
+    let mut failures = Failures::default();
+    for dtype in DTYPES {
+        let (infinity, largest) = if dtype == DType::F16 { (0x7c00_u16, 0x7bff) } else { (0x7f80, 0x7f7f) };
+        let ends = [infinity, infinity | 0x8000, 0x7fff, largest, largest | 0x8000, 0, 0x8000, 1];
+        for norm in norms().into_iter().flat_map(of_weights) {
+            for bias in [None, Some(dtype)] {
+                let mut case = case((norm, Some(dtype), bias), dtype, 3, 512, Values::Unit, 32);
+                let (_, weight) = case.weight.as_mut().expect("a weight");
+                for (place, bits) in ends.into_iter().enumerate() {
+                    // In either half of a word.
+                    let at = 2 * (53 * place + place % 2);
+                    weight[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+                }
+                hold(&mut failures, &case);
+            }
+        }
+    }
+    failures.assert_none();
+}
