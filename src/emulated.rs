@@ -31,23 +31,27 @@ pub enum EmulatedError {
     Memory(#[from] MemoryError),
 }
 
-/// Modules parsed so far: parsing takes far longer than a small launch.
+/// Kernels parsed so far, each in a module of its own as a driver has it: parsing takes far longer than a small launch.
 static PARSED: Mutex<Option<Parsed>> = Mutex::new(None);
 
 /// By module and target.
-type Parsed = HashMap<(Module, u32), Arc<ptx_emu::Module>>;
+type Parsed = HashMap<(Kernel, u32), Arc<ptx_emu::Module>>;
 
-fn parsed(module: Module, capability: (u32, u32)) -> Result<Arc<ptx_emu::Module>, Error> {
+fn parsed(kernel: Kernel, capability: (u32, u32)) -> Result<Arc<ptx_emu::Module>, Error> {
+    let module = kernel.module();
     let embedded = ptx::select(module, capability, None)?;
     let target = embedded.target;
     let mut all = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
     let all = all.get_or_insert_default();
-    if let Some(parsed) = all.get(&(module, target)) {
+    if let Some(parsed) = all.get(&(kernel, target)) {
         return Ok(Arc::clone(parsed));
     }
-    let parsed =
-        ptx_emu::Module::parse(&embedded.ptx()).map_err(|source| EmulatedError::Parse { module, target, source })?;
-    Ok(Arc::clone(all.entry((module, target)).or_insert(Arc::new(parsed))))
+    let parsed = ptx_emu::Module::parse(&embedded.ptx_of(kernel)).map_err(|source| EmulatedError::Parse {
+        module,
+        target,
+        source,
+    })?;
+    Ok(Arc::clone(all.entry((kernel, target)).or_insert(Arc::new(parsed))))
 }
 
 /// A GPU that is not there: plans are made for its facts and run by the executor.
@@ -123,7 +127,7 @@ impl Emulated {
         memory: &mut Memory,
     ) -> Result<LaunchReport, Error> {
         let options = LaunchOptions { unready, ..self.options.clone() };
-        let module = parsed(kernel.module(), self.facts.compute_capability)?;
+        let module = parsed(kernel, self.facts.compute_capability)?;
         Ok(module.launch_with(kernel.name(), config, &[args], memory, &options).map_err(EmulatedError::from)?)
     }
 

@@ -1,6 +1,6 @@
 //! The PTX that this build carries, and which of it a device runs.
 
-use crate::plan::{Instance, Module, Sink, Source};
+use crate::plan::{Instance, Kernel, Module, Sink, Source};
 use crate::{DType, Family, PlanError};
 use lzma_rust2::LzmaReader;
 use std::fmt;
@@ -78,6 +78,25 @@ impl EmbeddedModule {
         }
         text.drain(..self.offset);
         String::from_utf8(text).unwrap_or_else(|error| panic!("{self}: {error}"))
+    }
+
+    /// The text without the module's other kernels: what is to run one need not compile them.
+    pub fn ptx_of(&self, kernel: Kernel) -> String {
+        let text = self.ptx();
+        let mut of_kernel = String::with_capacity(text.len());
+        let mut within_other = false;
+        for line in text.split_inclusive('\n') {
+            // A kernel begins and ends at the beginnings of lines.
+            if let Some(head) = line.strip_prefix(".visible .entry ") {
+                within_other = head.split('(').next().is_none_or(|name| name.trim_end() != kernel.name());
+            }
+            if !within_other {
+                of_kernel.push_str(line);
+            } else if line.trim_end() == "}" {
+                within_other = false;
+            }
+        }
+        of_kernel
     }
 
     /// Bytes of the PTX text.

@@ -82,6 +82,29 @@ fn every_module_has_its_kernels_for_every_target() {
     }
 }
 
+/// What is loaded to run a kernel is the module's text without the others: all that it has beside its kernels, and that
+/// kernel, to the letter.
+#[test]
+fn a_kernel_is_compiled_without_the_others_of_its_module() {
+    const ENTRY: &str = ".visible .entry ";
+    for embedded in ptx::modules() {
+        let whole = embedded.ptx();
+        let kernels: Vec<_> = embedded.module().kernels().expect("it is in the build").collect();
+        let alone: Vec<_> = kernels.iter().map(|&kernel| embedded.ptx_of(kernel)).collect();
+        let head = whole.split(ENTRY).next().expect("what comes before the first kernel");
+        for (kernel, text) in kernels.iter().zip(&alone) {
+            assert_eq!(exported(text), [kernel.name()], "{embedded}");
+            assert!(text.starts_with(head), "{embedded}");
+            let of_kernel = text.split_once(ENTRY).expect("a kernel").1.trim_end();
+            assert!(of_kernel.ends_with("\n}") && whole.contains(of_kernel), "{embedded}");
+        }
+        // Nothing is lost: what one leaves out is another's, but for empty lines between them.
+        let lines = |text: &str| text.lines().filter(|line| !line.is_empty()).count();
+        let of_kernels: usize = alone.iter().map(|text| lines(text) - lines(head)).sum();
+        assert_eq!(of_kernels + lines(head), lines(&whole), "{embedded}");
+    }
+}
+
 /// Every kernel for a GPU that can begin it early lets the next begin and waits for those before, and no other does:
 /// it would not assemble.
 #[test]

@@ -37,24 +37,6 @@ __device__ __forceinline__ RawChunk between(const RawChunk& lower, const RawChun
     return raw;
 }
 
-/// The bytes of a chunk that begins `shift` bytes into a window, each at its place in the window where it lies.
-template <class Element>
-__device__ __forceinline__ RawChunk in_windows(const RawChunk& raw, unsigned int shift) {
-    RawChunk by_two;
-#pragma unroll
-    for (unsigned int w = 0; w < 4; ++w) by_two.words[w] = shift & 8 ? raw.words[(w + 2) % 4] : raw.words[w];
-    RawChunk by_one;
-#pragma unroll
-    for (unsigned int w = 0; w < 4; ++w) by_one.words[w] = shift & 4 ? by_two.words[(w + 3) % 4] : by_two.words[w];
-    RawChunk placed;
-#pragma unroll
-    for (unsigned int w = 0; w < 4; ++w) {
-        placed.words[w] = Element::IS_F32 ? by_one.words[w]
-                                          : __funnelshift_l(by_one.words[(w + 3) % 4], by_one.words[w], 8 * (shift & 2));
-    }
-    return placed;
-}
-
 /// A chunk of a group, from a row that starts here.
 ///
 /// `apart` says that neighbours' elements may be read with a thread's own: that nobody writes them meanwhile.
@@ -100,14 +82,10 @@ __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, un
         const unsigned int lane = in_warp & (lanes - 1);
         const unsigned int mask = ALL_LANES >> (WARP - lanes) << (in_warp - lane);
         // The window after the one that lane i's chunk begins in: its beginning is lane i's, its end lane i + 1's.
-        RawChunk window = in_windows<Element>(raw, shift);
+        RawChunk next;
 #pragma unroll
-        for (unsigned int w = 0; w < 4; ++w) {
-            // A word that holds elements of both has two of 16 bits.
-            const unsigned int of_own = shift <= 4 * w ? 0 : Element::IS_F32 || shift >= 4 * w + 4 ? ~0u : 0xffffu;
-            const unsigned int next = shuffle_down(window.words[w], 1, lanes, mask);
-            window.words[w] = (window.words[w] & of_own) | (next & ~of_own);
-        }
+        for (unsigned int w = 0; w < 4; ++w) next.words[w] = shuffle_down(raw.words[w], 1, lanes, mask);
+        const RawChunk window = between<Element>(raw, next, CHUNK_BYTES - shift);
         if (lane + 1 < lanes && group.beyond(c) >= head) {
             store_wide(to - shift + CHUNK_BYTES, window);
             end = head;

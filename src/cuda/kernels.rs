@@ -2,9 +2,10 @@
 
 use super::enqueue::{Shape, enqueue};
 use super::error::During;
-use super::module::LoadedModule;
+use super::module::LoadedKernel;
 use super::{BatchStatisticsCall, CudaError, NormCall, driver};
 use crate::plan::{ColumnPlan, Kernel, Module, Plan, plan, plan_columns};
+use crate::ptx::INSTANCES;
 use crate::{BatchStatistics, Call, ColumnCall, DeviceFacts, Element, Error, Norm, PlanError};
 use cudarc::driver::sys::{self, CUstreamCaptureStatus};
 use cudarc::driver::{CudaContext, CudaStream, result};
@@ -13,18 +14,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The kernels of this crate in one CUDA context. Make one per context and share it between threads.
 ///
-/// There is a [`Module`] for every kind of norm and activation type. Each is loaded when it is first
+/// There is a [`Module`] for every kind of norm and activation type. Each of its kernels is loaded when it is first
 /// needed, which compiles PTX for the device and can take a tenth of a second or more, unless the build has a
-/// [cubin](crate::cubin) for it;
-/// [`warm_up`](Self::warm_up) does that ahead of time. Dropping the kernels waits for the context's work, which is not allowed while a
-/// stream captures, then unloads the modules: graphs that captured their launches are to be dropped first.
+/// [cubin](crate::cubin) for it; [`warm_up`](Self::warm_up) does that ahead of time, for all kernels of a module.
+/// Dropping the kernels waits for the context's work, which is not allowed while a stream captures, then unloads them:
+/// graphs that captured their launches are to be dropped first.
 pub struct Kernels {
     context: Arc<CudaContext>,
     facts: DeviceFacts,
     driver: (u32, u32),
-    /// By [`Module::index`].
-    modules: Box<[OnceLock<LoadedModule>]>,
-    /// Held while a module is loaded, so that none is loaded twice.
+    /// By [`Module::index`] and [`Kernel::index`].
+    loaded: Box<[Box<[OnceLock<LoadedKernel>]>]>,
+    /// Held while a kernel is loaded, so that none is loaded twice.
     loading: Mutex<()>,
 }
 
@@ -50,7 +51,10 @@ impl Kernels {
             context: Arc::clone(context),
             facts: driver::facts(context.cu_device())?,
             driver: driver::version()?,
-            modules: Module::all().map(|_| OnceLock::new()).collect(),
+            loaded: INSTANCES
+                .iter()
+                .map(|instance| instance.kernels.iter().map(|_| OnceLock::new()).collect())
+                .collect(),
             loading: Mutex::new(()),
         })
     }
@@ -70,12 +74,12 @@ impl Kernels {
         self.driver
     }
 
-    /// Whether this module is loaded.
+    /// Whether all kernels of this module are loaded.
     pub fn is_loaded(&self, module: Module) -> bool {
-        self.slot(module).is_ok_and(|slot| slot.get().is_some())
+        module.index().is_ok_and(|index| self.loaded[index].iter().all(|slot| slot.get().is_some()))
     }
 
-    /// Loads these modules, where they are not loaded yet. Call it before a stream's work is captured into
+    /// Loads the kernels of these modules, where they are not loaded yet. Call it before a stream's work is captured into
     /// a graph, and before the first request of a server. Loading while another thread captures in global
     /// mode may end that capture.
     ///
@@ -100,7 +104,7 @@ impl Kernels {
     /// [`Error::Plan`] where this build has no such module or no PTX of it that runs on the device and
     /// driver, [`Error::Cuda`] where the driver refuses a module.
     pub fn warm_up(&self, modules: &[Module]) -> Result<(), Error> {
-        modules.iter().try_for_each(|&module| self.load(module).map(|_| ()))
+        modules.iter().try_for_each(|&module| self.load_all(module))
     }
 
     /// Loads every module.
@@ -108,7 +112,7 @@ impl Kernels {
     /// # Errors
     /// As [`warm_up`](Self::warm_up).
     pub fn warm_up_all(&self) -> Result<(), Error> {
-        Module::all().try_for_each(|module| self.load(module).map(|_| ()))
+        Module::all().try_for_each(|module| self.load_all(module))
     }
 
     /// Begins a norm of tensors that cudarc holds; see [`NormCall`].
@@ -150,7 +154,7 @@ impl Kernels {
     /// # Errors
     /// [`Error::Call`] where the call is invalid, [`Error::Plan`] where this device cannot run it,
     /// [`CudaError::WrongContext`] for a stream of another context, [`CudaError::NotLoaded`] where the
-    /// stream is capturing and the module is not loaded, [`CudaError::Driver`] where the driver refuses
+    /// stream is capturing and the kernel is not loaded, [`CudaError::Driver`] where the driver refuses
     /// the launch or reports a failure of earlier work.
     pub unsafe fn launch_raw(&self, stream: &CudaStream, call: &Call) -> Result<(), Error> {
         self.check_context(stream)?;
@@ -224,10 +228,10 @@ impl Kernels {
     ) -> Result<(), Error> {
         self.context.bind_to_thread().during("bind the context")?;
         // SAFETY: the context is current, and the stream is live as the caller promises.
-        let loaded = unsafe { self.module_on(stream, kernel.module()) }?;
+        let loaded = unsafe { self.kernel_on(stream, kernel) }?;
         let shape = loaded.supported(kernel, shape)?;
         // SAFETY: the function is of a module that `self` keeps loaded; the rest is as the caller promises.
-        Ok(unsafe { enqueue(loaded.function(kernel), shape, stream, args) }?)
+        Ok(unsafe { enqueue(loaded.function(), shape, stream, args) }?)
     }
 
     pub(super) fn check_context(&self, stream: &CudaStream) -> Result<(), CudaError> {
@@ -238,28 +242,32 @@ impl Kernels {
         Err(CudaError::WrongContext { kernels: self.context.ordinal(), stream: stream.context().ordinal() })
     }
 
-    fn slot(&self, module: Module) -> Result<&OnceLock<LoadedModule>, PlanError> {
-        Ok(&self.modules[module.index()?])
+    fn slot(&self, kernel: Kernel) -> Result<&OnceLock<LoadedKernel>, PlanError> {
+        Ok(&self.loaded[kernel.module().index()?][kernel.index()])
     }
 
-    /// A module, loaded now if need be and if the stream allows it.
+    /// A kernel, loaded now if need be and if the stream allows it.
     ///
     /// # Safety
     /// The kernels' context is current, and the stream is a live one of it.
-    unsafe fn module_on(&self, stream: sys::CUstream, module: Module) -> Result<&LoadedModule, Error> {
-        if let Some(loaded) = self.slot(module)?.get() {
+    unsafe fn kernel_on(&self, stream: sys::CUstream, kernel: Kernel) -> Result<&LoadedKernel, Error> {
+        if let Some(loaded) = self.slot(kernel)?.get() {
             return Ok(loaded);
         }
         // SAFETY: as the caller promises.
         let status = unsafe { result::stream::is_capturing(stream) }.during("ask whether the stream is capturing")?;
         if status != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE {
-            return Err(CudaError::NotLoaded { module }.into());
+            return Err(CudaError::NotLoaded { module: kernel.module() }.into());
         }
-        self.load(module)
+        self.load(kernel)
     }
 
-    fn load(&self, module: Module) -> Result<&LoadedModule, Error> {
-        let slot = self.slot(module)?;
+    fn load_all(&self, module: Module) -> Result<(), Error> {
+        module.kernels()?.try_for_each(|kernel| self.load(kernel).map(|_| ()))
+    }
+
+    fn load(&self, kernel: Kernel) -> Result<&LoadedKernel, Error> {
+        let slot = self.slot(kernel)?;
         if let Some(loaded) = slot.get() {
             return Ok(loaded);
         }
@@ -268,7 +276,7 @@ impl Kernels {
         if let Some(loaded) = slot.get() {
             return Ok(loaded);
         }
-        let loaded = LoadedModule::load(&self.context, &self.facts, self.driver, module)?;
+        let loaded = LoadedKernel::load(&self.context, &self.facts, self.driver, kernel)?;
         Ok(slot.get_or_init(|| loaded))
     }
 }

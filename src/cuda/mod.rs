@@ -79,7 +79,7 @@
 //! and a shift for [`Norm::affine`](crate::Norm::affine): see [`BatchStatisticsCall`].
 //!
 //! # CUDA graphs
-//! A launch can be captured once its module is loaded: call [`Kernels::warm_up`] before the capture
+//! A launch can be captured once its kernel is loaded: call [`Kernels::warm_up`] before the capture
 //! begins. As cudarc's own operations do, the safe face orders streams by events that the slices
 //! carry, and a captured stream cannot wait for an event recorded outside its capture: call
 //! [`CudaContext::disable_event_tracking`](cudarc::driver::CudaContext::disable_event_tracking)

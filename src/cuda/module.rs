@@ -1,9 +1,9 @@
-//! Modules, loaded into a context.
+//! Kernels, loaded into a context.
 
 use super::CudaError;
 use super::enqueue::Shape;
 use super::error::{During, describe};
-use crate::plan::{EXCHANGE_BYTES, FIRST_WITH_CLUSTERS, Kernel, Module};
+use crate::plan::{EXCHANGE_BYTES, FIRST_WITH_CLUSTERS, Kernel};
 use crate::{DeviceFacts, Error, cubin, ptx};
 use cudarc::driver::sys::{self, CUfunction_attribute as Attribute, CUjit_option};
 use cudarc::driver::{CudaContext, DriverError, result};
@@ -14,25 +14,24 @@ use std::sync::Arc;
 /// Bytes kept of what the driver's compiler says of PTX that it refuses.
 const LOG_BYTES: usize = 4096;
 
-/// A loaded module and its kernels.
-pub(super) struct LoadedModule {
+/// A kernel, in a loaded module of its own: of PTX, the driver compiles no more than what is to run.
+pub(super) struct LoadedKernel {
     /// Keeps the context alive for as long as the module is in it.
     context: Arc<CudaContext>,
     handle: sys::CUmodule,
     /// The target of what was loaded, compute capability × 10.
     target: u32,
-    /// By [`Kernel::looped`]; null where the module has no such kernel, of which there is no [`Kernel`] then.
-    functions: [sys::CUfunction; 2],
+    function: sys::CUfunction,
 }
 
 // SAFETY: the handles are names that any thread may pass to the driver, which synchronises itself;
 // nothing here changes them after loading.
-unsafe impl Send for LoadedModule {}
+unsafe impl Send for LoadedKernel {}
 // SAFETY: as above.
-unsafe impl Sync for LoadedModule {}
+unsafe impl Sync for LoadedKernel {}
 
-impl LoadedModule {
-    /// Loads the module that the device and the driver take: a cubin if there is one, else PTX.
+impl LoadedKernel {
+    /// Loads the code that the device and the driver take: the module's cubin if there is one, else the kernel's PTX.
     ///
     /// # Errors
     /// No code of this build runs there, or the driver refused it.
@@ -40,8 +39,9 @@ impl LoadedModule {
         context: &Arc<CudaContext>,
         facts: &DeviceFacts,
         driver: (u32, u32),
-        module: Module,
+        kernel: Kernel,
     ) -> Result<Self, Error> {
+        let module = kernel.module();
         let capability = facts.compute_capability;
         let (loaded, target, cubin) = match cubin::select(module, capability, driver) {
             Some(embedded) => {
@@ -52,7 +52,7 @@ impl LoadedModule {
                 let embedded = ptx::select(module, capability, Some(driver))?;
                 context.bind_to_thread().during("bind the context")?;
                 // Text ends in NUL.
-                let text = embedded.ptx() + "\0";
+                let text = embedded.ptx_of(kernel) + "\0";
                 (load_image(text.as_bytes()), embedded.target, false)
             }
         };
@@ -61,10 +61,8 @@ impl LoadedModule {
             CudaError::Module { module, target, cubin, code, name, log }
         })?;
         // From here on, a failure unloads the module by dropping it.
-        let mut loaded = Self { context: Arc::clone(context), handle, target, functions: [ptr::null_mut(); 2] };
-        for kernel in module.kernels()? {
-            loaded.functions[usize::from(kernel.looped())] = prepare(handle, kernel, facts)?;
-        }
+        let mut loaded = Self { context: Arc::clone(context), handle, target, function: ptr::null_mut() };
+        loaded.function = prepare(handle, kernel, facts)?;
         Ok(loaded)
     }
 
@@ -82,13 +80,12 @@ impl LoadedModule {
         }
     }
 
-    /// The handle of one of the module's kernels.
-    pub(super) fn function(&self, kernel: Kernel) -> sys::CUfunction {
-        self.functions[usize::from(kernel.looped())]
+    pub(super) fn function(&self) -> sys::CUfunction {
+        self.function
     }
 }
 
-impl Drop for LoadedModule {
+impl Drop for LoadedKernel {
     fn drop(&mut self) {
         // Launches may still run. Where they cannot be waited for (a broken context, a capture under
         // way), the module stays until its context goes.

@@ -162,7 +162,7 @@ impl Module {
     /// [`PlanError::NoModule`] where this build has no such module.
     pub fn kernels(self) -> Result<impl ExactSizeIterator<Item = Kernel>, PlanError> {
         let names = INSTANCES[self.index()?].kernels.iter().enumerate();
-        Ok(names.map(move |(at, &name)| Kernel { module: self, looped: at == 1, name }))
+        Ok(names.map(move |(index, &name)| Kernel { module: self, index, name }))
     }
 
     /// The modules of the same statistic and type, for messages.
@@ -174,8 +174,9 @@ impl Module {
 
     pub(super) fn kernel(self, looped: bool) -> Result<Kernel, PlanError> {
         let kernels = INSTANCES[self.index()?].kernels;
-        let name = kernels.get(usize::from(looped)).ok_or(PlanError::NoModule { module: self })?;
-        Ok(Kernel { module: self, looped, name })
+        let index = usize::from(looped);
+        let name = kernels.get(index).ok_or(PlanError::NoModule { module: self })?;
+        Ok(Kernel { module: self, index, name })
     }
 
     /// The place in [`INSTANCES`].
@@ -215,7 +216,8 @@ impl fmt::Display for Parts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kernel {
     module: Module,
-    looped: bool,
+    /// The place in [`Instance::kernels`].
+    index: usize,
     name: &'static str,
 }
 
@@ -227,7 +229,13 @@ impl Kernel {
 
     /// Whether the row is walked in slabs, or is one slab that stays in registers.
     pub const fn looped(self) -> bool {
-        self.looped
+        self.index == 1
+    }
+
+    /// Its place among the [kernels](Module::kernels) of its module.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "what is loaded lies by it"))]
+    pub(crate) const fn index(self) -> usize {
+        self.index
     }
 
     /// The exported name, such as `add_rms_norm_bf16_registers`.
