@@ -5,6 +5,12 @@ use std::fmt::Write;
 use super::table::{Instance, Kernel, Table};
 use super::{Embedded, Origin, PREBUILT, Ptx};
 
+/// The variant of an enum that is called so where words are joined by underscores.
+fn camel_case(words: &str) -> String {
+    let capitalised = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    words.split('_').filter(|word| !word.is_empty()).map(capitalised).collect()
+}
+
 /// Rust source that defines `PROVENANCE`, `INSTANCES` and `MODULES`.
 pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     // A path relative to a variable keeps the text the same on every machine.
@@ -20,20 +26,23 @@ pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     );
     // Writing to a String cannot fail.
     for instance in &table.instances {
-        let Instance { name, dtype, kernel } = instance;
+        let Instance { name, dtype, kernel, paths } = instance;
         let variant = dtype.to_ascii_uppercase();
+        let more: String = paths.iter().map(|path| format!(", \"{name}_{dtype}_{path}\"")).collect();
+        let paths: Vec<_> = paths.iter().map(|path| format!("Path::{}", camel_case(path))).collect();
+        let paths = paths.join(", ");
         // A variant that no enum has is an error of the Rust compiler.
         let _ = match kernel {
             Kernel::Row { statistic, source, sink } => writeln!(
                 text,
                 "    Instance {{ module: Module {{ statistic: Family::{statistic}, source: Source::{source}, \
                  sink: Sink::{sink}, dtype: DType::{variant} }}, name: {name:?}, \
-                 kernels: &[\"{name}_{dtype}_registers\", \"{name}_{dtype}_looped\"] }},"
+                 kernels: &[\"{name}_{dtype}_registers\", \"{name}_{dtype}_looped\"{more}], paths: &[{paths}] }},"
             ),
             Kernel::Columns => writeln!(
                 text,
                 "    Instance {{ module: Module::of_columns(DType::{variant}), name: {name:?}, \
-                 kernels: &[\"{name}_{dtype}\"] }},"
+                 kernels: &[\"{name}_{dtype}\"], paths: &[] }},"
             ),
         };
     }

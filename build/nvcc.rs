@@ -147,7 +147,7 @@ fn compile_module(
         .arg(kind)
         .arg(format!("--gpu-architecture={architecture}_{target}"))
         .args(&table.flags)
-        .args(instance.defines())
+        .args(instance.defines(target))
         .args(["-I", KERNELS, "-o"])
         .arg(&path)
         .arg(format!("{KERNELS}/{}", instance.source_file()));

@@ -32,7 +32,12 @@ pub struct Instance {
     pub dtype: String,
     /// What it is an instance of.
     pub kernel: Kernel,
+    /// Kernels beside those for all calls and for long rows, of targets that [have them](FIRST_WITH_PATHS).
+    pub paths: Vec<String>,
 }
+
+/// The first target whose modules have kernels for aligned calls; scripts/nvrtc_compile.py has the same.
+pub const FIRST_WITH_PATHS: u32 = 90;
 
 /// A kernel of the sources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,8 +79,8 @@ impl Instance {
         }
     }
 
-    /// What the compiler is told of it.
-    pub fn defines(&self) -> Vec<String> {
+    /// What the compiler for a target is told of it.
+    pub fn defines(&self, target: u32) -> Vec<String> {
         let mut defines = vec![format!("-DWARPNORM_MODULE={}", self.name)];
         if let Kernel::Row { statistic, source, sink } = &self.kernel {
             defines.extend([
@@ -85,6 +90,9 @@ impl Instance {
             ]);
         }
         defines.push(format!("-DWARPNORM_ACTIVATION_{}", self.dtype.to_ascii_uppercase()));
+        if target >= FIRST_WITH_PATHS {
+            defines.extend(self.paths.iter().map(|path| format!("-DWARPNORM_PATH_{}", path.to_ascii_uppercase())));
+        }
         defines
     }
 }
@@ -187,11 +195,27 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
             let (statistic, source, sink) = (type_name(statistic)?, type_name(source)?, type_name(sink)?);
             instances(&name, &Kernel::Row { statistic, source, sink }, words, table)?;
         }
+        "aligned" => {
+            let name = words.next().unwrap_or_default();
+            let paths = words.map(identifier).collect::<Result<Vec<_>, _>>()?;
+            if paths.is_empty() {
+                return Err("at least one path is wanted".to_owned());
+            }
+            let mut mine: Vec<_> = table
+                .instances
+                .iter_mut()
+                .filter(|instance| instance.name == name && instance.dtype != "f32")
+                .collect();
+            if mine.is_empty() {
+                return Err(format!("no module of 16 bits above has the name {name}"));
+            }
+            mine.iter_mut().for_each(|instance| instance.paths.clone_from(&paths));
+        }
         "columns" => {
             let name = identifier(words.next().unwrap_or_default())?;
             instances(&name, &Kernel::Columns, words, table)?;
         }
-        _ => return Err("the first word is not one of targets, flags, max-isa, module, columns".to_owned()),
+        _ => return Err("the first word is not one of targets, flags, max-isa, module, aligned, columns".to_owned()),
     }
     Ok(())
 }
@@ -205,7 +229,8 @@ fn instances<'a>(
 ) -> Result<(), String> {
     let before = table.instances.len();
     for dtype in dtypes {
-        table.instances.push(Instance { name: name.to_owned(), dtype: identifier(dtype)?, kernel: kernel.clone() });
+        let (name, dtype) = (name.to_owned(), identifier(dtype)?);
+        table.instances.push(Instance { name, dtype, kernel: kernel.clone(), paths: Vec::new() });
     }
     if table.instances.len() == before { Err("at least one dtype is wanted".to_owned()) } else { Ok(()) }
 }

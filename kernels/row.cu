@@ -4,6 +4,7 @@
 //     WARPNORM_MODULE                              the name that the exported kernels begin with
 //     WARPNORM_STATISTIC, _SOURCE, _SINK           templates of namespace warpnorm
 //     WARPNORM_ACTIVATION_F32, _F16 or _BF16       the type of x and of what comes out in it
+//     WARPNORM_PATH_ALIGNED, …                     the paths of row/args.cuh that have kernels of their own
 #include "common/module_element.cuh"
 #include "row/row_kernel.cuh"
 
@@ -12,14 +13,13 @@
 #endif
 
 // Macros that are arguments are replaced before they are joined only where a second macro does the joining.
-#define WARPNORM_JOIN(module, element, regime) module##_##element##_##regime
-#define WARPNORM_NAME(module, element, regime) WARPNORM_JOIN(module, element, regime)
+#define WARPNORM_JOIN(module, element, kernel) module##_##element##_##kernel
+#define WARPNORM_NAME(module, element, kernel) WARPNORM_JOIN(module, element, kernel)
 
-#define WARPNORM_KERNEL(regime)                                                                \
-    extern "C" __global__ void __launch_bounds__(WARPNORM_SOURCE<Element>::MAX_THREADS, 1)         \
-        WARPNORM_NAME(WARPNORM_MODULE, WARPNORM_ELEMENT_NAME,                                  \
-                      regime)(const __grid_constant__ RowArgs args) {                          \
-        regime##_row<Statistic, WARPNORM_SOURCE<Element>, WARPNORM_SINK<Statistic, Element>>(args); \
+#define WARPNORM_KERNEL(name, run)                                                             \
+    extern "C" __global__ void __launch_bounds__(WARPNORM_SOURCE<Element>::MAX_THREADS, 1)     \
+        WARPNORM_NAME(WARPNORM_MODULE, WARPNORM_ELEMENT_NAME, name)(const __grid_constant__ RowArgs args) { \
+        run(args);                                                                             \
     }
 
 namespace warpnorm {
@@ -27,7 +27,19 @@ namespace warpnorm {
 using Element = WARPNORM_ELEMENT;
 using Statistic = WARPNORM_STATISTIC<Element>;
 
-WARPNORM_KERNEL(registers)
-WARPNORM_KERNEL(looped)
+using Source = WARPNORM_SOURCE<Element>;
+using Sink = WARPNORM_SINK<Statistic, Element>;
+
+WARPNORM_KERNEL(registers, (registers_row<Statistic, Source, Sink, Path::GENERAL>))
+WARPNORM_KERNEL(looped, (looped_row<Statistic, Source, Sink>))
+#ifdef WARPNORM_PATH_ALIGNED
+WARPNORM_KERNEL(aligned, (registers_row<Statistic, Source, Sink, Path::ALIGNED>))
+#endif
+#ifdef WARPNORM_PATH_ALIGNED_ROUNDED
+WARPNORM_KERNEL(aligned_rounded, (registers_row<Statistic, Source, Sink, Path::ALIGNED_ROUNDED>))
+#endif
+#ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET
+WARPNORM_KERNEL(aligned_with_offset, (registers_row<Statistic, Source, Sink, Path::ALIGNED_WITH_OFFSET>))
+#endif
 
 }  // namespace warpnorm

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,8 @@ from pathlib import Path
 NVRTC_PACKAGE = "nvidia-cuda-nvrtc-cu12"
 TABLE = "modules.txt"
 MANIFEST = "manifest.txt"
+# The first target whose modules have kernels for aligned calls; build/table.rs has the same.
+FIRST_WITH_PATHS = 90
 
 
 class Failure(Exception):
@@ -36,17 +38,21 @@ class Instance:
     dtype: str
     # Statistic, Source and Sink of the row kernel; none of the kernel of columns.
     templates: tuple[str, ...]
+    # Kernels beside those for all calls and for long rows, of targets that they are made for.
+    paths: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
         return "row.cu" if self.templates else "columns.cu"
 
-    def defines(self) -> list[str]:
+    def defines(self, target: int) -> list[str]:
+        paths = self.paths if target >= FIRST_WITH_PATHS else ()
         templates = zip(("STATISTIC", "SOURCE", "SINK"), self.templates)
         return [
             f"-DWARPNORM_MODULE={self.name}",
             *(f"-DWARPNORM_{which}={template}" for which, template in templates),
             f"-DWARPNORM_ACTIVATION_{self.dtype.upper()}",
+            *(f"-DWARPNORM_PATH_{path.upper()}" for path in paths),
         ]
 
     @property
@@ -82,6 +88,13 @@ class Table:
                     table.instances += [
                         Instance(name, dtype, (statistic, source, sink)) for dtype in dtypes
                     ]
+                case ["aligned", name, *paths] if paths:
+                    mine = [i for i in table.instances if i.name == name and i.dtype != "f32"]
+                    if not mine:
+                        raise Failure(f"{path}:{number}: no module of 16 bits above has the name {name}")
+                    for instance in mine:
+                        at = table.instances.index(instance)
+                        table.instances[at] = replace(instance, paths=tuple(paths))
                 case ["columns", name, *dtypes] if dtypes:
                     table.instances += [Instance(name, dtype, ()) for dtype in dtypes]
                 case _:
@@ -241,7 +254,7 @@ def compile_target(kernels: Path, table: Table, instance: Instance, target: int)
     options = [
         f"--gpu-architecture=compute_{target}",
         *table.flags,
-        *instance.defines(),
+        *instance.defines(target),
         f"-I{kernels}",
         f"-I{nvrtc.cuda_include}",
     ]

@@ -41,6 +41,7 @@ fn parsed(kernel: Kernel, capability: (u32, u32)) -> Result<Arc<ptx_emu::Module>
     let module = kernel.module();
     let embedded = ptx::select(module, capability, None)?;
     let target = embedded.target;
+    let kernel = kernel.on(target)?;
     let mut all = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
     let all = all.get_or_insert_default();
     if let Some(parsed) = all.get(&(kernel, target)) {

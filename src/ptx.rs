@@ -1,6 +1,6 @@
 //! The PTX that this build carries, and which of it a device runs.
 
-use crate::plan::{Instance, Kernel, Module, Sink, Source};
+use crate::plan::{Instance, Kernel, Module, Path, Sink, Source};
 use crate::{DType, Family, PlanError};
 use lzma_rust2::LzmaReader;
 use std::fmt;
@@ -56,7 +56,7 @@ impl EmbeddedModule {
 
     /// The names of the module's kernels.
     pub fn kernels(&self) -> &'static [&'static str] {
-        self.instance.kernels
+        self.instance.kernels_on(self.target)
     }
 
     /// The PTX text. Where it is prebuilt, every call decompresses it anew, which takes some milliseconds.

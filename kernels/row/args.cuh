@@ -45,19 +45,18 @@ enum Flag : unsigned int {
     PARAMETERS_FIRST = 1u << 18,
     // Neither is ROUND_BEFORE_WEIGHT set, nor is there a weight_offset: one test for every step in place of two.
     BARE_WEIGHTS = 1u << 19,
-    // What most calls are: rows of whole chunks, all of which begin at multiples of 16 bytes, in every tensor; fewer than
-    // 2^31 of them, and as many bytes apart as 32 bits count; parameters of the activation type; and no weight_offset
-    // with ROUND_BEFORE_WEIGHT.
-    ALIGNED = 1u << 20,
 };
 
-/// What is known of a call where its code is compiled. On the general path nothing is.
+/// What is known of a call where its kernel is compiled. Mirrored by plan::Path.
+///
+/// Of an aligned call: rows are made of whole chunks, all of which begin at multiples of 16 bytes, in every tensor; they
+/// are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the activation type; and of
+/// ROUND_BEFORE_WEIGHT and a weight_offset there is
 enum class Path {
-    GENERAL,
-    // The flag of that name is set, and
-    ALIGNED,              // BARE_WEIGHTS;
-    ALIGNED_ROUNDED,      // ROUND_BEFORE_WEIGHT;
-    ALIGNED_WITH_OFFSET,  // neither: there is a weight_offset.
+    GENERAL,              // (nothing is known)
+    ALIGNED,              // neither
+    ALIGNED_ROUNDED,      // the former
+    ALIGNED_WITH_OFFSET,  // the latter
 };
 
 enum class CodeType : unsigned int {

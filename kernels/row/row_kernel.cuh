@@ -58,28 +58,23 @@ constexpr unsigned int MOST_TAKEN = 5;
 template <class Statistic, class Source, class Sink>
 constexpr bool LOADS_AHEAD = !Source::Element::IS_F32 && TAKEN<Statistic, Source, Sink> <= MOST_TAKEN;
 
-/// Shared memory of what `Of` names: the same for all that ask for it.
-template <class Of, class Value>
-__device__ __forceinline__ Value& shared() {
-    __shared__ Value value;
-    return value;
-}
-
-/// A row in registers, by one of the paths.
+/// The registers regime, by one of the paths. Grid: one CTA for every rows_per_cta rows.
 template <class Statistic, class Source, class Sink, Path PATH>
-__device__ __forceinline__ void registers_row_by(const RowArgs& args) {
+__device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
     constexpr bool IS_ALIGNED = PATH != Path::GENERAL;
     // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before
     // makes.
     constexpr bool AHEAD = LOADS_AHEAD<Statistic, Source, Sink>;
     constexpr bool WEIGHTS_AHEAD = AHEAD && !Sink::Output::IS_GATED;
+    launch_dependents();
     if (!WEIGHTS_AHEAD || !(args.flags & PARAMETERS_FIRST)) wait_for_prerequisites();
 
     const Team team = Team::of_this_thread(args.team_threads);
     unsigned long long row = static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
     if (IS_ALIGNED) row = static_cast<unsigned int>(row);
-    const bool exists = row < (IS_ALIGNED ? static_cast<unsigned int>(args.rows) : args.rows);
+    const bool exists =
+        IS_ALIGNED ? static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows) : row < args.rows;
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
     const Group<Element> group(team, 0, args.hidden, true, exists, PATH);
 
@@ -97,7 +92,7 @@ __device__ __forceinline__ void registers_row_by(const RowArgs& args) {
     if constexpr (Source::NORMALISES) {
         using State = typename Source::State;
         using Inner = typename Source::Inner;
-        auto& exchange = shared<Source, Team::Exchange<State, Inner>>();
+        __shared__ Team::Exchange<State, Inner> exchange;
         const Inner* const inner = team.reduce(Source::of_group(raw, group, args), exchange, [&](const State& state) {
             return Source::inner(state, args, place);
         });
@@ -107,8 +102,9 @@ __device__ __forceinline__ void registers_row_by(const RowArgs& args) {
     const Moments* made = nullptr;
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
-        auto& exchange = shared<Statistic, Team::Exchange<State, Moments>>();
-        const float pivot = Statistic::pivot(h, group, team, &shared<Statistic, float>());
+        __shared__ Team::Exchange<State, Moments> exchange;
+        __shared__ float pivot_slot;
+        const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
         made = team.reduce(Statistic::of_group(h, pivot, group, args), exchange, [&](const State& state) {
             const Moments moments = Statistic::moments(state, pivot, args);
             if (exists) store_moments(moments, team, args, row);
@@ -128,42 +124,6 @@ __device__ __forceinline__ void registers_row_by(const RowArgs& args) {
         sink.agree(team, args, place, exists);
         sink.store(team, group, args, place);
     }
-}
-
-/// Whether aligned calls have paths of their own, for fewer instructions: 16-bit rows of the plain norms and those behind
-/// a residual add do, on GPUs whose memory is so fast that instructions count.
-template <class Statistic, class Source, class Sink>
-constexpr bool HAS_ALIGNED_PATHS =
-#if __CUDA_ARCH__ >= 900
-    !Source::Element::IS_F32 && !Source::Place::IS_PART && !Source::NORMALISES && !Source::POST_ADDS &&
-    !Sink::COLLECTIVE && !Sink::Output::IS_GATED && Statistic::REDUCES;
-#else
-    false;
-#endif
-
-/// The registers regime. Grid: one CTA for every rows_per_cta rows.
-template <class Statistic, class Source, class Sink>
-__device__ __forceinline__ void registers_row(const RowArgs& args) {
-    launch_dependents();
-    if constexpr (HAS_ALIGNED_PATHS<Statistic, Source, Sink>) {
-        const unsigned int flags = args.flags & (ALIGNED | BARE_WEIGHTS | ROUND_BEFORE_WEIGHT);
-        if (flags == (ALIGNED | BARE_WEIGHTS)) {
-            registers_row_by<Statistic, Source, Sink, Path::ALIGNED>(args);
-            return;
-        }
-        // The weights of frameworks' LayerNorms are bare ones.
-        if constexpr (!Statistic::PIVOTS) {
-            if (flags == (ALIGNED | ROUND_BEFORE_WEIGHT)) {
-                registers_row_by<Statistic, Source, Sink, Path::ALIGNED_ROUNDED>(args);
-                return;
-            }
-            if (flags == ALIGNED) {
-                registers_row_by<Statistic, Source, Sink, Path::ALIGNED_WITH_OFFSET>(args);
-                return;
-            }
-        }
-    }
-    registers_row_by<Statistic, Source, Sink, Path::GENERAL>(args);
 }
 
 /// The moments of a source's own norms, where it has any.

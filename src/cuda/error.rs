@@ -47,10 +47,9 @@ pub enum CudaError {
         /// What the driver's compiler says.
         log: String,
     },
-    /// A capturing stream is to run a kernel whose module is not loaded, and loading is not allowed
-    /// in a capture.
+    /// A capturing stream is to run a kernel that is not loaded, and loading is not allowed in a capture.
     #[error(
-        "the stream is capturing and module {module} is not loaded; \
+        "the stream is capturing and its kernel of module {module} is not loaded; \
          call Kernels::warm_up(&[module]) before the capture"
     )]
     NotLoaded {

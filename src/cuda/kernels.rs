@@ -76,7 +76,8 @@ impl Kernels {
 
     /// Whether all kernels of this module are loaded.
     pub fn is_loaded(&self, module: Module) -> bool {
-        module.index().is_ok_and(|index| self.loaded[index].iter().all(|slot| slot.get().is_some()))
+        let loaded = |kernel| self.slot(kernel).is_ok_and(|slot| slot.get().is_some());
+        self.kernels_of(module).is_ok_and(|mut kernels| kernels.all(loaded))
     }
 
     /// Loads the kernels of these modules, where they are not loaded yet. Call it before a stream's work is captured into
@@ -263,7 +264,14 @@ impl Kernels {
     }
 
     fn load_all(&self, module: Module) -> Result<(), Error> {
-        module.kernels()?.try_for_each(|kernel| self.load(kernel).map(|_| ()))
+        self.kernels_of(module)?.try_for_each(|kernel| self.load(kernel).map(|_| ()))
+    }
+
+    /// The kernels of a module that plans for this device are made of.
+    fn kernels_of(&self, module: Module) -> Result<impl Iterator<Item = Kernel>, PlanError> {
+        let (major, minor) = self.facts.compute_capability;
+        let mine = move |kernel: &Kernel| kernel.on(major * 10 + minor) == Ok(*kernel);
+        Ok(module.kernels()?.filter(mine))
     }
 
     fn load(&self, kernel: Kernel) -> Result<&LoadedKernel, Error> {

@@ -3,7 +3,7 @@
 //! [`Kernels`] is made once per context. The safe face takes cudarc's slices and views and borrows
 //! them, so that outputs cannot alias what is read; the raw face, [`Kernels::launch_raw`], takes
 //! addresses. Both run on the caller's stream and return as soon as the launch is queued: they
-//! allocate nothing, synchronise nothing, and load nothing but a module's first use.
+//! allocate nothing, synchronise nothing, and load nothing but a kernel at its first use.
 //!
 //! ```no_run
 //! use cudarc::driver::{CudaContext, CudaSlice};

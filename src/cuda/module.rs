@@ -52,7 +52,7 @@ impl LoadedKernel {
                 let embedded = ptx::select(module, capability, Some(driver))?;
                 context.bind_to_thread().during("bind the context")?;
                 // Text ends in NUL.
-                let text = embedded.ptx_of(kernel) + "\0";
+                let text = embedded.ptx_of(kernel.on(embedded.target)?) + "\0";
                 (load_image(text.as_bytes()), embedded.target, false)
             }
         };
@@ -60,6 +60,7 @@ impl LoadedKernel {
             let (code, name) = describe(error);
             CudaError::Module { module, target, cubin, code, name, log }
         })?;
+        let kernel = kernel.on(target)?;
         // From here on, a failure unloads the module by dropping it.
         let mut loaded = Self { context: Arc::clone(context), handle, target, function: ptr::null_mut() };
         loaded.function = prepare(handle, kernel, facts)?;

@@ -47,10 +47,6 @@ pub mod flags {
     pub const PARAMETERS_FIRST: u32 = 1 << 18;
     /// v is not rounded before it is multiplied by the weights, and nothing is added to them.
     pub const BARE_WEIGHTS: u32 = 1 << 19;
-    /// What most calls are: rows of whole chunks, all of which begin at multiples of 16 bytes, in every tensor; fewer than
-    /// 2^31 of them, and as many bytes apart as 32 bits count; parameters of the activation type; and no offset of weights
-    /// with [`ROUND_BEFORE_WEIGHT`].
-    pub const ALIGNED: u32 = 1 << 20;
 }
 
 /// The heads or groups of a row, and the heads beside them. Strides are in elements.

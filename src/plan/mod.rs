@@ -21,7 +21,7 @@ pub use columns::{ColumnArgs, ColumnPlan, column_byte_floor, column_flags, plan_
 pub use constants::{CHUNK_BYTES, COLUMN_THREADS, EXCHANGE_BYTES, GROUP_ELEMENTS, MAX_STRETCHES};
 pub use floor::{ByteFloor, byte_floor};
 pub(crate) use module::Instance;
-pub use module::{Kernel, Module, Sink, Source};
+pub use module::{Kernel, Module, Path, Sink, Source};
 pub use occupancy::{Limit, Occupancy, Resources, occupancy};
 pub use spread::Spread;
 pub use team::{Place, Team};
@@ -130,7 +130,10 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
     })?;
 
     Ok(Some(Plan {
-        kernel: module.kernel(regime != Regime::Registers)?,
+        kernel: match regime {
+            Regime::Registers => module.kernel(path(call, device))?,
+            _ => module.looped()?,
+        },
         regime,
         team,
         grid,
@@ -214,7 +217,19 @@ fn reads_apart_from_writes(call: &Call, module: Module, regime: Regime) -> bool 
     !in_place || read_for_statistic
 }
 
-/// Whether a call is what most are: see [`flags::ALIGNED`].
+/// What a kernel may know of a call whose rows stay in registers.
+fn path(call: &Call, device: &DeviceFacts) -> Path {
+    let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
+    match (rounds_before_weight, call.norm.weight_offset != 0.0) {
+        _ if !is_aligned(call) || !runs_hopper_code(device) => Path::General,
+        (false, false) => Path::Aligned,
+        (true, false) => Path::AlignedRounded,
+        (false, true) => Path::AlignedWithOffset,
+        (true, true) => Path::General,
+    }
+}
+
+/// Whether a call is aligned, as [`Path`] says.
 fn is_aligned(call: &Call) -> bool {
     let bytes = |elements: usize| elements as u128 * call.dtype.size() as u128;
     let of_chunks = |bytes: u128| bytes.is_multiple_of(CHUNK_BYTES as u128);
@@ -222,7 +237,6 @@ fn is_aligned(call: &Call) -> bool {
     let at_chunk = |address: u64| of_chunks(address.into());
     let strided = |stride: usize| call.rows == 1 || of_chunks(bytes(stride)) && of_32_bits(bytes(stride));
 
-    let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
     let mut rows = [Some(call.x), call.residual, call.y, call.residual_out].into_iter().flatten();
     let mut vectors = [call.linear_bias, call.weight, call.bias].into_iter().flatten();
     // The teams of the last CTA that have no row are counted on past them.
@@ -230,7 +244,6 @@ fn is_aligned(call: &Call) -> bool {
         && of_chunks(bytes(call.hidden))
         && rows.all(|rows| at_chunk(rows.address) && strided(rows.stride))
         && vectors.all(|vector| at_chunk(vector.address) && vector.dtype == call.dtype)
-        && !(rounds_before_weight && call.norm.weight_offset != 0.0)
 }
 
 fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
@@ -246,7 +259,6 @@ fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
     add(flags::ROUND_BEFORE_WEIGHT, rounds_before_weight);
     add(flags::BARE_WEIGHTS, !rounds_before_weight && call.norm.weight_offset == 0.0);
-    add(flags::ALIGNED, is_aligned(call));
     let rounding = call.norm.residual_add().map(|add| add.rounding);
     add(flags::ROUND_STATISTIC, rounding == Some(ResidualRounding::Stored));
     add(flags::ROUND_OUTPUT, rounding == Some(ResidualRounding::Split));

@@ -156,13 +156,14 @@ impl Module {
         Ok(INSTANCES[self.index()?].name)
     }
 
-    /// The module's kernels: for rows that stay in registers, and for longer ones; of columns, the one.
+    /// The module's kernels: for rows that stay in registers, and for longer ones; then those of other
+    /// [paths](Path) for rows that stay in registers, which it has from compute capability 9.0 on. Of columns, the one.
     ///
     /// # Errors
     /// [`PlanError::NoModule`] where this build has no such module.
     pub fn kernels(self) -> Result<impl ExactSizeIterator<Item = Kernel>, PlanError> {
-        let names = INSTANCES[self.index()?].kernels.iter().enumerate();
-        Ok(names.map(move |(index, &name)| Kernel { module: self, index, name }))
+        let instance = &INSTANCES[self.index()?];
+        Ok((0..instance.kernels.len()).map(move |index| instance.kernel(index)))
     }
 
     /// The modules of the same statistic and type, for messages.
@@ -172,11 +173,16 @@ impl Module {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    pub(super) fn kernel(self, looped: bool) -> Result<Kernel, PlanError> {
-        let kernels = INSTANCES[self.index()?].kernels;
-        let index = usize::from(looped);
-        let name = kernels.get(index).ok_or(PlanError::NoModule { module: self })?;
-        Ok(Kernel { module: self, index, name })
+    /// The kernel for long rows.
+    pub(super) fn looped(self) -> Result<Kernel, PlanError> {
+        self.kernels()?.nth(1).ok_or(PlanError::NoModule { module: self })
+    }
+
+    /// The kernel of a path, or else the general one.
+    pub(super) fn kernel(self, path: Path) -> Result<Kernel, PlanError> {
+        let instance = &INSTANCES[self.index()?];
+        let place = instance.paths.iter().position(|&one| one == path);
+        Ok(instance.kernel(place.map_or(0, |place| instance.kernels.len() - instance.paths.len() + place)))
     }
 
     /// The place in [`INSTANCES`].
@@ -212,12 +218,34 @@ impl fmt::Display for Parts {
     }
 }
 
+/// What is known of a call where its kernel is compiled.
+///
+/// Of an aligned call: rows are made of whole chunks of 16 bytes, all of which begin at multiples of 16 bytes, in every
+/// tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; and parameters are of the activation
+/// type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Path {
+    /// Nothing.
+    General,
+    /// It is aligned, its weights are not offset, and v is not rounded before them.
+    Aligned,
+    /// It is aligned, its weights are not offset, and v is rounded before them.
+    AlignedRounded,
+    /// It is aligned, its weights are offset, and v is not rounded before them.
+    AlignedWithOffset,
+}
+
+/// The first target, compute capability × 10, whose modules have kernels for other paths than the general one: where
+/// memory is fast, fewer instructions are less time.
+pub(crate) const FIRST_WITH_PATHS: u32 = 90;
+
 /// A kernel of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kernel {
     module: Module,
     /// The place in [`Instance::kernels`].
     index: usize,
+    path: Path,
     name: &'static str,
 }
 
@@ -230,6 +258,20 @@ impl Kernel {
     /// Whether the row is walked in slabs, or is one slab that stays in registers.
     pub const fn looped(self) -> bool {
         self.index == 1
+    }
+
+    /// What it knows of a call.
+    pub const fn path(self) -> Path {
+        self.path
+    }
+
+    /// The kernel that is in its place in code for a target, compute capability × 10.
+    pub(crate) fn on(self, target: u32) -> Result<Kernel, PlanError> {
+        if target >= FIRST_WITH_PATHS || self.path == Path::General {
+            Ok(self)
+        } else {
+            self.module.kernel(Path::General)
+        }
     }
 
     /// Its place among the [kernels](Module::kernels) of its module.
@@ -249,8 +291,22 @@ impl Kernel {
 pub(crate) struct Instance {
     pub(crate) module: Module,
     pub(crate) name: &'static str,
-    /// The exported names: of the registers regime and looped; of the kernel of columns, the one.
+    /// The exported names: of the registers regime and looped, or of the kernel of columns; then of the paths.
     pub(crate) kernels: &'static [&'static str],
+    pub(crate) paths: &'static [Path],
+}
+
+impl Instance {
+    fn kernel(&self, index: usize) -> Kernel {
+        let of_all_targets = self.kernels.len() - self.paths.len();
+        let path = index.checked_sub(of_all_targets).map_or(Path::General, |place| self.paths[place]);
+        Kernel { module: self.module, index, path, name: self.kernels[index] }
+    }
+
+    /// The names that code for a target, compute capability × 10, exports.
+    pub(crate) fn kernels_on(&self, target: u32) -> &'static [&'static str] {
+        if target >= FIRST_WITH_PATHS { self.kernels } else { &self.kernels[..self.kernels.len() - self.paths.len()] }
+    }
 }
 
 const COMBINATIONS: usize = Family::ALL.len() * Source::ALL.len() * Sink::ALL.len() * DType::ALL.len();
@@ -285,7 +341,7 @@ mod tests {
     fn what_is_not_in_the_table_is_not_found() {
         let norm = Norm::layer_norm(1e-5);
         let there = [Module::of(&norm, DType::F16), Module::of(&Norm::rms_norm(1e-6), DType::F32)];
-        let instances = there.map(|module| Instance { module, name: "", kernels: &["", ""] });
+        let instances = there.map(|module| Instance { module, name: "", kernels: &["", ""], paths: &[] });
         let indices = indices(&instances);
         for module in Module::all() {
             let wanted = there.iter().position(|&one| one == module);

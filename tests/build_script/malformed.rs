@@ -9,7 +9,7 @@ fn a_malformed_table_is_refused_with_the_line() {
     for (from, to, wanted) in [
         ("targets 75 90", "targets 75 ninety", "line 2: `targets 75 ninety`: `ninety` is not a number"),
         ("targets 75 90", "targets", "line 2: `targets`: a value is wanted"),
-        ("targets 75 90", "target 75 90", "is not one of targets, flags, max-isa, module, columns"),
+        ("targets 75 90", "target 75 90", "is not one of targets, flags, max-isa, module, aligned, columns"),
         ("max-isa 8.2", "max-isa 8", "line 4: `max-isa 8`: <major>.<minor> is wanted"),
         (MODULE, "module norm", "<name> <Statistic> <Source> <Sink> <dtype>... is wanted"),
         (MODULE, "module norm Mean Plain", "<name> <Statistic> <Source> <Sink> <dtype>... is wanted"),
@@ -29,6 +29,14 @@ fn a_malformed_table_is_refused_with_the_line() {
             "module norm Mean Plain Store f32 f16\nmodule also Mean Plain Store f32",
             "also f32 and norm f32 are both Mean Plain Store",
         ),
+        (MODULE, "module norm Mean Plain Store f32 bf16\naligned norm", "at least one path is wanted"),
+        (MODULE, "module norm Mean Plain Store f32 bf16\naligned norm A", "`A` has other characters"),
+        (
+            MODULE,
+            "module norm Mean Plain Store f32 bf16\naligned other a",
+            "no module of 16 bits above has the name other",
+        ),
+        (MODULE, "module norm Mean Plain Store f32\naligned norm a", "no module of 16 bits above has the name norm"),
         (MODULE, "columns stats", "at least one dtype is wanted"),
         (MODULE, "columns Stats f32", "`Stats` has other characters"),
         (MODULE, "columns stats f32\ncolumns also f32", "also f32 and stats f32 are both columns"),

@@ -49,7 +49,8 @@ fn the_kernel_of_columns_is_compiled_for_every_target() {
     scratch.replace("kernels/modules.txt", line, &format!("{line}\ncolumns stats f16"));
     let home = scratch.toolkit("12.9.86");
     let run = scratch.set("CUDA_HOME", &home).run().unwrap();
-    let instance = "Instance { module: Module::of_columns(DType::F16), name: \"stats\", kernels: &[\"stats_f16\"] },";
+    let instance = "Instance { module: Module::of_columns(DType::F16), name: \"stats\", kernels: &[\"stats_f16\"], \
+                    paths: &[] },";
     assert!(run.generated.contains(instance), "{}", run.generated);
     for target in [75, 90] {
         let file = format!("stats.f16.sm_{target}.ptx");
@@ -60,6 +61,35 @@ fn the_kernel_of_columns_is_compiled_for_every_target() {
         );
         assert!(ptx.starts_with(&wanted) && ptx.contains(" kernels/columns.cu\n"), "{ptx}");
         assert!(run.generated.contains(&file), "{}", run.generated);
+    }
+}
+
+/// Of the types of 16 bits, for the targets that have them.
+#[test]
+fn aligned_calls_have_kernels_of_their_own() {
+    let mut scratch = Scratch::new("nvcc-aligned");
+    let line = "module norm Mean Plain Store f32 bf16";
+    scratch.replace("kernels/modules.txt", line, &format!("{line}\naligned norm aligned aligned_with_offset"));
+    let home = scratch.toolkit("12.9.86");
+    let run = scratch.set("CUDA_HOME", &home).run().unwrap();
+    for (dtype, more, paths) in [
+        (
+            "bf16",
+            ", \"norm_bf16_aligned\", \"norm_bf16_aligned_with_offset\"",
+            "Path::Aligned, Path::AlignedWithOffset",
+        ),
+        ("f32", "", ""),
+    ] {
+        let wanted = format!(
+            "name: \"norm\", kernels: &[\"norm_{dtype}_registers\", \"norm_{dtype}_looped\"{more}], paths: &[{paths}] }},"
+        );
+        assert!(run.generated.contains(&wanted), "{}", run.generated);
+        for target in [75, 90] {
+            let ptx = scratch.read_output(&format!("norm.{dtype}.sm_{target}.ptx"));
+            let there = dtype == "bf16" && target == 90;
+            let wanted = " -DWARPNORM_ACTIVATION_BF16 -DWARPNORM_PATH_ALIGNED -DWARPNORM_PATH_ALIGNED_WITH_OFFSET -I ";
+            assert_eq!((ptx.contains(wanted), ptx.contains("_PATH_")), (there, there), "{ptx}");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ fn without_nvcc_the_prebuilt_ptx_is_embedded() {
         [("bf16", "BF16"), ("f32", "F32")].map(|(dtype, variant)| format!(
             "{{ module: Module {{ statistic: Family::Mean, source: Source::Plain, sink: Sink::Store, \
              dtype: DType::{variant} }}, name: \"norm\", \
-             kernels: &[\"norm_{dtype}_registers\", \"norm_{dtype}_looped\"] }},"
+             kernels: &[\"norm_{dtype}_registers\", \"norm_{dtype}_looped\"], paths: &[] }},"
         ))
     );
     let modules: Vec<&str> =

@@ -5,8 +5,8 @@ use crate::support::{Failures, case};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Placement};
 use warpnorm::parity::{Case, Values};
-use warpnorm::plan::flags;
-use warpnorm::{DType, DeviceFacts, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+use warpnorm::plan::Path;
+use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
 
 const DTYPES: [DType; 2] = [DType::F16, DType::BF16];
 
@@ -23,19 +23,26 @@ fn of_weights(norm: Norm) -> [Norm; 3] {
     [norm, norm.with_weight_rounding(WeightRounding::BeforeWeight), norm.with_weight_offset(1.0)]
 }
 
-/// The outputs of a case whose tensors lie so, and whether the call was aligned.
-fn run(case: &Case, placement: Placement) -> (Output, bool) {
+/// The outputs of a case whose tensors lie so, and the path of its kernel.
+fn run(case: &Case, placement: Placement) -> (Output, Path) {
     let run = Emulated::new(DeviceFacts::h200()).run_counted(&case.as_problem(), placement);
     let (output, launched) = run.expect("runs");
-    (output, launched.expect("launched").0.args.flags & flags::ALIGNED != 0)
+    (output, launched.expect("launched").0.kernel.path())
 }
 
 /// Judges an aligned case, and compares it with the same case one element further on.
 fn hold(failures: &mut Failures, case: &Case) {
+    let wanted = match (case.norm.weight_rounding, case.norm.weight_offset == 0.0) {
+        (WeightRounding::Single, true) => Path::Aligned,
+        // The weights of LayerNorms are bare ones.
+        _ if case.norm.family == Family::LayerNorm => Path::General,
+        (WeightRounding::BeforeWeight, _) => Path::AlignedRounded,
+        (_, false) => Path::AlignedWithOffset,
+    };
     judge(failures, &DeviceFacts::h200(), case, Placement::default());
-    let (aligned, is_aligned) = run(case, Placement::default());
-    let (general, is_general) = run(case, Placement { offset: 1, ..Placement::default() });
-    assert_eq!((is_aligned, is_general), (true, false), "{:?}", case.norm);
+    let (aligned, path) = run(case, Placement::default());
+    let (general, other_path) = run(case, Placement { offset: 1, ..Placement::default() });
+    assert_eq!((path, other_path), (wanted, Path::General), "{:?}", case.norm);
     let Case { norm, dtype, rows, hidden, .. } = case;
     // A NaN is not equal to itself: the statistics are compared by their bits.
     let bits = |values: Option<Vec<f32>>| values.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>());

@@ -62,7 +62,7 @@ enum warpnorm_status
     WARPNORM_STATUS_INVALID_HANDLE = 7,
     // This device has been destroyed.
     WARPNORM_STATUS_DESTROYED_HANDLE = 8,
-    // The stream is capturing and the op's module is not loaded: see warpnorm_warm_up.
+    // The stream is capturing and the op's kernel is not loaded: see warpnorm_warm_up.
     WARPNORM_STATUS_NOT_LOADED = 9,
     // The executor of the emulated device found a fault.
     WARPNORM_STATUS_EMULATOR_FAULT = 10,

@@ -72,7 +72,7 @@ fn library_words(error: &warpnorm::Error) -> String {
         #[cfg(feature = "cuda")]
         warpnorm::Error::Cuda(warpnorm::cuda::CudaError::NotLoaded { module }) => {
             format!(
-                "the stream is capturing and module {module} is not loaded; call warpnorm_warm_up before the capture"
+                "the stream is capturing and its kernel of module {module} is not loaded; call warpnorm_warm_up before the capture"
             )
         }
         _ => error.to_string(),

@@ -28,7 +28,7 @@ pub enum Status {
     InvalidHandle = 7,
     /// This device has been destroyed.
     DestroyedHandle = 8,
-    /// The stream is capturing and the op's module is not loaded: see warpnorm_warm_up.
+    /// The stream is capturing and the op's kernel is not loaded: see warpnorm_warm_up.
     NotLoaded = 9,
     /// The executor of the emulated device found a fault.
     EmulatorFault = 10,

@@ -28,7 +28,7 @@ class ClosedDevice(WarpnormError, RuntimeError):
 
 
 class NotLoaded(WarpnormError, RuntimeError):
-    """A stream is capturing, and the op's module is not loaded: see :func:`warpnorm.warm_up`."""
+    """A stream is capturing, and the op's kernel is not loaded: see :func:`warpnorm.warm_up`."""
 
 
 class InternalError(WarpnormError, RuntimeError):
