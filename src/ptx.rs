@@ -80,7 +80,8 @@ impl EmbeddedModule {
         String::from_utf8(text).unwrap_or_else(|error| panic!("{self}: {error}"))
     }
 
-    /// The text without the module's other kernels: what is to run one need not compile them.
+    /// The text without the module's other kernels: what is to run one need not compile them. Where it is none of
+    /// [`kernels`](Self::kernels), without any.
     pub fn ptx_of(&self, kernel: Kernel) -> String {
         let text = self.ptx();
         let mut of_kernel = String::with_capacity(text.len());

@@ -266,6 +266,7 @@ impl Kernel {
     }
 
     /// The kernel that is in its place in code for a target, compute capability × 10.
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
     pub(crate) fn on(self, target: u32) -> Result<Kernel, PlanError> {
         if target >= FIRST_WITH_PATHS || self.path == Path::General {
             Ok(self)
@@ -275,7 +276,7 @@ impl Kernel {
     }
 
     /// Its place among the [kernels](Module::kernels) of its module.
-    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "what is loaded lies by it"))]
+    #[cfg(feature = "cuda")]
     pub(crate) const fn index(self) -> usize {
         self.index
     }
