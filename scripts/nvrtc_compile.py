@@ -185,8 +185,8 @@ def without_comments(ptx: str) -> str:
 
 def renumbered(ptx: str) -> str:
     """Numbers the registers and labels of each kernel in the order in which its text names them: what is alike in two
-    kernels then reads alike, and a compressed text is a sixteenth shorter. PTX declares registers by their number
-    alone, and no register gets a larger one than there are.
+    kernels then reads alike, and a compressed text is shorter. PTX declares registers by their number alone, and no
+    register gets a larger one than there are.
     """
     kernels = re.split(r"(?=^\.visible \.entry )", ptx, flags=re.MULTILINE)
     return "".join(map(renumbered_kernel, kernels))
