@@ -91,7 +91,9 @@ struct Output {
     static __device__ __forceinline__ float margin(const Addend<Element>& addend, const RowArgs& args, Path path) {
         if (path == Path::ALIGNED_ROUNDED) return UNITS_OF_V / 16777216.0f;
         if (addend.from.exist() && !addend.each && !rounds_before_weight(args, path)) return 0.0f;
-        return path != Path::GENERAL && TO_NEAREST ? UNITS_TO_NEAREST / 16777216.0f : MARGIN;
+        // The products that something is added to are rounded by direction on every path.
+        const bool to_nearest = path != Path::GENERAL && TO_NEAREST && !addend.from.exist();
+        return to_nearest ? UNITS_TO_NEAREST / 16777216.0f : MARGIN;
     }
 
     /// Computes y chunk by chunk and hands each to `take`. `ahead` is null where nothing was loaded ahead.

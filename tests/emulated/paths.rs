@@ -6,16 +6,40 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Placement};
 use warpnorm::parity::{Case, Values};
 use warpnorm::plan::Path;
-use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding, WeightRounding};
+use warpnorm::quantise::{CodeType, Quantisation};
+use warpnorm::{
+    DType, DeviceFacts, Family, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, WeightRounding,
+};
 
 const DTYPES: [DType; 2] = [DType::F16, DType::BF16];
 
 fn norms() -> Vec<Norm> {
     let wide = ResidualAdd { scale: 1.5, rounding: ResidualRounding::Wide };
-    let with_adds = |norm: Norm| [norm, norm.with_residual_add(ResidualAdd::default()), norm.with_residual_add(wide)];
+    let post_adds = [(1.0, PostRounding::Single), (0.75, PostRounding::Each)];
+    let with_adds = |norm: Norm| {
+        let post_adds = post_adds.map(|(scale, rounding)| norm.with_post_add(PostAdd { scale, rounding }));
+        let adds = [norm, norm.with_residual_add(ResidualAdd::default()), norm.with_residual_add(wide)];
+        adds.into_iter().chain(post_adds)
+    };
     let mut norms: Vec<_> = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)].into_iter().flat_map(with_adds).collect();
     norms.push(Norm::l2_norm());
     norms
+}
+
+/// RMS norms with codes, of y as the activation type holds it and before.
+fn quantised_norms() -> impl Iterator<Item = Norm> {
+    let quantisations = [
+        Quantisation::per_token(CodeType::E4m3),
+        Quantisation::per_group(CodeType::Int8, 64),
+        Quantisation::per_tensor_wide(),
+    ];
+    let norm = Norm::rms_norm(1e-6);
+    let norms = [norm, norm.with_residual_add(ResidualAdd::default())];
+    norms.into_iter().flat_map(move |norm| quantisations.map(|quantisation| norm.with_quantisation(quantisation)))
+}
+
+fn is_wide(norm: &Norm) -> bool {
+    norm.quantisation == Some(Quantisation::per_tensor_wide())
 }
 
 /// What is done with the weights: each is a path of its own for RMS norms.
@@ -34,9 +58,11 @@ fn run(case: &Case, placement: Placement) -> (Output, Path) {
 fn hold(failures: &mut Failures, case: &Case) {
     let wanted = match (case.norm.weight_rounding, case.norm.weight_offset == 0.0) {
         (WeightRounding::Single, true) => Path::Aligned,
-        // The weights of LayerNorms are bare ones.
+        // Of the others there are kernels where models ask for them.
         _ if case.norm.family == Family::LayerNorm => Path::General,
+        (WeightRounding::BeforeWeight, _) if case.norm.post_add.is_some() => Path::General,
         (WeightRounding::BeforeWeight, _) => Path::AlignedRounded,
+        (_, false) if case.norm.quantisation.is_some() && !is_wide(&case.norm) => Path::General,
         (_, false) => Path::AlignedWithOffset,
     };
     judge(failures, &DeviceFacts::h200(), case, Placement::default());
@@ -47,8 +73,10 @@ fn hold(failures: &mut Failures, case: &Case) {
     // A NaN is not equal to itself: the statistics are compared by their bits.
     let bits = |values: Option<Vec<f32>>| values.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>());
     let statistics = |output: &Output| (bits(output.mean.clone()), bits(output.rstd.clone()));
-    let same =
-        aligned.y == general.y && aligned.residual == general.residual && statistics(&aligned) == statistics(&general);
+    let tensors = |output: &Output| {
+        (output.y.clone(), output.residual.clone(), output.codes.clone(), output.scales.clone(), statistics(output))
+    };
+    let same = tensors(&aligned) == tensors(&general);
     failures.record((!same).then(|| format!("{rows} × {hidden} {dtype} {norm:?}: other bits where it is aligned")));
 }
 
@@ -56,14 +84,23 @@ fn hold(failures: &mut Failures, case: &Case) {
 fn aligned_calls_get_the_bits_of_others() {
     let mut failures = Failures::default();
     for (index, values) in Values::ALL.into_iter().enumerate() {
-        for (turn, norm) in norms().into_iter().flat_map(of_weights).enumerate() {
+        let norms = norms().into_iter().chain(quantised_norms());
+        for (turn, norm) in norms.flat_map(of_weights).enumerate() {
             for dtype in DTYPES {
                 for (weight, bias) in [(None, None), (Some(dtype), None), (Some(dtype), Some(dtype))] {
                     if weight.is_none() && norm.weight_offset != 0.0 {
                         continue;
                     }
-                    let hidden = [8, 64, 768, 4096][(index + turn) % 4];
-                    hold(&mut failures, &case((norm, weight, bias), dtype, 3, hidden, values, 31));
+                    if bias.is_some() && (norm.post_add.is_some() || norm.quantisation.is_some()) {
+                        continue;
+                    }
+                    // Scales are of whole groups.
+                    let sizes = if norm.quantisation.is_some() { [64, 128, 768, 4096] } else { [8, 64, 768, 4096] };
+                    let hidden = sizes[(index + turn) % 4];
+                    let mut case = case((norm, weight, bias), dtype, 3, hidden, values, 31);
+                    // Of y before it is rounded there are only the codes.
+                    case.outputs.y &= !is_wide(&norm);
+                    hold(&mut failures, &case);
                 }
             }
         }
@@ -80,6 +117,9 @@ fn weights_at_the_ends_of_the_range() {
         let ends = [infinity, infinity | 0x8000, 0x7fff, largest, largest | 0x8000, 0, 0x8000, 1];
         for norm in norms().into_iter().flat_map(of_weights) {
             for bias in [None, Some(dtype)] {
+                if bias.is_some() && norm.post_add.is_some() {
+                    continue;
+                }
                 let mut case = case((norm, Some(dtype), bias), dtype, 3, 512, Values::Unit, 32);
                 let (_, weight) = case.weight.as_mut().expect("a weight");
                 for (place, bits) in ends.into_iter().enumerate() {
