@@ -16,11 +16,16 @@
 #define WARPNORM_JOIN(module, element, kernel) module##_##element##_##kernel
 #define WARPNORM_NAME(module, element, kernel) WARPNORM_JOIN(module, element, kernel)
 
-#define WARPNORM_KERNEL(name, run)                                                             \
-    extern "C" __global__ void __launch_bounds__(WARPNORM_SOURCE<Element>::MAX_THREADS, 1)     \
+#define WARPNORM_KERNEL_OF(threads, name, run)                                                 \
+    extern "C" __global__ void __launch_bounds__(threads, 1)                                   \
         WARPNORM_NAME(WARPNORM_MODULE, WARPNORM_ELEMENT_NAME, name)(const __grid_constant__ RowArgs args) { \
         run(args);                                                                             \
     }
+#define WARPNORM_KERNEL(name, run) WARPNORM_KERNEL_OF(Source::MAX_THREADS, name, run)
+#define WARPNORM_REGISTERS_KERNEL(name, path) \
+    WARPNORM_KERNEL(name, (registers_row<Statistic, Source, Sink, path, Threads::SINGLE>))
+#define WARPNORM_PAIRED_KERNEL(name, path) \
+    WARPNORM_KERNEL_OF(PAIRED_THREADS, name, (registers_row<Statistic, Source, Sink, path, Threads::PAIRED>))
 
 namespace warpnorm {
 
@@ -30,16 +35,25 @@ using Statistic = WARPNORM_STATISTIC<Element>;
 using Source = WARPNORM_SOURCE<Element>;
 using Sink = WARPNORM_SINK<Statistic, Element>;
 
-WARPNORM_KERNEL(registers, (registers_row<Statistic, Source, Sink, Path::GENERAL>))
+WARPNORM_REGISTERS_KERNEL(registers, Path::GENERAL)
 WARPNORM_KERNEL(looped, (looped_row<Statistic, Source, Sink>))
 #ifdef WARPNORM_PATH_ALIGNED
-WARPNORM_KERNEL(aligned, (registers_row<Statistic, Source, Sink, Path::ALIGNED>))
+WARPNORM_REGISTERS_KERNEL(aligned, Path::ALIGNED)
+#endif
+#ifdef WARPNORM_PATH_ALIGNED_PAIRED
+WARPNORM_PAIRED_KERNEL(aligned_paired, Path::ALIGNED)
 #endif
 #ifdef WARPNORM_PATH_ALIGNED_ROUNDED
-WARPNORM_KERNEL(aligned_rounded, (registers_row<Statistic, Source, Sink, Path::ALIGNED_ROUNDED>))
+WARPNORM_REGISTERS_KERNEL(aligned_rounded, Path::ALIGNED_ROUNDED)
+#endif
+#ifdef WARPNORM_PATH_ALIGNED_ROUNDED_PAIRED
+WARPNORM_PAIRED_KERNEL(aligned_rounded_paired, Path::ALIGNED_ROUNDED)
 #endif
 #ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET
-WARPNORM_KERNEL(aligned_with_offset, (registers_row<Statistic, Source, Sink, Path::ALIGNED_WITH_OFFSET>))
+WARPNORM_REGISTERS_KERNEL(aligned_with_offset, Path::ALIGNED_WITH_OFFSET)
+#endif
+#ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED
+WARPNORM_PAIRED_KERNEL(aligned_with_offset_paired, Path::ALIGNED_WITH_OFFSET)
 #endif
 
 }  // namespace warpnorm

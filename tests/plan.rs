@@ -240,6 +240,29 @@ fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
     }));
 }
 
+/// Threads are paired where a wave of them does not do, and where a row has more than a warp.
+#[test]
+fn threads_are_paired_where_they_are_many() {
+    let planned = |rows, hidden, dtype, residual| {
+        let call = call(Family::LayerNorm, dtype, residual, rows, hidden, hidden, 0);
+        let plan = planned(&call, &DeviceFacts::h200());
+        (plan.kernel.path(), plan.block, plan.args.rows_per_cta, plan.grid)
+    };
+    // 132 multiprocessors hold 1024 threads each at a time, four rows of 4096 elements.
+    assert_eq!(planned(528, 4096, DType::F16, false), (Path::Aligned, 256, 1, 528));
+    assert_eq!(planned(529, 4096, DType::F16, false), (Path::AlignedPaired, 128, 1, 529));
+    assert_eq!(planned(529, 4096, DType::F16, true).0, Path::Aligned);
+    assert_eq!(planned(529, 4096, DType::F32, false).0, Path::General);
+    assert_eq!(planned(529, 4097, DType::F16, false).0, Path::General);
+    // Of an odd number of warps the last has nothing beside it, which is too much for three, and for five.
+    assert_eq!(planned(65_536, 1536, DType::BF16, false), (Path::Aligned, 96, 1, 65_536));
+    assert_eq!(planned(65_536, 2560, DType::BF16, false), (Path::Aligned, 160, 1, 65_536));
+    assert_eq!(planned(65_536, 3584, DType::BF16, false), (Path::AlignedPaired, 128, 1, 65_536));
+    assert_eq!(planned(65_536, 16_384, DType::BF16, false), (Path::AlignedPaired, 512, 1, 65_536));
+    assert_eq!(planned(65_536, 520, DType::BF16, false), (Path::AlignedPaired, 32, 1, 65_536));
+    assert_eq!(planned(65_536, 512, DType::BF16, false), (Path::Aligned, 128, 4, 16_384));
+}
+
 #[test]
 fn no_rows_is_no_launch() {
     let call = call(Family::LayerNorm, DType::F16, true, 0, 100, 100, 0);

@@ -69,6 +69,9 @@ fn every_module_has_its_kernels_for_every_target() {
             Path::Aligned => format!("{name}_{dtype}_aligned"),
             Path::AlignedRounded => format!("{name}_{dtype}_aligned_rounded"),
             Path::AlignedWithOffset => format!("{name}_{dtype}_aligned_with_offset"),
+            Path::AlignedPaired => format!("{name}_{dtype}_aligned_paired"),
+            Path::AlignedRoundedPaired => format!("{name}_{dtype}_aligned_rounded_paired"),
+            Path::AlignedWithOffsetPaired => format!("{name}_{dtype}_aligned_with_offset_paired"),
         };
         assert!(kernels.iter().all(|kernel| kernel.name() == name_of(kernel)), "{kernels:?}");
         for target in targets() {

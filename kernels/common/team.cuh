@@ -33,6 +33,16 @@ struct Team {
         return {threads, threadIdx.x & ((1u << shift) - 1), threadIdx.x >> shift, Cluster::none()};
     }
 
+    /// A team of more than a warp, which is the CTA, each of whose threads does the work of two: warp w that of the
+    /// warps 2w and 2w + 1. Of them it has the rank of the first; there may be no second one.
+    static __device__ __forceinline__ Team of_this_pair(unsigned int threads) {
+        __builtin_assume(threads > WARP);
+        unsigned int rank = (threadIdx.x & ~(WARP - 1)) + threadIdx.x;
+        // Kept, or the compiler would compute it anew wherever it is asked for.
+        asm volatile("" : "+r"(rank));
+        return {threads, rank, 0, Cluster::none()};
+    }
+
     /// A team of more than a warp, which is the CTA, or one thread in each CTA of a cluster.
     static __device__ __forceinline__ Team of_this_cta(unsigned int threads, unsigned int ctas) {
         __builtin_assume(threads > WARP);
@@ -87,18 +97,21 @@ struct Team {
         Result results[MAX_TEAMS];
     };
 
-    /// Where all threads of the team find what `finish` makes of the merged state of the whole team. `finish` is called
+    /// Where all threads of the team find what `finish` makes of the merged state of the whole team. Of the states, a
+    /// thread has one for each thread of the team that it does the work of. `finish` is called
     /// by the team's first warp, or its part of one, with the state in the first lane, whose result counts.
     ///
     /// Called once by every thread of the CTA.
-    template <class State, class Result, class Finish>
-    __device__ __forceinline__ const Result* reduce(State state, Exchange<State, Result>& exchange,
+    template <unsigned int GROUPS, class State, class Result, class Finish>
+    __device__ __forceinline__ const Result* reduce(const State (&states)[GROUPS], Exchange<State, Result>& exchange,
                                                     const Finish& finish) const {
-        // After this, the first lane of each segment of `lanes()` lanes holds its warp's share.
-        state.reduce_segments(lanes());
+        State state = states[0];
         if (threads > WARP) {
-            if (rank % WARP == 0) state.put(exchange.states, rank / WARP);
+            State::reduce_warps(states, exchange.states, rank / WARP);
             __syncthreads();
+        } else {
+            // After this, the first lane of each segment of `lanes()` lanes holds its team's state.
+            state.reduce_segments(lanes());
         }
         return by_first_warp(exchange.results[index], [&] {
             // Lane w takes the share of warp w.
@@ -122,8 +135,7 @@ struct Team {
     template <class State, class Result>
     __device__ __forceinline__ void put_stretch(State state, unsigned int stretch,
                                                 StretchExchange<State, Result>& exchange) const {
-        state.reduce_segments(WARP);
-        if (rank % WARP == 0) state.put(exchange.states[stretch], rank / WARP);
+        State::reduce_warps({state}, exchange.states[stretch], rank / WARP);
     }
 
     /// The same as `reduce` of a row of so many stretches, of which every CTA has `of_cta`.

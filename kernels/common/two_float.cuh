@@ -123,6 +123,10 @@ struct AnchoredSum {
     }
 
     __device__ __forceinline__ TwoFloat total() const { return two_sum(sum - anchor, error); }
+
+    /// The same of sixteen terms none of which is negative, and of a magnitude no larger than sixteen times their sum:
+    /// the error, 8 units in the anchor's last place at most, is smaller than that.
+    __device__ __forceinline__ TwoFloat total_of_squares() const { return fast_two_sum(sum - anchor, error); }
 };
 
 }  // namespace warpnorm

@@ -29,25 +29,48 @@ struct Group {
     unsigned int lanes;  // of the team in each of its warps
     bool is_all;         // whether the thread has nothing else of the row; known when compiled
     Path path;           // on an aligned one each chunk is whole or not there; known when compiled
+    unsigned int beside;  // columns from the first chunk of the thread's first group; known when compiled
+    bool is_full;         // whether all threads have all of their chunks, which is only known where they have two groups
 
-    /// The group of this thread in a slab of a row, which may not exist.
+    /// The group of this thread in a slab of a row, which may not exist. Where a thread does the work of two, the
+    /// other's group is `beside` threads on.
     __device__ __forceinline__ Group(const Team& team, unsigned int slab, unsigned int hidden, bool is_all,
-                                     bool exists, Path path = Path::GENERAL)
+                                     bool exists, Path path = Path::GENERAL, unsigned int beside = 0,
+                                     bool is_full = false)
         : first_of_all((slab * CHUNKS * team.threads + team.rank) * LENGTH),
           between(team.threads * LENGTH),
           hidden(hidden),
           lanes(team.lanes()),
           is_all(is_all),
-          path(path) {
+          path(path),
+          beside(beside * LENGTH),
+          is_full(is_full) {
         const unsigned int end = exists ? hidden : 0;
+        // What follows is kept, or the compiler would compute it anew wherever it is asked for.
+        if (is_aligned()) {
+            unsigned int there = is_full ? (1u << CHUNKS) - 1 : 0;
+            if (!is_full) {
 #pragma unroll
-        for (unsigned int c = 0; c < CHUNKS; ++c) {
-            const unsigned int column = first_of_all + c * between;
-            valid[c] = column >= end ? 0 : is_aligned() ? LENGTH : min(end - column, LENGTH);
-            if (is_aligned()) continue;
-            // Kept, or the compiler would compute it anew wherever it is asked for.
-            asm volatile("" : "+r"(valid[c]));
+                for (unsigned int c = 0; c < CHUNKS; ++c) there |= (first(c) < end ? 1u : 0u) << c;
+            }
+            asm volatile("" : "+r"(there));
+#pragma unroll
+            for (unsigned int c = 0; c < CHUNKS; ++c) valid[c] = there & 1u << c ? LENGTH : 0;
+        } else {
+#pragma unroll
+            for (unsigned int c = 0; c < CHUNKS; ++c) {
+                const unsigned int column = first_of_all + c * between;
+                valid[c] = column >= end ? 0 : min(end - column, LENGTH);
+                asm volatile("" : "+r"(valid[c]));
+            }
         }
+    }
+
+    /// The same, where it is known when compiled whether it is full.
+    __device__ __forceinline__ Group known_to_be_full(bool is_full) const {
+        Group group = *this;
+        group.is_full = is_full;
+        return group;
     }
 
     __device__ __forceinline__ bool is_aligned() const { return path != Path::GENERAL; }
@@ -55,10 +78,19 @@ struct Group {
     /// The column of a chunk's first element. Where the whole row is in registers, it is computed anew wherever it is
     /// asked for, rather than kept in one.
     __device__ __forceinline__ unsigned int first(unsigned int c) const {
+        if (is_aligned()) return first_of_all + c * between + beside;
         if (c == 0 || !is_all) return first_of_all + c * between;
         unsigned int column;
         asm volatile("mad.lo.u32 %0, %1, %2, %3;" : "=r"(column) : "r"(between), "r"(c), "r"(first_of_all));
         return column;
+    }
+
+    /// Where a chunk begins in a row or vector that begins here.
+    __device__ __forceinline__ Address at(Address row, unsigned int c) const {
+        constexpr Address BYTES = sizeof(typename Element::Bits);
+        if (!is_aligned()) return row + first(c) * BYTES;
+        // Chunks of two groups lie at the same distance everywhere: the constant goes into the access.
+        return row + (first_of_all + c * between) * BYTES + beside * BYTES;
     }
 
     /// Whether the row goes on for a whole chunk on either side of a chunk.

@@ -78,11 +78,7 @@ struct Output {
                 }
             }
         } else {
-            const Parameters<Element> weight = place.template weight<Element>(args);
-#pragma unroll
-            for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-                weight.load_weights_of(ahead.of[c], c, group);
-            }
+            place.template weight<Element>(args).load_weights(ahead.of, group);
         }
         return ahead;
     }

@@ -38,12 +38,31 @@ struct Parameters {
 
     /// Weights of a chunk, where they are not loaded step by step; ones where there are none.
     __device__ __forceinline__ void load_weights_of(RawChunk& raw, unsigned int c, const Group<Element>& group) const {
-        if (group.is_aligned()) {
-            raw = load_whole(column<Element>(base, group.first(c)), exist() && group.valid[c] != 0, ones());
-        } else if (exist()) {
+        if (exist()) {
             load_chunk_of(raw, c, group);
         } else {
             raw = ones();
+        }
+    }
+
+    /// Those of all chunks of a group.
+    __device__ __forceinline__ void load_weights(RawChunk (&chunks)[Group<Element>::CHUNKS],
+                                                 const Group<Element>& group) const {
+        if (group.is_aligned()) {
+            if (exist()) {
+                load_chunks<Element>(chunks, base, group, true);
+            } else {
+#pragma unroll
+                for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
+                    chunks[c] = ones();
+                    // Here, and not in front of the branch whatever there is.
+#pragma unroll
+                    for (unsigned int w = 0; w < 4; ++w) asm volatile("" : "+r"(chunks[c].words[w]));
+                }
+            }
+        } else {
+#pragma unroll
+            for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) load_weights_of(chunks[c], c, group);
         }
     }
 

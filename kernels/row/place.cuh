@@ -19,8 +19,18 @@ struct WholeRow {
 
     unsigned long long row;
     Path path = Path::GENERAL;  // known when compiled
+    Address output = 0;         // where it begins in y, once that is kept
+    bool keeps_output = false;  // known when compiled
 
     __device__ __forceinline__ WholeRow(const RowArgs&, unsigned long long row) : row(row) {}
+
+    /// Keeps where it begins in y, rather than have it computed anew for every chunk: where registers are left for it.
+    template <class Element>
+    __device__ __forceinline__ void keep_output(const RowArgs& args) {
+        output = y<Element>(args);
+        asm volatile("" : "+l"(output));
+        keeps_output = true;
+    }
 
     /// Where the row begins in a tensor.
     template <class Element>
@@ -44,7 +54,7 @@ struct WholeRow {
     }
     template <class Element>
     __device__ __forceinline__ Address y(const RowArgs& args) const {
-        return at<Element>(args.y, args.y_stride);
+        return keeps_output ? output : at<Element>(args.y, args.y_stride);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {

@@ -58,11 +58,36 @@ constexpr unsigned int MOST_TAKEN = 5;
 template <class Statistic, class Source, class Sink>
 constexpr bool LOADS_AHEAD = !Source::Element::IS_F32 && TAKEN<Statistic, Source, Sink> <= MOST_TAKEN;
 
+/// Groups that a thread holds where rows stay in registers. With two, a thread does the work of two threads of the
+/// team: what a thread does once costs half as much for an element, and there are half as many threads to hide the
+/// latency of a row.
+enum class Threads { SINGLE = 1, PAIRED = 2 };
+
+/// Threads of a multiprocessor that paired ones have registers for: no row needs more than 512 of them, and with 80
+/// registers each nothing is spilt.
+constexpr unsigned int PAIRED_THREADS = 768;
+
+/// Has all groups of a thread loaded; compiled by itself for rows that all threads have all chunks of.
+template <unsigned int GROUPS, class Element, class Load>
+__device__ __forceinline__ void load_groups(const Group<Element> (&groups)[2], const Load& load) {
+    if (groups[0].is_full) {
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) load(g, groups[g].known_to_be_full(true));
+    } else {
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) load(g, groups[g].known_to_be_full(false));
+    }
+}
+
 /// The registers regime, by one of the paths. Grid: one CTA for every rows_per_cta rows.
-template <class Statistic, class Source, class Sink, Path PATH>
+template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
 __device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
     constexpr bool IS_ALIGNED = PATH != Path::GENERAL;
+    constexpr bool IS_PAIRED = THREADS == Threads::PAIRED;
+    constexpr unsigned int GROUPS = static_cast<unsigned int>(THREADS);
+    static_assert(!IS_PAIRED || (IS_ALIGNED && !Source::NORMALISES && Statistic::REDUCES && !Sink::COLLECTIVE),
+                  "pairs are of aligned rows, of one statistic, whose threads store by themselves");
     // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before
     // makes.
     constexpr bool AHEAD = LOADS_AHEAD<Statistic, Source, Sink>;
@@ -70,42 +95,59 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     launch_dependents();
     if (!WEIGHTS_AHEAD || !(args.flags & PARAMETERS_FIRST)) wait_for_prerequisites();
 
-    const Team team = Team::of_this_thread(args.team_threads);
+    const Team team = IS_PAIRED ? Team::of_this_pair(args.team_threads) : Team::of_this_thread(args.team_threads);
     unsigned long long row = static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
-    if (IS_ALIGNED) row = static_cast<unsigned int>(row);
-    const bool exists =
-        IS_ALIGNED ? static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows) : row < args.rows;
+    if (IS_ALIGNED) row = IS_PAIRED ? blockIdx.x : static_cast<unsigned int>(row);
+    const bool exists = IS_PAIRED    ? true
+                        : IS_ALIGNED ? static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows)
+                                     : row < args.rows;
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
-    const Group<Element> group(team, 0, args.hidden, true, exists, PATH);
+    const bool is_full = IS_PAIRED && args.hidden % (2 * WARP * GROUP_ELEMENTS) == 0;
+    const auto group_of = [&](unsigned int g) {
+        const bool has_group = IS_PAIRED ? team.rank + g * WARP < team.threads : exists;
+        return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * WARP, is_full);
+    };
+    const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};
 
     typename Source::Place place(args, row);
     if constexpr (IS_ALIGNED) place.path = PATH;
     const Source source(args, place);
-    typename Sink::Output::Ahead ahead;
+    typename Sink::Output::Ahead ahead[GROUPS];
     if constexpr (WEIGHTS_AHEAD) {
-        ahead = Sink::Output::load_ahead(group, args, place);
+        load_groups<GROUPS>(groups, [&](unsigned int g, const Group<Element>& group) {
+            ahead[g] = Sink::Output::load_ahead(group, args, place);
+        });
         wait_for_prerequisites();
     }
-    typename Source::Raw raw = source.load(group);
-    if constexpr (AHEAD && !WEIGHTS_AHEAD) ahead = Sink::Output::load_ahead(group, args, place);
+    typename Source::Raw raw[GROUPS];
+    load_groups<GROUPS>(groups, [&](unsigned int g, const Group<Element>& group) {
+        raw[g] = source.load(group);
+        if constexpr (AHEAD && !WEIGHTS_AHEAD) ahead[g] = Sink::Output::load_ahead(group, args, place);
+    });
 
     if constexpr (Source::NORMALISES) {
         using State = typename Source::State;
         using Inner = typename Source::Inner;
         __shared__ Team::Exchange<State, Inner> exchange;
-        const Inner* const inner = team.reduce(Source::of_group(raw, group, args), exchange, [&](const State& state) {
+        const State states[] = {Source::of_group(raw[0], groups[0], args)};
+        const Inner* const inner = team.reduce(states, exchange, [&](const State& state) {
             return Source::inner(state, args, place);
         });
-        Source::normalise(raw, inner, group, args, place);
+        Source::normalise(raw[0], inner, groups[0], args, place);
     }
-    Values h = source.h(raw, group, args);
+    Values h[GROUPS];
+#pragma unroll
+    for (unsigned int g = 0; g < GROUPS; ++g) h[g] = source.h(raw[g], groups[g], args);
     const Moments* made = nullptr;
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
         __shared__ Team::Exchange<State, Moments> exchange;
         __shared__ float pivot_slot;
-        const float pivot = Statistic::pivot(h, group, team, &pivot_slot);
-        made = team.reduce(Statistic::of_group(h, pivot, group, args), exchange, [&](const State& state) {
+        const float pivot = Statistic::pivot(h[0], groups[0], team, &pivot_slot);
+        State states[GROUPS];
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) states[g] = Statistic::of_group(h[g], pivot, groups[g], args);
+        made = team.reduce(states, exchange, [&](const State& state) {
             const Moments moments = Statistic::moments(state, pivot, args);
             if (exists) store_moments(moments, team, args, row);
             return with_larger_factor(moments, Sink::Output::margin(addend<Source>(args, place), args, PATH));
@@ -113,16 +155,21 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     }
 
     if (!Sink::COLLECTIVE && !exists) return;
-    source.store_residual(h, group, args, place);
-    source.output(h, args);
+    if constexpr (IS_PAIRED) place.template keep_output<Element>(args);
     Sink sink;
-    Sink::Output::each(h, made, AHEAD ? &ahead : nullptr, place.template weight<Element>(args),
-                       addend<Source>(args, place), group, args, place,
-                       [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
+#pragma unroll
+    for (unsigned int g = 0; g < GROUPS; ++g) {
+        const Group<Element>& group = groups[g];
+        source.store_residual(h[g], group, args, place);
+        source.output(h[g], args);
+        Sink::Output::each(h[g], made, AHEAD ? &ahead[g] : nullptr, place.template weight<Element>(args),
+                           addend<Source>(args, place), group, args, place,
+                           [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
+    }
     if constexpr (Sink::COLLECTIVE) {
-        if (sink.observes(args)) sink.observe(group);
+        if (sink.observes(args)) sink.observe(groups[0]);
         sink.agree(team, args, place, exists);
-        sink.store(team, group, args, place);
+        sink.store(team, groups[0], args, place);
     }
 }
 

@@ -125,8 +125,7 @@ struct PlainOf {
 
     __device__ __forceinline__ Raw load(const G& group) const {
         Raw raw;
-        #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) raw.x[c] = load_chunk<Element>(x, c, group, apart);
+        load_chunks<Element>(raw.x, x, group, apart);
         return raw;
     }
 

@@ -31,15 +31,13 @@ struct Sums {
     /// neighbouring words.
     struct Slots {
         float words[2 * COUNT][MAX_TEAM_WARPS];
-    };
 
-    __device__ __forceinline__ void put(Slots& slots, unsigned int warp) const {
-#pragma unroll
-        for (unsigned int i = 0; i < COUNT; ++i) {
-            slots.words[2 * i][warp] = of[i].hi;
-            slots.words[2 * i + 1][warp] = of[i].lo;
+        /// The place of a warp among the words of a sum. The second sums' are two further on, or two back: lanes that
+        /// put a sum each put them into different banks.
+        static __device__ __forceinline__ unsigned int place(unsigned int sum, unsigned int warp) {
+            return warp ^ 2 * sum;
         }
-    }
+    };
 
     static __device__ __forceinline__ Sums get(const Slots& slots, unsigned int warp) {
         return get(slots, warp, Cluster::none(), 0);
@@ -51,7 +49,8 @@ struct Sums {
         Sums sums;
 #pragma unroll
         for (unsigned int i = 0; i < COUNT; ++i) {
-            sums.of[i] = {cluster.read(&slots.words[2 * i][warp], cta), cluster.read(&slots.words[2 * i + 1][warp], cta)};
+            const unsigned int place = Slots::place(i, warp);
+            sums.of[i] = {cluster.read(&slots.words[2 * i][place], cta), cluster.read(&slots.words[2 * i + 1][place], cta)};
         }
         return sums;
     }
@@ -59,9 +58,7 @@ struct Sums {
     __device__ __forceinline__ Sums shuffled_down(unsigned int distance, unsigned int width) const {
         Sums other;
 #pragma unroll
-        for (unsigned int i = 0; i < COUNT; ++i) {
-            other.of[i] = {shuffle_down(of[i].hi, distance, width), shuffle_down(of[i].lo, distance, width)};
-        }
+        for (unsigned int i = 0; i < COUNT; ++i) other.of[i] = shuffled_down(of[i], distance, width);
         return other;
     }
 
@@ -78,33 +75,60 @@ struct Sums {
     __device__ __forceinline__ void reduce_segments(unsigned int width) {
         static_assert(COUNT <= 2, "a half of the lanes for each");
         if (width == 1) return;
-        if constexpr (COUNT == 1) {
-            of[0] = reduced(of[0], width, width);
-        } else {
-            const unsigned int half = width / 2;
-            const bool upper = lane_of_warp() & half;
-            const TwoFloat given = upper ? of[0] : of[1];
-            const TwoFloat kept = upper ? of[1] : of[0];
-            const TwoFloat merged = reduced(add(kept, {shuffle_xor(given.hi, half), shuffle_xor(given.lo, half)}), half, width);
-            of[0] = merged;
-            of[1] = {shuffle_down(merged.hi, half, width), shuffle_down(merged.lo, half, width)};
+        const unsigned int half = width / 2;
+        if (COUNT == 2) share<1>(of, half);
+#pragma unroll 1
+        for (unsigned int distance = COUNT == 2 ? half / 2 : half; distance > 0; distance /= 2) {
+            of[0] = add(of[0], shuffled_down(of[0], distance, width));
+        }
+        if (COUNT == 2) of[COUNT - 1] = shuffled_down(of[0], half, width);
+    }
+
+    /// Merges the states of all lanes, the same way, and puts them into the slots from `warp` on: the first of every
+    /// lane into the first, the second into the second.
+    ///
+    /// The sums are shared out as above: with each step half of the lanes have half of them, until a segment of lanes
+    /// has one, which its first lane puts.
+    template <unsigned int STATES>
+    static __device__ __forceinline__ void reduce_warps(const Sums (&states)[STATES], Slots& slots, unsigned int warp) {
+        constexpr unsigned int ALL = STATES * COUNT;
+        static_assert(ALL == 1 || ALL == 2 || ALL == 4, "a power of two, to be halved");
+        TwoFloat sums[ALL];
+#pragma unroll
+        for (unsigned int i = 0; i < ALL; ++i) sums[i] = states[i / COUNT].of[i % COUNT];
+        if constexpr (ALL == 4) share<2>(sums, WARP / 2);
+        if constexpr (ALL >= 2) share<1>(sums, WARP / ALL);
+        constexpr unsigned int SEGMENT = WARP / ALL;
+#pragma unroll
+        for (unsigned int distance = SEGMENT / 2; distance > 0; distance /= 2) {
+            sums[0] = add(sums[0], shuffled_down(sums[0], distance, WARP));
+        }
+        const unsigned int lane = lane_of_warp();
+        if (lane % SEGMENT == 0) {
+            const unsigned int sum = lane / SEGMENT % COUNT;
+            const unsigned int place = Slots::place(sum, warp + lane / SEGMENT / COUNT);
+            slots.words[2 * sum][place] = sums[0].hi;
+            slots.words[2 * sum + 1][place] = sums[0].lo;
         }
     }
 
 private:
-    /// Merges one sum of every `count` lanes of a segment.
-    static __device__ __forceinline__ TwoFloat reduced(TwoFloat sum, unsigned int count, unsigned int width) {
-        const auto merge = [&](unsigned int distance, unsigned int width) {
-            sum = add(sum, {shuffle_down(sum.hi, distance, width), shuffle_down(sum.lo, distance, width)});
-        };
-        if (width == WARP) {
+    static __device__ __forceinline__ TwoFloat shuffled_down(const TwoFloat& sum, unsigned int distance,
+                                                             unsigned int width) {
+        return {shuffle_down(sum.hi, distance, width), shuffle_down(sum.lo, distance, width)};
+    }
+
+    /// Merges the sums of lanes that are `distance` apart: the lower one those of the first HALF, the upper one those of
+    /// the second, which then are its first.
+    template <unsigned int HALF, unsigned int ALL>
+    static __device__ __forceinline__ void share(TwoFloat (&sums)[ALL], unsigned int distance) {
+        const bool upper = lane_of_warp() & distance;
 #pragma unroll
-            for (unsigned int distance = WARP / (2 * COUNT); distance > 0; distance /= 2) merge(distance, WARP);
-        } else {
-#pragma unroll 1
-            for (unsigned int distance = count / 2; distance > 0; distance /= 2) merge(distance, width);
+        for (unsigned int i = 0; i < HALF; ++i) {
+            const TwoFloat given = upper ? sums[i] : sums[HALF + i];
+            const TwoFloat kept = upper ? sums[HALF + i] : sums[i];
+            sums[i] = add(kept, {shuffle_xor(given.hi, distance), shuffle_xor(given.lo, distance)});
         }
-        return sum;
     }
 };
 
@@ -221,7 +245,7 @@ struct LayerNorm {
             }
         }
         state.of[0] = deviations.total();
-        state.of[1] = squares.total();
+        state.of[1] = squares.total_of_squares();
         return squares.usable();
     }
 
@@ -310,7 +334,7 @@ struct RmsNorm {
         // Towards the end of f32's range, and where a value is not finite, the plain sum has to do.
         State state;
         state.of[0] = {plain, 0.0f};
-        if (squares.usable()) state.of[0] = squares.total();
+        if (squares.usable()) state.of[0] = squares.total_of_squares();
         return state;
     }
 

@@ -42,7 +42,7 @@ __device__ __forceinline__ RawChunk between(const RawChunk& lower, const RawChun
 /// `apart` says that neighbours' elements may be read with a thread's own: that nobody writes them meanwhile.
 template <class Element>
 __device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, const Group<Element>& group, bool apart) {
-    const Address from = column<Element>(row, group.first(c));
+    const Address from = group.at(row, c);
     if (group.is_aligned()) return load_whole(from, group.valid[c] != 0);
     if (is_wide(row) && group.valid[c] == CHUNK<Element>) return load_wide(from);
     if (!is_wide(row) && apart && group.inside(c)) {
@@ -53,6 +53,19 @@ __device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, cons
     return load_narrow<Element>(from, group.valid[c]);
 }
 
+/// All chunks of a group.
+template <class Element>
+__device__ __forceinline__ void load_chunks(RawChunk (&chunks)[Group<Element>::CHUNKS], Address row,
+                                            const Group<Element>& group, bool apart) {
+    if (group.is_full) {
+#pragma unroll
+        for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) chunks[c] = load_wide(group.at(row, c));
+    } else {
+#pragma unroll
+        for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) chunks[c] = load_chunk<Element>(row, c, group, apart);
+    }
+}
+
 /// Stores a chunk of a group to a row that starts here. Called by all threads of a team together.
 template <class Element>
 __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, unsigned int c,
@@ -60,7 +73,7 @@ __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, un
     constexpr unsigned int LENGTH = CHUNK<Element>;
     constexpr unsigned int BYTES = sizeof(typename Element::Bits);
     const unsigned int valid = group.valid[c];
-    const Address to = column<Element>(row, group.first(c));
+    const Address to = group.at(row, c);
     if (group.is_aligned()) {
         if (valid != 0) store_wide(to, raw);
         return;

@@ -4,7 +4,7 @@ use super::enqueue::{Shape, enqueue};
 use super::error::During;
 use super::module::LoadedKernel;
 use super::{BatchStatisticsCall, CudaError, NormCall, driver};
-use crate::plan::{ColumnPlan, Kernel, Module, Plan, plan, plan_columns};
+use crate::plan::{ColumnPlan, Kernel, Module, Plan, plan, plan_among, plan_columns};
 use crate::ptx::INSTANCES;
 use crate::{BatchStatistics, Call, ColumnCall, DeviceFacts, Element, Error, Norm, PlanError};
 use cudarc::driver::sys::{self, CUstreamCaptureStatus};
@@ -174,13 +174,16 @@ impl Kernels {
     /// # Errors
     /// As [`launch_raw`](Self::launch_raw), but for the stream's context, which is not checked.
     pub unsafe fn launch_raw_on(&self, stream: sys::CUstream, call: &Call) -> Result<(), Error> {
-        let Some(plan) = plan(call, &self.facts)? else { return Ok(()) };
+        // SAFETY: the stream is live by point 5.
+        let Some(plan) = unsafe { self.plan_on(stream, call) }? else { return Ok(()) };
         let mut args = plan.args;
-        let Plan { kernel, grid, block, cluster, shared_bytes, programmatic, .. } = plan;
+        let Plan { kernel, team, grid, block, cluster, shared_bytes, programmatic, .. } = plan;
+        let single_block = block.max(team.threads);
+        let shape = Shape { grid, block, single_block, cluster, shared_bytes, programmatic };
         // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block, cluster and
         // shared memory are those that the plan made for this device. The plan's accesses stay within the extents of
         // point 1, and points 2 to 4 make them sound for as long as they last.
-        unsafe { self.enqueue(stream, kernel, Shape { grid, block, cluster, shared_bytes, programmatic }, &mut args) }
+        unsafe { self.enqueue(stream, kernel, shape, &mut args) }
     }
 
     /// Launches the statistics of columns on memory named by address. Returns as soon as the launch is queued.
@@ -210,7 +213,7 @@ impl Kernels {
         let plan = plan_columns(call, &self.facts)?;
         let mut args = plan.args;
         let ColumnPlan { kernel, grid, block, programmatic, .. } = plan;
-        let shape = Shape { grid, block, cluster: 1, shared_bytes: 0, programmatic };
+        let shape = Shape { grid, block, single_block: block, cluster: 1, shared_bytes: 0, programmatic };
         // SAFETY: as above, with a `ColumnArgs`.
         unsafe { self.enqueue(stream, kernel, shape, &mut args) }
     }
@@ -243,6 +246,22 @@ impl Kernels {
         Err(CudaError::WrongContext { kernels: self.context.ordinal(), stream: stream.context().ordinal() })
     }
 
+    /// The plan of a call. Where the stream is capturing, when nothing can be loaded, by a kernel that is loaded: if the
+    /// best one is not, another one may be, for every number of rows.
+    ///
+    /// # Safety
+    /// The stream is a live one of the kernels' context.
+    unsafe fn plan_on(&self, stream: sys::CUstream, call: &Call) -> Result<Option<Plan>, Error> {
+        let is_loaded = |kernel| self.slot(kernel).is_ok_and(|slot| slot.get().is_some());
+        let best = plan(call, &self.facts)?;
+        if best.is_none_or(|plan| is_loaded(plan.kernel)) {
+            return Ok(best);
+        }
+        self.context.bind_to_thread().during("bind the context")?;
+        // SAFETY: the context is current, and the stream is live as the caller promises.
+        if unsafe { is_capturing(stream) }? { plan_among(call, &self.facts, is_loaded) } else { Ok(best) }
+    }
+
     fn slot(&self, kernel: Kernel) -> Result<&OnceLock<LoadedKernel>, PlanError> {
         Ok(&self.loaded[kernel.module().index()?][kernel.index()])
     }
@@ -256,8 +275,7 @@ impl Kernels {
             return Ok(loaded);
         }
         // SAFETY: as the caller promises.
-        let status = unsafe { result::stream::is_capturing(stream) }.during("ask whether the stream is capturing")?;
-        if status != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE {
+        if unsafe { is_capturing(stream) }? {
             return Err(CudaError::NotLoaded { module: kernel.module() }.into());
         }
         self.load(kernel)
@@ -287,4 +305,14 @@ impl Kernels {
         let loaded = LoadedKernel::load(&self.context, &self.facts, self.driver, kernel)?;
         Ok(slot.get_or_init(|| loaded))
     }
+}
+
+/// Whether work for the stream is captured rather than done, and nothing may be loaded.
+///
+/// # Safety
+/// The context is current, and the stream is a live one of it.
+unsafe fn is_capturing(stream: sys::CUstream) -> Result<bool, CudaError> {
+    // SAFETY: as the caller promises.
+    let status = unsafe { result::stream::is_capturing(stream) }.during("ask whether the stream is capturing")?;
+    Ok(status != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
 }

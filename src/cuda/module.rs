@@ -69,14 +69,14 @@ impl LoadedKernel {
 
     /// The shape in which what was loaded can be launched. Plans go by the device; what its driver takes may be PTX for
     /// an earlier one, which knows nothing of launches that begin early and would not wait: it begins when its turn has
-    /// come.
+    /// come. And its threads do nobody's work but their own.
     ///
     /// # Errors
     /// [`CudaError::Clusters`]: such code takes each block of a cluster for a row's only one.
     pub(super) fn supported(&self, kernel: Kernel, shape: Shape) -> Result<Shape, CudaError> {
         match shape.cluster {
             _ if self.target >= FIRST_WITH_CLUSTERS => Ok(shape),
-            1 => Ok(Shape { programmatic: false, ..shape }),
+            1 => Ok(Shape { programmatic: false, block: shape.single_block, ..shape }),
             cluster => Err(CudaError::Clusters { module: kernel.module(), target: self.target, cluster }),
         }
     }

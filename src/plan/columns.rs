@@ -2,7 +2,7 @@
 
 use super::constants::COLUMN_THREADS;
 use super::team::WARP;
-use super::{ByteFloor, CHUNK_BYTES, Kernel, Module, Path, runs_hopper_code};
+use super::{ByteFloor, CHUNK_BYTES, Kernel, Module, runs_hopper_code};
 use crate::{CallError, ColumnCall, DType, DeviceFacts, Error, PlanError, RawVector};
 
 /// Chunks of a row that a CTA takes: a sector of 32 bytes.
@@ -90,7 +90,7 @@ pub fn plan_columns(call: &ColumnCall, device: &DeviceFacts) -> Result<ColumnPla
         return Err(PlanError::Grid { rows, ctas, limit, device }.into());
     }
     Ok(ColumnPlan {
-        kernel: Module::of_columns(call.dtype).kernel(Path::General)?,
+        kernel: Module::of_columns(call.dtype).general()?,
         tile,
         grid,
         block: COLUMN_THREADS,

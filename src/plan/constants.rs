@@ -5,6 +5,8 @@
 //! | [`CHUNK_BYTES`] | 16 | the widest access of a thread; a warp moves 512 bytes, whole sectors |
 //! | [`GROUP_ELEMENTS`] | 16 | what fits 64 registers beside its weights; 2 to 8 loads of 16 bytes are in flight (below) |
 //! | [`MOST_THREADS`] | 1024 | the largest CTA: rows of 16 384 elements in registers, at 64 registers a thread |
+//! | [`SINGLE_THREADS`] | 1024 | with 64 registers each, as many as a multiprocessor holds at a time |
+//! | [`FEWEST_ODD_WARPS`] | 7 | an eighth of what four pairs do is for nothing; a pair saves a sixth |
 //! | [`FEWER_THREADS`] | 512 | up to 128 registers, for sources with two norms, a rotation or a gate |
 //! | [`SHARED_CTA_THREADS`] | 128 | a warp for every scheduler; a small last CTA where rows do not divide evenly |
 //! | [`MAX_STRETCHES`] | 8 | the CTAs of the largest portable cluster |
@@ -31,6 +33,14 @@ pub const GROUP_ELEMENTS: usize = 16;
 /// Threads of the largest team.
 pub const MOST_THREADS: u32 = 1024;
 
+/// Threads that a multiprocessor holds at a time where each takes 64 registers, which most kernels take or nearly so.
+/// Where a call has more of them, they are [paired](super::Path::paired).
+pub const SINGLE_THREADS: u32 = 1024;
+
+/// Warps of a team of an odd number that pays where threads are [paired](super::Path::paired). A pair of groups takes
+/// some 0.83 times the instructions of two threads, and the last pair of such a team has one group.
+pub const FEWEST_ODD_WARPS: u32 = 7;
+
 /// Threads of the largest team of sources that take more registers.
 pub const FEWER_THREADS: u32 = 512;
 
@@ -53,8 +63,8 @@ pub const EXCHANGE_BYTES: u32 = MAX_STRETCHES * 32 * 2 * (2 + 1) * 4 + 3 * 16;
 /// bits with their moments in twice two floats exceed.
 pub const COLUMN_THREADS: u32 = 512;
 
-/// Loads of 16 bytes that a thread of a row in registers has in flight: the chunks of every input that its statistic
-/// is of.
+/// Loads of 16 bytes that a thread of a row in registers has in flight, for each thread of the team that it does the work
+/// of: the chunks of every input that its statistic is of.
 pub const fn loads_in_flight(source: Source, dtype: DType) -> usize {
     let inputs = match source {
         Source::Plain | Source::PostAdd | Source::PostNorm | Source::Parts | Source::Columns => 1,

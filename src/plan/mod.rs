@@ -26,7 +26,7 @@ pub use occupancy::{Limit, Occupancy, Resources, occupancy};
 pub use spread::Spread;
 pub use team::{Place, Team};
 
-use constants::SHARED_CTA_THREADS;
+use constants::{FEWEST_ODD_WARPS, SHARED_CTA_THREADS, SINGLE_THREADS};
 use team::WARP;
 
 use std::collections::BTreeSet;
@@ -96,6 +96,16 @@ pub struct Plan {
 /// [`Error::Call`] where the call is invalid on any device, [`Error::Plan`] where this device cannot
 /// run it or this build has no kernel for it.
 pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
+    plan_among(call, device, |_| true)
+}
+
+/// The same with the best of the kernels that may be used, where there is one of them: of those that a call can run on,
+/// all give the same bits.
+pub(crate) fn plan_among(
+    call: &Call,
+    device: &DeviceFacts,
+    may_be_used: impl Fn(Kernel) -> bool,
+) -> Result<Option<Plan>, Error> {
     call.validate()?;
     if call.rows == 0 {
         return Ok(None);
@@ -107,8 +117,13 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
     let rows = call.teams().ok_or(CallError::TooLarge { rows: call.rows, stride: call.x.stride })?;
     let whole_warps = device.max_threads_per_block / WARP * WARP;
     let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps), rows);
+    let (regime, spread) = regime_and_spread(call, device, module, team, rows);
+    let kernel = match regime {
+        Regime::Registers => kernel_for(call, device, module, (team, rows), may_be_used)?,
+        _ => module.looped()?,
+    };
     // Whole warps: shuffles name all lanes of a warp.
-    let block = (rows_per_cta * team.threads).next_multiple_of(WARP);
+    let block = (rows_per_cta * team.threads / kernel.path().groups()).next_multiple_of(WARP);
     if block > device.max_threads_per_block {
         return Err(PlanError::Threads {
             threads: block,
@@ -117,7 +132,6 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         }
         .into());
     }
-    let (regime, spread) = regime_and_spread(call, device, module, team, rows);
     let columns = spread.columns(team, call.hidden);
     let shared_bytes =
         if regime == Regime::Staged { stage_bytes(call.dtype, module.source, columns as u32) as u32 } else { 0 };
@@ -130,10 +144,7 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
     })?;
 
     Ok(Some(Plan {
-        kernel: match regime {
-            Regime::Registers => module.kernel(path(call, device))?,
-            _ => module.looped()?,
-        },
+        kernel,
         regime,
         team,
         grid,
@@ -141,12 +152,7 @@ pub fn plan(call: &Call, device: &DeviceFacts) -> Result<Option<Plan>, Error> {
         cluster: spread.cluster,
         shared_bytes,
         programmatic: call.programmatic_launch.begins_early() && runs_hopper_code(device),
-        args: RowArgs::new(
-            call,
-            (rows, hidden),
-            (team, block / team.threads, spread),
-            launch_flags(call, module, regime),
-        ),
+        args: RowArgs::new(call, (rows, hidden), (team, rows_per_cta, spread), launch_flags(call, module, regime)),
     }))
 }
 
@@ -215,6 +221,40 @@ fn reads_apart_from_writes(call: &Call, module: Module, regime: Regime) -> bool 
         )
         && call.gate.is_none();
     !in_place || read_for_statistic
+}
+
+/// The kernel of a call whose rows stay in registers: the best of those that may be used.
+fn kernel_for(
+    call: &Call,
+    device: &DeviceFacts,
+    module: Module,
+    (team, rows): (Team, u64),
+    may_be_used: impl Fn(Kernel) -> bool,
+) -> Result<Kernel, PlanError> {
+    let path = path(call, device);
+    let single = module.of_path(path)?;
+    let paired = match path.paired().filter(|_| can_be_paired(team)) {
+        Some(path) => module.of_path(path)?,
+        None => None,
+    };
+    let by_rank = if are_paired(team, rows, device) { [paired, single] } else { [single, paired] };
+    let mut candidates = by_rank.into_iter().flatten().chain([module.general()?]).peekable();
+    let best = candidates.peek().copied();
+    candidates.find(|&kernel| may_be_used(kernel)).or(best).ok_or(PlanError::NoModule { module })
+}
+
+/// Whether there are threads of two warps to do the work of.
+fn can_be_paired(team: Team) -> bool {
+    team.threads > WARP
+}
+
+/// Whether paired threads take less time: where there are more than the multiprocessors hold at a time, it is
+/// instructions that count, and before that how long a row takes. The last of an odd number of warps has nothing beside
+/// it, which in small teams costs more than the pairs save.
+fn are_paired(team: Team, rows: u64, device: &DeviceFacts) -> bool {
+    let at_a_time = u64::from(device.multiprocessors) * u64::from(SINGLE_THREADS);
+    let warps = team.threads / WARP;
+    rows.saturating_mul(u64::from(team.threads)) > at_a_time && (warps.is_multiple_of(2) || warps >= FEWEST_ODD_WARPS)
 }
 
 /// What a kernel may know of a call whose rows stay in registers.

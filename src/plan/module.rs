@@ -178,11 +178,16 @@ impl Module {
         self.kernels()?.nth(1).ok_or(PlanError::NoModule { module: self })
     }
 
-    /// The kernel of a path, or else the general one.
-    pub(super) fn kernel(self, path: Path) -> Result<Kernel, PlanError> {
+    /// The kernel for all calls whose rows stay in registers, or of columns.
+    pub(super) fn general(self) -> Result<Kernel, PlanError> {
+        Ok(INSTANCES[self.index()?].kernel(0))
+    }
+
+    /// The kernel of a path, if there is one beside the general one.
+    pub(super) fn of_path(self, path: Path) -> Result<Option<Kernel>, PlanError> {
         let instance = &INSTANCES[self.index()?];
         let place = instance.paths.iter().position(|&one| one == path);
-        Ok(instance.kernel(place.map_or(0, |place| instance.kernels.len() - instance.paths.len() + place)))
+        Ok(place.map(|place| instance.kernel(instance.kernels.len() - instance.paths.len() + place)))
     }
 
     /// The place in [`INSTANCES`].
@@ -233,6 +238,33 @@ pub enum Path {
     AlignedRounded,
     /// It is aligned, its weights are offset, and v is not rounded before them.
     AlignedWithOffset,
+    /// As [`Aligned`](Path::Aligned), and its threads are [paired](Path::paired).
+    AlignedPaired,
+    /// As [`AlignedRounded`](Path::AlignedRounded), and its threads are [paired](Path::paired).
+    AlignedRoundedPaired,
+    /// As [`AlignedWithOffset`](Path::AlignedWithOffset), and its threads are [paired](Path::paired).
+    AlignedWithOffsetPaired,
+}
+
+impl Path {
+    /// The same with threads each of which does the work of two of the team: fewer instructions for an element, and
+    /// fewer threads for a row, which has more than a warp of them. The bits are the same.
+    pub const fn paired(self) -> Option<Path> {
+        match self {
+            Path::Aligned => Some(Path::AlignedPaired),
+            Path::AlignedRounded => Some(Path::AlignedRoundedPaired),
+            Path::AlignedWithOffset => Some(Path::AlignedWithOffsetPaired),
+            Path::General | Path::AlignedPaired | Path::AlignedRoundedPaired | Path::AlignedWithOffsetPaired => None,
+        }
+    }
+
+    /// Threads of the team that a thread does the work of.
+    pub const fn groups(self) -> u32 {
+        match self {
+            Path::General | Path::Aligned | Path::AlignedRounded | Path::AlignedWithOffset => 1,
+            Path::AlignedPaired | Path::AlignedRoundedPaired | Path::AlignedWithOffsetPaired => 2,
+        }
+    }
 }
 
 /// The first target, compute capability × 10, whose modules have kernels for other paths than the general one: where
@@ -268,11 +300,7 @@ impl Kernel {
     /// The kernel that is in its place in code for a target, compute capability × 10.
     #[cfg(any(feature = "cuda", feature = "emulator"))]
     pub(crate) fn on(self, target: u32) -> Result<Kernel, PlanError> {
-        if target >= FIRST_WITH_PATHS || self.path == Path::General {
-            Ok(self)
-        } else {
-            self.module.kernel(Path::General)
-        }
+        if target >= FIRST_WITH_PATHS || self.path == Path::General { Ok(self) } else { self.module.general() }
     }
 
     /// Its place among the [kernels](Module::kernels) of its module.

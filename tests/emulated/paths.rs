@@ -8,7 +8,7 @@ use warpnorm::parity::{Case, Values};
 use warpnorm::plan::Path;
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{
-    DType, DeviceFacts, Family, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, WeightRounding,
+    DType, DeviceFacts, Family, Input, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, WeightRounding,
 };
 
 const DTYPES: [DType; 2] = [DType::F16, DType::BF16];
@@ -47,14 +47,19 @@ fn of_weights(norm: Norm) -> [Norm; 3] {
     [norm, norm.with_weight_rounding(WeightRounding::BeforeWeight), norm.with_weight_offset(1.0)]
 }
 
+/// A device that holds so few threads at a time that they are paired.
+fn small_h200() -> DeviceFacts {
+    DeviceFacts { multiprocessors: 1, ..DeviceFacts::h200() }
+}
+
 /// The outputs of a case whose tensors lie so, and the path of its kernel.
-fn run(case: &Case, placement: Placement) -> (Output, Path) {
-    let run = Emulated::new(DeviceFacts::h200()).run_counted(&case.as_problem(), placement);
+fn run(device: DeviceFacts, case: &Case, placement: Placement) -> (Output, Path) {
+    let run = Emulated::new(device).run_counted(&case.as_problem(), placement);
     let (output, launched) = run.expect("runs");
     (output, launched.expect("launched").0.kernel.path())
 }
 
-/// Judges an aligned case, and compares it with the same case one element further on.
+/// Judges an aligned case, and compares it with the same case one element further on, and with paired threads.
 fn hold(failures: &mut Failures, case: &Case) {
     let wanted = match (case.norm.weight_rounding, case.norm.weight_offset == 0.0) {
         (WeightRounding::Single, true) => Path::Aligned,
@@ -66,9 +71,16 @@ fn hold(failures: &mut Failures, case: &Case) {
         (_, false) => Path::AlignedWithOffset,
     };
     judge(failures, &DeviceFacts::h200(), case, Placement::default());
-    let (aligned, path) = run(case, Placement::default());
-    let (general, other_path) = run(case, Placement { offset: 1, ..Placement::default() });
+    let (aligned, path) = run(DeviceFacts::h200(), case, Placement::default());
+    let further_on = Placement { offset: 1, ..Placement::default() };
+    let (general, other_path) = run(DeviceFacts::h200(), case, further_on);
     assert_eq!((path, other_path), (wanted, Path::General), "{:?}", case.norm);
+    let (paired, paired_path) = run(small_h200(), case, Placement::default());
+    // Only of rows of more than a warp, and of norms with one tensor in and one out.
+    let plain = case.norm.input == Input::Plain && case.norm.post_add.is_none() && case.norm.quantisation.is_none();
+    let warps = case.hidden.div_ceil(512);
+    let many = warps > 1 && case.rows * warps > 32 && (warps.is_multiple_of(2) || warps > 6);
+    assert_eq!(paired_path, wanted.paired().filter(|_| plain && many).unwrap_or(wanted), "{:?}", case.norm);
     let Case { norm, dtype, rows, hidden, .. } = case;
     // A NaN is not equal to itself: the statistics are compared by their bits.
     let bits = |values: Option<Vec<f32>>| values.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>());
@@ -76,8 +88,10 @@ fn hold(failures: &mut Failures, case: &Case) {
     let tensors = |output: &Output| {
         (output.y.clone(), output.residual.clone(), output.codes.clone(), output.scales.clone(), statistics(output))
     };
-    let same = tensors(&aligned) == tensors(&general);
-    failures.record((!same).then(|| format!("{rows} × {hidden} {dtype} {norm:?}: other bits where it is aligned")));
+    for (output, what) in [(general, "where it is not aligned"), (paired, "by paired threads")] {
+        let same = tensors(&aligned) == tensors(&output);
+        failures.record((!same).then(|| format!("{rows} × {hidden} {dtype} {norm:?}: other bits {what}")));
+    }
 }
 
 #[test]
@@ -128,6 +142,23 @@ fn weights_at_the_ends_of_the_range() {
                     weight[at..at + 2].copy_from_slice(&bits.to_le_bytes());
                 }
                 hold(&mut failures, &case);
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// Rows that pairs of warps divide evenly, and that they do not: with no second warp in the last, or with a part of it.
+#[test]
+fn pairs_of_warps() {
+    let mut failures = Failures::default();
+    for dtype in DTYPES {
+        for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6), Norm::l2_norm()].into_iter().flat_map(of_weights) {
+            for hidden in [520, 768, 1000, 1024, 1528, 3080, 3584, 5120, 16_384] {
+                let rows = 16 * 1024 / hidden + 1;
+                for values in [Values::Unit, Values::OutlierChannel] {
+                    hold(&mut failures, &case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, values, 33));
+                }
             }
         }
     }

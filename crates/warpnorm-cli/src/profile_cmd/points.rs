@@ -8,13 +8,13 @@ use crate::ops::{With, op_name};
 use crate::words::variant;
 use warpnorm::parity::Values;
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{DType, Family, Scope};
+use warpnorm::{DType, Family, Input, Scope};
 
 /// The hidden sizes of `bench`, and where a row can live and how a team can fill: teams within a warp with many rows
 /// side by side (64, 128), a warp (512), several warps (768 to 8192) and the largest team (16 384), all of them full;
 /// teams that an odd size fills in part, with rows that begin anywhere (4097, 5125); rows past the registers, in
 /// clusters of two CTAs (24 576), four (65 536) and eight (262 144). What is moved and computed for a row does not depend on how
-/// many there are, but for those in clusters.
+/// many there are, but for those in clusters and those of [`MANY_ROWS`].
 const SHAPES: [Shape; 15] = [
     Shape { rows: 256, hidden: 64 },
     Shape { rows: 128, hidden: 128 },
@@ -32,6 +32,11 @@ const SHAPES: [Shape; 15] = [
     Shape { rows: 1, hidden: 65_536 },
     Shape { rows: 1, hidden: 262_144 },
 ];
+
+/// As many rows as are [paired](warpnorm::plan::Path::paired) on an H200, where a norm has such kernels: of teams of seven
+/// warps, eight and 32.
+const MANY_ROWS: [Shape; 3] =
+    [Shape { rows: 604, hidden: 3584 }, Shape { rows: 529, hidden: 4096 }, Shape { rows: 133, hidden: 16_384 }];
 
 /// Options of an op change what is computed and not what is moved, so one shape shows their cost.
 const SHAPE_OF_OPTIONS: Shape = Shape { rows: 4, hidden: 4096 };
@@ -89,10 +94,13 @@ pub fn points(arguments: &ProfileArguments) -> Result<Vec<Point>, ToolError> {
             Scope::Head => &[SHAPE_OF_HEADS],
             Scope::Group => &[SHAPE_OF_GROUPS],
         };
+        let has_paired = plain && dtype != DType::F32 && norm.input == Input::Plain && norm.post_add.is_none();
+        let many: &[Shape] = if has_paired && shapes.len() > 1 { &MANY_ROWS } else { &[] };
+        let shapes = [shapes, many].concat();
         let without = With { bias: false, ..with };
         let both = plain && extent == Extent::Whole && norm.family == Family::LayerNorm && with.bias;
         let withs = if both { &[without, with][..] } else { &[with] };
-        for &shape in or_all(&arguments.shape, shapes) {
+        for &shape in or_all(&arguments.shape, &shapes) {
             if !quantising.fits(&norm, shape, !arguments.shape.is_empty()) {
                 continue;
             }
