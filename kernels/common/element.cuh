@@ -107,6 +107,24 @@ __device__ __forceinline__ unsigned int narrow_pair<BF16>(float low, float high)
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
     return pair;
 }
+
+/// The larger ones of two pairs. What is no number is left out.
+template <class Element>
+__device__ __forceinline__ unsigned int larger_pair(unsigned int a, unsigned int b);
+
+template <>
+__device__ __forceinline__ unsigned int larger_pair<F16>(unsigned int a, unsigned int b) {
+    unsigned int pair;
+    asm("max.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
+    return pair;
+}
+
+template <>
+__device__ __forceinline__ unsigned int larger_pair<BF16>(unsigned int a, unsigned int b) {
+    unsigned int pair;
+    asm("max.bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
+    return pair;
+}
 #endif
 
 }  // namespace warpnorm

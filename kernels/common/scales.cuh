@@ -63,6 +63,9 @@ struct Divisor {
         return scale >= LEAST && scale <= MOST;
     }
 
+    /// The same where |y / scale| is below 2^17, or y or the scale infinite.
+    __device__ __forceinline__ float divide_within_range(float y) const { return refined(y, y * reciprocal); }
+
     /// y / scale, or what becomes the same code.
     __device__ __forceinline__ float divide(float y) const {
         constexpr float SATURATES = 131072.0f;  // 2^17

@@ -37,10 +37,7 @@ struct Team {
     /// warps 2w and 2w + 1. Of them it has the rank of the first; there may be no second one.
     static __device__ __forceinline__ Team of_this_pair(unsigned int threads) {
         __builtin_assume(threads > WARP);
-        unsigned int rank = (threadIdx.x & ~(WARP - 1)) + threadIdx.x;
-        // Kept, or the compiler would compute it anew wherever it is asked for.
-        asm volatile("" : "+r"(rank));
-        return {threads, rank, 0, Cluster::none()};
+        return {threads, (threadIdx.x & ~(WARP - 1)) + threadIdx.x, 0, Cluster::none()};
     }
 
     /// A team of more than a warp, which is the CTA, or one thread in each CTA of a cluster.

@@ -63,6 +63,26 @@ __device__ __forceinline__ float element_of(const RawChunk& raw, unsigned int in
     }
 }
 
+/// The largest magnitude of a chunk of 16-bit values; NaNs are left out.
+template <class Element>
+__device__ __forceinline__ float largest_magnitude(const RawChunk& raw) {
+    float largest = 0.0f;
+#if __CUDA_ARCH__ >= 900
+    RawChunk pairs = raw;
+#pragma unroll
+    for (unsigned int w = 0; w < 4; ++w) pairs.words[w] &= 0x7fff7fffu;
+#pragma unroll
+    for (unsigned int w = 1; w < 4; ++w) pairs.words[0] = larger_pair<Element>(pairs.words[0], pairs.words[w]);
+    constexpr unsigned int LENGTH = 2;
+#else
+    const RawChunk& pairs = raw;
+    constexpr unsigned int LENGTH = CHUNK<Element>;
+#endif
+#pragma unroll
+    for (unsigned int e = 0; e < LENGTH; ++e) largest = fmaxf(largest, fabsf(element_of<Element>(pairs, e)));
+    return largest;
+}
+
 __device__ __forceinline__ RawChunk load_wide(Address from) {
     RawChunk raw;
     asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"

@@ -36,8 +36,13 @@ __device__ __forceinline__ unsigned int shuffle_xor(unsigned int value, unsigned
     return __shfl_xor_sync(ALL_LANES, value, mask);
 }
 
-/// The largest value of each segment of `width` lanes (a power of two), in every lane of the segment.
+/// The largest value of each segment of `width` lanes (a power of two), none of them negative, in every lane of the
+/// segment.
 __device__ __forceinline__ float largest_of_lanes(float value, unsigned int width) {
+#if __CUDA_ARCH__ >= 900
+    // Such values are in the order of their bits.
+    if (width == WARP) return __uint_as_float(__reduce_max_sync(ALL_LANES, __float_as_uint(value)));
+#endif
 #pragma unroll 1
     for (unsigned int distance = width / 2; distance > 0; distance /= 2) {
         value = fmaxf(value, shuffle_xor(value, distance));

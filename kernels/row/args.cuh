@@ -144,7 +144,7 @@ struct RowArgs {
     unsigned long long scale_group_stride;  // from a group's scale to the next group's, in scales
     CodeType code;
     Scaling scaling;
-    unsigned int scale_group;  // elements that share a scale; 0: all of a row, or of the tensor
+    unsigned int scale_group;  // elements that share a scale, a power of two; 0: all of a row, or of the tensor
     float amax_floor;          // what amax is held to before it becomes an f32 scale
     float amax_upper;
     float code_largest;        // what amax is divided by

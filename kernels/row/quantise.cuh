@@ -13,8 +13,9 @@ namespace warpnorm {
 
 /// How values become what is rounded to codes.
 struct Scaler {
-    /// A product with `divisor.reciprocal`, a quotient that the divisor covers, or a quotient by any scale.
-    enum class By : unsigned int { FACTOR, DIVISOR, QUOTIENT } by;
+    /// A product with `divisor.reciprocal`, a quotient that the divisor covers, of values that it makes codes of without
+    /// saturating any or of others, or a quotient by any scale.
+    enum class By : unsigned int { FACTOR, DIVISOR_OF_ALL, DIVISOR, QUOTIENT } by;
     Divisor divisor;
 
     static __device__ __forceinline__ Scaler multiply(float factor) {
@@ -22,7 +23,7 @@ struct Scaler {
         scaler.divisor.reciprocal = factor;
         return scaler;
     }
-    static __device__ __forceinline__ Scaler divide(float scale) { return {By::DIVISOR, Divisor(scale)}; }
+    static __device__ __forceinline__ Scaler divide(float scale, By by = By::DIVISOR) { return {by, Divisor(scale)}; }
     static __device__ __forceinline__ Scaler divide_by_any(float scale) {
         Scaler scaler = divide(scale);
         if (!Divisor::covers(scale)) {
@@ -37,6 +38,9 @@ struct Scaler {
         if (by == By::FACTOR) {
 #pragma unroll
             for (unsigned int e = 0; e < LENGTH; ++e) values[e] *= divisor.reciprocal;
+        } else if (by == By::DIVISOR_OF_ALL) {
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor.divide_within_range(values[e]);
         } else if (by == By::DIVISOR) {
 #pragma unroll
             for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor.divide(values[e]);
@@ -139,9 +143,11 @@ struct QuantiseOf : CodeRows<Element> {
         const bool grouped = args.scale_group != 0;
         if (grouped) group_amax(largest, y, team, group, args);
         Codes codes[G::CHUNKS];
+        Scaler by = Scaler::multiply(1.0f);
+        if (!grouped) by = by_row(args);
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            const Scaler by = grouped ? by_group(largest[c], c, team, group, args, place.row) : by_row(args);
+            if (grouped) by = by_group(largest[c], c, team, group, args, place.row);
             codes[c] = codes_of(y.of[c], by, args);
             if (args.y != nullptr) store_chunk<Element>(place.y<Element>(args), y.of[c], c, group);
         }
@@ -153,8 +159,7 @@ private:
     static __device__ __forceinline__ float amax_of(const RawChunk& raw, unsigned int valid) {
         float amax = 0.0f;
         if (valid == LENGTH) {
-#pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) amax = fmaxf(amax, fabsf(element_of<Element>(raw, e)));
+            amax = largest_magnitude<Element>(raw);
         } else {
 #pragma unroll
             for (unsigned int e = 0; e < LENGTH; ++e) {
@@ -164,13 +169,13 @@ private:
         return amax;
     }
 
-    /// Lanes that hold a chunk each of one line of a scale's group; groups of more chunks than the team has
-    /// threads take both lines.
+    /// Lanes that hold a chunk each of one line of a scale's group, a power of two; groups of more chunks than the team
+    /// has threads take both lines.
     static __device__ __forceinline__ unsigned int group_lanes(const Team& team, const RowArgs& args) {
         return min(args.scale_group / LENGTH, team.threads);
     }
-    static __device__ __forceinline__ unsigned int group_lines(const Team& team, const RowArgs& args) {
-        return args.scale_group / LENGTH / group_lanes(team, args);
+    static __device__ __forceinline__ bool takes_both_lines(const Team& team, const RowArgs& args) {
+        return args.scale_group / LENGTH > team.threads;
     }
 
     /// For each chunk the largest magnitude of its group, in all lanes that hold a part of it.
@@ -178,7 +183,7 @@ private:
                                                       const G& group, const RowArgs& args) {
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) largest[c] = amax_of(y.of[c], group.valid[c]);
-        if (group_lines(team, args) == 2) largest[0] = largest[1] = fmaxf(largest[0], largest[1]);
+        if (takes_both_lines(team, args)) largest[0] = largest[1] = fmaxf(largest[0], largest[1]);
         // Lane i has merged with lane i ^ distance after each step; after the last all have the same.
 #pragma unroll 1
         for (unsigned int distance = group_lanes(team, args) / 2; distance > 0; distance /= 2) {
@@ -201,7 +206,9 @@ private:
 
     /// By the scale of a row or a group.
     static __device__ __forceinline__ Scaler by_dynamic(float scale, const RowArgs& args) {
-        return args.code == CodeType::INT8 ? Scaler::multiply(__fdiv_rn(1.0f, scale)) : Scaler::divide(scale);
+        if (args.code == CodeType::INT8) return Scaler::multiply(__fdiv_rn(1.0f, scale));
+        // Where amax has no bound, no value is larger than what the scale makes the largest code of.
+        return Scaler::divide(scale, isinf(args.amax_upper) ? Scaler::By::DIVISOR_OF_ALL : Scaler::By::DIVISOR);
     }
 
     /// By the scale of the group that chunk c belongs to, which the group's first lane stores.
@@ -225,9 +232,10 @@ private:
             stored = scale.code;
             by = Scaler::multiply(scale.factor);
         }
-        const bool first = team.rank % group_lanes(team, args) == 0 && c % group_lines(team, args) == 0;
-        if (first && group.valid[c] > 0) {
-            const unsigned long long index = scale_index(row, group.first(c) / args.scale_group, args);
+        const bool in_first_lane = (team.rank & (group_lanes(team, args) - 1)) == 0;
+        if (in_first_lane && (c == 0 || !takes_both_lines(team, args)) && group.valid[c] > 0) {
+            const unsigned int of_row = group.first(c) >> (__ffs(args.scale_group) - 1);
+            const unsigned long long index = scale_index(row, of_row, args);
             const Address scales = address_of(args.scales);
             if (args.scaling == Scaling::PER_GROUP) {
                 store_f32(scales + index * sizeof(float), __uint_as_float(stored));

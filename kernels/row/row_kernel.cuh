@@ -95,7 +95,9 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     launch_dependents();
     if (!WEIGHTS_AHEAD || !(args.flags & PARAMETERS_FIRST)) wait_for_prerequisites();
 
-    const Team team = IS_PAIRED ? Team::of_this_pair(args.team_threads) : Team::of_this_thread(args.team_threads);
+    Team team = IS_PAIRED ? Team::of_this_pair(args.team_threads) : Team::of_this_thread(args.team_threads);
+    // Kept where registers are left for it, or the compiler would compute it anew wherever it is asked for.
+    if (IS_ALIGNED) asm volatile("" : "+r"(team.rank));
     unsigned long long row = static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
     if (IS_ALIGNED) row = IS_PAIRED ? blockIdx.x : static_cast<unsigned int>(row);
     const bool exists = IS_PAIRED    ? true
@@ -155,7 +157,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     }
 
     if (!Sink::COLLECTIVE && !exists) return;
-    if constexpr (IS_PAIRED) place.template keep_output<Element>(args);
+    if constexpr (IS_ALIGNED) place.template keep_output<Element>(args);
     Sink sink;
 #pragma unroll
     for (unsigned int g = 0; g < GROUPS; ++g) {

@@ -201,7 +201,9 @@ struct LayerNorm {
         bool usable;
         // Of f32 values there are no registers for those of both branches.
         if constexpr (Element::IS_F32) move_outside_to(pivot, h, group);
-        if (pivot == 0.0f) {
+        // Lanes of another row go with those that have a pivot: from 0, the deviations are the values.
+        const bool any_pivot = group.lanes < WARP ? __any_sync(ALL_LANES, pivot != 0.0f) : pivot != 0.0f;
+        if (!any_pivot) {
             usable = sum_deviations<false>(state, h, 0.0f, args);
         } else {
             if constexpr (!Element::IS_F32) move_outside_to(pivot, h, group);
