@@ -55,5 +55,8 @@ WARPNORM_REGISTERS_KERNEL(aligned_with_offset, Path::ALIGNED_WITH_OFFSET)
 #ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED
 WARPNORM_PAIRED_KERNEL(aligned_with_offset_paired, Path::ALIGNED_WITH_OFFSET)
 #endif
+#ifdef WARPNORM_PATH_SHIFTED_PAIRED
+WARPNORM_PAIRED_KERNEL(shifted_paired, Path::SHIFTED)
+#endif
 
 }  // namespace warpnorm

@@ -80,12 +80,14 @@ proptest! {
     ) {
         let plan = planned(&call(family, dtype, add, rows, hidden, hidden + padding, offset), &device);
         prop_assert!(plan.block <= device.max_threads_per_block && plan.block.is_multiple_of(32));
-        prop_assert!(plan.block >= plan.team.threads);
+        // What the block does the work of.
+        let threads = plan.block * plan.kernel.path().groups();
+        prop_assert!(threads >= plan.team.threads);
         prop_assert!(plan.shared_bytes + EXCHANGE_BYTES <= device.max_shared_bytes_per_block);
         prop_assert!(plan.grid <= device.max_grid_x);
         prop_assert_eq!(plan.args.team_threads, plan.team.threads);
         // Every row has a team, and no CTA is without a row.
-        let per_cta = u64::from(plan.block / plan.team.threads);
+        let per_cta = u64::from(threads / plan.team.threads);
         prop_assert!(plan.grid.is_multiple_of(plan.cluster));
         let clusters = plan.grid / plan.cluster;
         prop_assert!(u64::from(clusters) * per_cta >= rows as u64);
@@ -253,14 +255,49 @@ fn threads_are_paired_where_they_are_many() {
     assert_eq!(planned(529, 4096, DType::F16, false), (Path::AlignedPaired, 128, 1, 529));
     assert_eq!(planned(529, 4096, DType::F16, true).0, Path::Aligned);
     assert_eq!(planned(529, 4096, DType::F32, false).0, Path::General);
-    assert_eq!(planned(529, 4097, DType::F16, false).0, Path::General);
-    // Of an odd number of warps the last has nothing beside it, which is too much for three, and for five.
+    // Rows that begin anywhere are moved by paired threads, or by the general kernel.
+    assert_eq!(planned(529, 4097, DType::F16, false).0, Path::ShiftedPaired);
+    assert_eq!(planned(100, 4097, DType::F16, false).0, Path::General);
+    assert_eq!(planned(65_536, 1535, DType::BF16, false), (Path::ShiftedPaired, 64, 1, 65_536));
+    assert_eq!(planned(65_536, 511, DType::BF16, false).0, Path::General);
+    // Of an odd number of warps the last has nothing beside it, which is too much for three, and for seven.
     assert_eq!(planned(65_536, 1536, DType::BF16, false), (Path::Aligned, 96, 1, 65_536));
-    assert_eq!(planned(65_536, 2560, DType::BF16, false), (Path::Aligned, 160, 1, 65_536));
-    assert_eq!(planned(65_536, 3584, DType::BF16, false), (Path::AlignedPaired, 128, 1, 65_536));
+    assert_eq!(planned(65_536, 3584, DType::BF16, false), (Path::Aligned, 224, 1, 65_536));
+    assert_eq!(planned(65_536, 4608, DType::BF16, false), (Path::AlignedPaired, 160, 1, 65_536));
     assert_eq!(planned(65_536, 16_384, DType::BF16, false), (Path::AlignedPaired, 512, 1, 65_536));
     assert_eq!(planned(65_536, 520, DType::BF16, false), (Path::AlignedPaired, 32, 1, 65_536));
     assert_eq!(planned(65_536, 512, DType::BF16, false), (Path::Aligned, 128, 4, 16_384));
+}
+
+/// What else the path of rows that begin anywhere relies on.
+#[test]
+fn calls_are_shifted_where_their_parameters_are_aligned() {
+    let path = |change: fn(&mut Call)| {
+        let mut call = call(Family::RmsNorm, DType::F16, false, 1000, 4097, 4097, 0);
+        call.weight = Some(RawVector { address: BASE * 6, dtype: DType::F16 });
+        change(&mut call);
+        planned(&call, &DeviceFacts::h200()).kernel.path()
+    };
+    let bare: [fn(&mut Call); 5] = [
+        |_| {},
+        |call| call.weight = None,
+        |call| call.x.address += 6,
+        |call| call.y.as_mut().expect("set").stride += 1,
+        |call| call.norm.family = Family::L2Norm,
+    ];
+    for (number, change) in bare.into_iter().enumerate() {
+        assert_eq!(path(change), Path::ShiftedPaired, "change {number}");
+    }
+    let others: [fn(&mut Call); 5] = [
+        |call| call.weight.as_mut().expect("set").address += 2,
+        |call| call.weight.as_mut().expect("set").dtype = DType::F32,
+        |call| call.norm = call.norm.with_weight_offset(1.0),
+        |call| call.norm = call.norm.with_weight_rounding(WeightRounding::BeforeWeight),
+        |call| call.x.stride = 1 << 31,
+    ];
+    for (number, change) in others.into_iter().enumerate() {
+        assert_eq!(path(change), Path::General, "change {number}");
+    }
 }
 
 #[test]

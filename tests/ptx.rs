@@ -72,6 +72,8 @@ fn every_module_has_its_kernels_for_every_target() {
             Path::AlignedPaired => format!("{name}_{dtype}_aligned_paired"),
             Path::AlignedRoundedPaired => format!("{name}_{dtype}_aligned_rounded_paired"),
             Path::AlignedWithOffsetPaired => format!("{name}_{dtype}_aligned_with_offset_paired"),
+            Path::Shifted => format!("{name}_{dtype}_shifted"),
+            Path::ShiftedPaired => format!("{name}_{dtype}_shifted_paired"),
         };
         assert!(kernels.iter().all(|kernel| kernel.name() == name_of(kernel)), "{kernels:?}");
         for target in targets() {

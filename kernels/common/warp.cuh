@@ -23,6 +23,11 @@ __device__ __forceinline__ unsigned int shuffle_down(unsigned int value, unsigne
     return __shfl_down_sync(mask, value, delta, width);
 }
 
+/// The value of the next lane, the first one's in the last.
+__device__ __forceinline__ unsigned int from_next_lane(unsigned int value) {
+    return __shfl_sync(ALL_LANES, value, lane_of_warp() + 1);
+}
+
 /// The value that the first lane of each segment of `width` lanes holds, in every lane of the segment.
 __device__ __forceinline__ float from_first_lane(float value, unsigned int width) {
     return __shfl_sync(ALL_LANES, value, 0, width);

@@ -51,12 +51,14 @@ enum Flag : unsigned int {
 ///
 /// Of an aligned call: rows are made of whole chunks, all of which begin at multiples of 16 bytes, in every tensor; they
 /// are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the activation type; and of
-/// ROUND_BEFORE_WEIGHT and a weight_offset there is
+/// ROUND_BEFORE_WEIGHT and a weight_offset there is what stands below. Of a shifted call rows may be of any number of
+/// elements, and begin anywhere.
 enum class Path {
     GENERAL,              // (nothing is known)
     ALIGNED,              // neither
     ALIGNED_ROUNDED,      // the former
     ALIGNED_WITH_OFFSET,  // the latter
+    SHIFTED,              // neither
 };
 
 enum class CodeType : unsigned int {
@@ -167,6 +169,12 @@ struct RowArgs {
 };
 
 static_assert(sizeof(RowArgs) == 456, "the Rust side mirrors this layout");
+
+/// Whether chunks are whole, or not there at all, and begin at multiples of 16 bytes.
+__device__ constexpr bool is_aligned(Path path) { return path != Path::GENERAL && path != Path::SHIFTED; }
+
+/// Whether it is known that nothing is done with a weight but to multiply by it.
+__device__ constexpr bool has_bare_weights(Path path) { return path == Path::ALIGNED || path == Path::SHIFTED; }
 
 /// Whether v is rounded before it is multiplied by the weight.
 __device__ __forceinline__ bool rounds_before_weight(const RowArgs& args, Path path) {

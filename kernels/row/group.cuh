@@ -59,7 +59,7 @@ struct Group {
         } else {
 #pragma unroll
             for (unsigned int c = 0; c < CHUNKS; ++c) {
-                const unsigned int column = first_of_all + c * between;
+                const unsigned int column = first_of_all + c * between + (path == Path::GENERAL ? 0 : this->beside);
                 valid[c] = column >= end ? 0 : min(end - column, LENGTH);
                 asm volatile("" : "+r"(valid[c]));
             }
@@ -73,12 +73,12 @@ struct Group {
         return group;
     }
 
-    __device__ __forceinline__ bool is_aligned() const { return path != Path::GENERAL; }
+    __device__ __forceinline__ bool is_aligned() const { return warpnorm::is_aligned(path); }
 
     /// The column of a chunk's first element. Where the whole row is in registers, it is computed anew wherever it is
     /// asked for, rather than kept in one.
     __device__ __forceinline__ unsigned int first(unsigned int c) const {
-        if (is_aligned()) return first_of_all + c * between + beside;
+        if (path != Path::GENERAL) return first_of_all + c * between + beside;
         if (c == 0 || !is_all) return first_of_all + c * between;
         unsigned int column;
         asm volatile("mad.lo.u32 %0, %1, %2, %3;" : "=r"(column) : "r"(between), "r"(c), "r"(first_of_all));
@@ -88,7 +88,7 @@ struct Group {
     /// Where a chunk begins in a row or vector that begins here.
     __device__ __forceinline__ Address at(Address row, unsigned int c) const {
         constexpr Address BYTES = sizeof(typename Element::Bits);
-        if (!is_aligned()) return row + first(c) * BYTES;
+        if (path == Path::GENERAL) return row + first(c) * BYTES;
         // Chunks of two groups lie at the same distance everywhere: the constant goes into the access.
         return row + (first_of_all + c * between) * BYTES + beside * BYTES;
     }
@@ -96,6 +96,11 @@ struct Group {
     /// Whether the row goes on for a whole chunk on either side of a chunk.
     __device__ __forceinline__ bool inside(unsigned int c) const {
         return (c > 0 || first(c) >= LENGTH) && beyond(c) == LENGTH;
+    }
+
+    /// Whether the chunk is whole and at least so many elements follow it in the row.
+    __device__ __forceinline__ bool is_followed_by(unsigned int c, unsigned int elements) const {
+        return valid[c] == LENGTH && first(c) + LENGTH + elements <= hidden;
     }
 
     /// Elements of the chunk that follows a whole one in the row. Computed anew wherever it is asked for, rather than

@@ -278,7 +278,7 @@ private:
             for (unsigned int e = 0; e < STEP; ++e) outer[e] = normalised_by_scale(h[e]);
             float factor[STEP];
             weight.widen(factor, gains, step);
-            if (path == Path::GENERAL ? !(args.flags & BARE_WEIGHTS) : path != Path::ALIGNED) {
+            if (path == Path::GENERAL ? !(args.flags & BARE_WEIGHTS) : !has_bare_weights(path)) {
                 if (rounds_before_weight(args, path)) round_before_weight(outer, doubt);
                 if (path != Path::ALIGNED_ROUNDED) offset(factor);
             }

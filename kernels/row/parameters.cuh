@@ -48,7 +48,7 @@ struct Parameters {
     /// Those of all chunks of a group.
     __device__ __forceinline__ void load_weights(RawChunk (&chunks)[Group<Element>::CHUNKS],
                                                  const Group<Element>& group) const {
-        if (group.is_aligned()) {
+        if (group.path != Path::GENERAL) {
             if (exist()) {
                 load_chunks<Element>(chunks, base, group, true);
             } else {

@@ -83,10 +83,11 @@ __device__ __forceinline__ void load_groups(const Group<Element> (&groups)[2], c
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
 __device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
-    constexpr bool IS_ALIGNED = PATH != Path::GENERAL;
+    constexpr bool IS_GENERAL = PATH == Path::GENERAL;
+    constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
     constexpr bool IS_PAIRED = THREADS == Threads::PAIRED;
     constexpr unsigned int GROUPS = static_cast<unsigned int>(THREADS);
-    static_assert(!IS_PAIRED || (IS_ALIGNED && !Source::NORMALISES && Statistic::REDUCES && !Sink::COLLECTIVE),
+    static_assert(!IS_PAIRED || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES && !Sink::COLLECTIVE),
                   "pairs are of aligned rows, of one statistic, whose threads store by themselves");
     // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before
     // makes.
@@ -97,14 +98,14 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 
     Team team = IS_PAIRED ? Team::of_this_pair(args.team_threads) : Team::of_this_thread(args.team_threads);
     // Kept where registers are left for it, or the compiler would compute it anew wherever it is asked for.
-    if (IS_ALIGNED) asm volatile("" : "+r"(team.rank));
+    if (!IS_GENERAL) asm volatile("" : "+r"(team.rank));
     unsigned long long row = static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
-    if (IS_ALIGNED) row = IS_PAIRED ? blockIdx.x : static_cast<unsigned int>(row);
+    if (!IS_GENERAL) row = IS_PAIRED ? blockIdx.x : static_cast<unsigned int>(row);
     const bool exists = IS_PAIRED    ? true
-                        : IS_ALIGNED ? static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows)
-                                     : row < args.rows;
+                        : IS_GENERAL ? row < args.rows
+                                     : static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows);
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
-    const bool is_full = IS_PAIRED && args.hidden % (2 * WARP * GROUP_ELEMENTS) == 0;
+    const bool is_full = IS_PAIRED && !IS_SHIFTED && args.hidden % (2 * WARP * GROUP_ELEMENTS) == 0;
     const auto group_of = [&](unsigned int g) {
         const bool has_group = IS_PAIRED ? team.rank + g * WARP < team.threads : exists;
         return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * WARP, is_full);
@@ -112,7 +113,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};
 
     typename Source::Place place(args, row);
-    if constexpr (IS_ALIGNED) place.path = PATH;
+    if constexpr (!IS_GENERAL) place.path = PATH;
     const Source source(args, place);
     typename Sink::Output::Ahead ahead[GROUPS];
     if constexpr (WEIGHTS_AHEAD) {
@@ -122,10 +123,14 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         wait_for_prerequisites();
     }
     typename Source::Raw raw[GROUPS];
-    load_groups<GROUPS>(groups, [&](unsigned int g, const Group<Element>& group) {
-        raw[g] = source.load(group);
-        if constexpr (AHEAD && !WEIGHTS_AHEAD) ahead[g] = Sink::Output::load_ahead(group, args, place);
-    });
+    if constexpr (IS_SHIFTED) {
+        source.load_shifted(raw, groups);
+    } else {
+        load_groups<GROUPS>(groups, [&](unsigned int g, const Group<Element>& group) {
+            raw[g] = source.load(group);
+            if constexpr (AHEAD && !WEIGHTS_AHEAD) ahead[g] = Sink::Output::load_ahead(group, args, place);
+        });
+    }
 
     if constexpr (Source::NORMALISES) {
         using State = typename Source::State;
@@ -157,8 +162,10 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     }
 
     if (!Sink::COLLECTIVE && !exists) return;
-    if constexpr (IS_ALIGNED) place.template keep_output<Element>(args);
+    if constexpr (!IS_GENERAL) place.template keep_output<Element>(args);
     Sink sink;
+    // Of rows that begin anywhere, y is stored when all of it is there.
+    RawChunk shifted[2 * Group<Element>::CHUNKS];
 #pragma unroll
     for (unsigned int g = 0; g < GROUPS; ++g) {
         const Group<Element>& group = groups[g];
@@ -166,8 +173,15 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         source.output(h[g], args);
         Sink::Output::each(h[g], made, AHEAD ? &ahead[g] : nullptr, place.template weight<Element>(args),
                            addend<Source>(args, place), group, args, place,
-                           [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
+                           [&](unsigned int c, const RawChunk& y) {
+                               if constexpr (IS_SHIFTED) {
+                                   shifted[g * Group<Element>::CHUNKS + c] = y;
+                               } else {
+                                   sink.take(c, y, group, args, place);
+                               }
+                           });
     }
+    if constexpr (IS_SHIFTED) store_shifted<Element>(place.template y<Element>(args), shifted, groups, team);
     if constexpr (Sink::COLLECTIVE) {
         if (sink.observes(args)) sink.observe(groups[0]);
         sink.agree(team, args, place, exists);

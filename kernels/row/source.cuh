@@ -129,6 +129,14 @@ struct PlainOf {
         return raw;
     }
 
+    /// The same of two groups, from rows that begin anywhere.
+    __device__ __forceinline__ void load_shifted(Raw (&raw)[2], const G (&groups)[2]) const {
+        RawChunk chunks[2 * G::CHUNKS];
+        warpnorm::load_shifted<Element>(chunks, x, groups);
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * G::CHUNKS; ++i) raw[i / G::CHUNKS].x[i % G::CHUNKS] = chunks[i];
+    }
+
     __device__ __forceinline__ Values h(const Raw& raw, const G&, const RowArgs&) const {
         return widened<Element>(raw.x);
     }

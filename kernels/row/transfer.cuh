@@ -8,7 +8,8 @@
 //
 // A chunk is loaded as its two windows, and what is not its own is shifted out. It is stored as the window that its
 // end lies in, completed with the beginning of the next lane's chunk. Only at the ends of a row, and between the
-// warps of a team, elements are stored one by one. So memory is accessed by whole sectors wherever rows lie.
+// warps of a team where they do not show each other their chunks, elements are stored one by one. So memory is accessed
+// by whole sectors wherever rows lie.
 #pragma once
 
 #include "args.cuh"
@@ -44,6 +45,8 @@ template <class Element>
 __device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, const Group<Element>& group, bool apart) {
     const Address from = group.at(row, c);
     if (group.is_aligned()) return load_whole(from, group.valid[c] != 0);
+    // Of parameters, which begin at a multiple of 16 bytes.
+    if (group.path == Path::SHIFTED) return load_chunk<Element>(from, group.valid[c], true);
     if (is_wide(row) && group.valid[c] == CHUNK<Element>) return load_wide(from);
     if (!is_wide(row) && apart && group.inside(c)) {
         const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
@@ -107,6 +110,163 @@ __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, un
     }
     const unsigned int which = (1u << end) - (1u << begin);
     if (which != 0) store_narrow<Element>(to, raw, which);
+}
+
+/// Whether the row goes on for a whole chunk on either side of one of the chunks of two groups.
+template <class Element>
+__device__ __forceinline__ bool is_inside(const Group<Element> (&groups)[2], unsigned int i) {
+    const Group<Element>& group = groups[i / GROUP_CHUNKS<Element>];
+    return (i > 0 || group.first(0) > 0) && group.is_followed_by(i % GROUP_CHUNKS<Element>, CHUNK<Element>);
+}
+
+/// The same of all of them.
+template <class Element>
+__device__ __forceinline__ bool are_inside(const Group<Element> (&groups)[2]) {
+    return groups[0].first(0) > 0 && groups[1].is_followed_by(GROUP_CHUNKS<Element> - 1, CHUNK<Element>);
+}
+
+/// The 16 bytes that begin in word WORD of the first of two windows, in its first half if `shift` is a multiple of 4.
+template <unsigned int WORD, unsigned int COUNT>
+__device__ __forceinline__ void between_all_by(RawChunk (&chunks)[COUNT], const RawChunk (&lower)[COUNT],
+                                               const RawChunk (&upper)[COUNT], unsigned int shift) {
+#pragma unroll
+    for (unsigned int i = 0; i < COUNT; ++i) {
+#pragma unroll
+        for (unsigned int w = 0; w < 4; ++w) {
+            const unsigned int at = WORD + w;
+            const unsigned int low = at < 4 ? lower[i].words[at % 4] : upper[i].words[at % 4];
+            const unsigned int high = at + 1 < 4 ? lower[i].words[(at + 1) % 4] : upper[i].words[(at + 1) % 4];
+            chunks[i].words[w] = __funnelshift_r(low, high, 8 * (shift & 2));
+        }
+    }
+}
+
+/// The 16 bytes that begin `shift` bytes, fewer than 16 and the same for all threads of a CTA, into the first of two
+/// windows, for each pair of windows.
+template <class Element, unsigned int COUNT>
+__device__ __forceinline__ void between_all(RawChunk (&chunks)[COUNT], const RawChunk (&lower)[COUNT],
+                                            const RawChunk (&upper)[COUNT], unsigned int shift) {
+    switch (shift / 4) {
+        case 0: return between_all_by<0>(chunks, lower, upper, shift);
+        case 1: return between_all_by<1>(chunks, lower, upper, shift);
+        case 2: return between_all_by<2>(chunks, lower, upper, shift);
+        default: return between_all_by<3>(chunks, lower, upper, shift);
+    }
+}
+
+/// All chunks of two groups, from a row that begins anywhere, one CTA's.
+template <class Element>
+__device__ __forceinline__ void load_shifted(RawChunk (&chunks)[2 * GROUP_CHUNKS<Element>], Address row,
+                                             const Group<Element> (&groups)[2]) {
+    constexpr unsigned int CHUNKS = GROUP_CHUNKS<Element>;
+    const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
+    const Address windows = row - shift;
+    RawChunk lower[2 * CHUNKS];
+    RawChunk upper[2 * CHUNKS];
+    if (are_inside(groups)) {
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
+            const Address from = groups[i / CHUNKS].at(windows, i % CHUNKS);
+            lower[i] = load_wide(from);
+            upper[i] = load_wide(from + CHUNK_BYTES);
+        }
+    } else {
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
+            const Address from = groups[i / CHUNKS].at(windows, i % CHUNKS);
+            const bool inside = is_inside(groups, i);
+            lower[i] = load_whole(from, inside);
+            upper[i] = load_whole(from + CHUNK_BYTES, inside);
+        }
+    }
+    between_all<Element>(chunks, lower, upper, shift);
+    if (!are_inside(groups)) {
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
+            const Group<Element>& group = groups[i / CHUNKS];
+            const unsigned int c = i % CHUNKS;
+            if (group.valid[c] > 0 && !is_inside(groups, i)) {
+                chunks[i] = load_narrow<Element>(group.at(row, c), group.valid[c]);
+            }
+        }
+    }
+    // Or what follows would be compiled, and run, for either case.
+    __syncwarp();
+}
+
+/// Stores them. Called by all threads of the CTA, once.
+///
+/// Windows across two warps are completed, too: the first lane of every warp shows the others its first group.
+template <class Element>
+__device__ __forceinline__ void store_shifted(Address row, const RawChunk (&chunks)[2 * GROUP_CHUNKS<Element>],
+                                              const Group<Element> (&groups)[2], const Team& team) {
+    constexpr unsigned int CHUNKS = GROUP_CHUNKS<Element>;
+    constexpr unsigned int LENGTH = CHUNK<Element>;
+    constexpr unsigned int BYTES = sizeof(typename Element::Bits);
+    __shared__ uint4 heads[CHUNKS][MAX_TEAM_WARPS / 2];
+    const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
+    if (shift == 0) {
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
+            const Group<Element>& group = groups[i / CHUNKS];
+            const Address to = group.at(row, i % CHUNKS);
+            const unsigned int valid = group.valid[i % CHUNKS];
+            if (valid == LENGTH) {
+                store_wide(to, chunks[i]);
+            } else if (valid > 0) {
+                store_narrow<Element>(to, chunks[i], (1u << valid) - 1);
+            }
+        }
+        return;
+    }
+    const unsigned int lane = lane_of_warp();
+    const unsigned int warp = team.rank / (2 * WARP);
+    if (lane == 0) {
+#pragma unroll
+        for (unsigned int c = 0; c < CHUNKS; ++c) heads[c][warp] = to_words(chunks[c]);
+    }
+    __syncthreads();
+    RawChunk next[2 * CHUNKS];
+#pragma unroll
+    for (unsigned int c = 0; c < CHUNKS; ++c) {
+        // Lane i gets the chunk of lane i + 1; of the first group, the last lane that of the first lane's second.
+#pragma unroll
+        for (unsigned int w = 0; w < 4; ++w) {
+            const unsigned int given = lane == 0 ? chunks[CHUNKS + c].words[w] : chunks[c].words[w];
+            next[c].words[w] = from_next_lane(given);
+            next[CHUNKS + c].words[w] = from_next_lane(chunks[CHUNKS + c].words[w]);
+        }
+        // What follows the warp's last chunk is the next warp's first one, or that of the next line.
+        if (lane == WARP - 1) {
+            const bool has_second = team.rank + WARP < team.threads;
+            const bool ends_line = team.rank + (has_second ? WARP : 0) + 1 == team.threads;
+            if (!ends_line || c + 1 < CHUNKS) {
+                const RawChunk head = from_words(ends_line ? heads[(c + 1) % CHUNKS][0] : heads[c][warp + 1]);
+                (has_second ? next[CHUNKS + c] : next[c]) = head;
+            }
+        }
+    }
+    const unsigned int head = LENGTH - shift / BYTES;  // elements up to the end of a chunk's first window
+    const Address windows = row - shift + CHUNK_BYTES;
+    RawChunk whole[2 * CHUNKS];
+    between_all<Element>(whole, chunks, next, CHUNK_BYTES - shift);
+    if (are_inside(groups)) {
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * CHUNKS; ++i) store_wide(groups[i / CHUNKS].at(windows, i % CHUNKS), whole[i]);
+        return;
+    }
+#pragma unroll
+    for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
+        const Group<Element>& group = groups[i / CHUNKS];
+        const unsigned int c = i % CHUNKS;
+        const unsigned int valid = group.valid[c];
+        const bool completed = group.is_followed_by(c, head);
+        if (completed) store_wide(group.at(windows, c), whole[i]);
+        // What the chunk before has completed is stored, but of the row's first there is none.
+        const unsigned int begin = group.first(c) > 0 && valid >= head ? head : 0;
+        const unsigned int which = (1u << (completed ? head : valid)) - (1u << begin);
+        if (which != 0) store_narrow<Element>(group.at(row, c), chunks[i], which);
+    }
 }
 
 }  // namespace warpnorm

@@ -237,8 +237,10 @@ fn kernel_for(
         Some(path) => module.of_path(path)?,
         None => None,
     };
-    let by_rank = if are_paired(team, rows, device) { [paired, single] } else { [single, paired] };
-    let mut candidates = by_rank.into_iter().flatten().chain([module.general()?]).peekable();
+    let general = Some(module.general()?);
+    let by_rank =
+        if are_paired(team, rows, path, device) { [paired, single, general] } else { [single, general, paired] };
+    let mut candidates = by_rank.into_iter().flatten().peekable();
     let best = candidates.peek().copied();
     candidates.find(|&kernel| may_be_used(kernel)).or(best).ok_or(PlanError::NoModule { module })
 }
@@ -250,18 +252,22 @@ fn can_be_paired(team: Team) -> bool {
 
 /// Whether paired threads take less time: where there are more than the multiprocessors hold at a time, it is
 /// instructions that count, and before that how long a row takes. The last of an odd number of warps has nothing beside
-/// it, which in small teams costs more than the pairs save.
-fn are_paired(team: Team, rows: u64, device: &DeviceFacts) -> bool {
+/// it, which in small teams costs more than the pairs save; but for rows that begin anywhere, which have nothing better.
+fn are_paired(team: Team, rows: u64, path: Path, device: &DeviceFacts) -> bool {
     let at_a_time = u64::from(device.multiprocessors) * u64::from(SINGLE_THREADS);
     let warps = team.threads / WARP;
-    rows.saturating_mul(u64::from(team.threads)) > at_a_time && (warps.is_multiple_of(2) || warps >= FEWEST_ODD_WARPS)
+    let pays = path == Path::Shifted || warps.is_multiple_of(2) || warps >= FEWEST_ODD_WARPS;
+    rows.saturating_mul(u64::from(team.threads)) > at_a_time && pays
 }
 
 /// What a kernel may know of a call whose rows stay in registers.
 fn path(call: &Call, device: &DeviceFacts) -> Path {
     let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
+    let aligned = has_aligned_rows(call);
     match (rounds_before_weight, call.norm.weight_offset != 0.0) {
-        _ if !is_aligned(call) || !runs_hopper_code(device) => Path::General,
+        _ if !has_aligned_parameters(call) || !has_32_bit_rows(call) || !runs_hopper_code(device) => Path::General,
+        (false, false) if !aligned => Path::Shifted,
+        _ if !aligned => Path::General,
         (false, false) => Path::Aligned,
         (true, false) => Path::AlignedRounded,
         (false, true) => Path::AlignedWithOffset,
@@ -269,21 +275,36 @@ fn path(call: &Call, device: &DeviceFacts) -> Path {
     }
 }
 
-/// Whether a call is aligned, as [`Path`] says.
-fn is_aligned(call: &Call) -> bool {
-    let bytes = |elements: usize| elements as u128 * call.dtype.size() as u128;
-    let of_chunks = |bytes: u128| bytes.is_multiple_of(CHUNK_BYTES as u128);
-    let of_32_bits = |count: u128| count <= u128::from(u32::MAX);
-    let at_chunk = |address: u64| of_chunks(address.into());
-    let strided = |stride: usize| call.rows == 1 || of_chunks(bytes(stride)) && of_32_bits(bytes(stride));
+fn of_chunks(bytes: u128) -> bool {
+    bytes.is_multiple_of(CHUNK_BYTES as u128)
+}
 
-    let mut rows = [Some(call.x), call.residual, call.y, call.residual_out].into_iter().flatten();
+/// The tensors of rows that calls with paths of their own have.
+fn tensors_of_rows(call: &Call) -> impl Iterator<Item = RawRows> {
+    [Some(call.x), call.residual, call.y, call.residual_out].into_iter().flatten()
+}
+
+/// Bytes from one row of a tensor to the next, if there is one.
+fn stride_bytes(call: &Call, rows: RawRows) -> u128 {
+    if call.rows == 1 { 0 } else { rows.stride as u128 * call.dtype.size() as u128 }
+}
+
+/// Whether rows are made of whole chunks that begin at multiples of 16 bytes, as [`Path`] says.
+fn has_aligned_rows(call: &Call) -> bool {
+    of_chunks(call.hidden as u128 * call.dtype.size() as u128)
+        && tensors_of_rows(call).all(|rows| of_chunks(rows.address.into()) && of_chunks(stride_bytes(call, rows)))
+}
+
+/// Whether rows are counted in 31 bits, for the teams of the last CTA that have none are counted on past them, and the
+/// bytes between them in 32.
+fn has_32_bit_rows(call: &Call) -> bool {
+    call.rows <= i32::MAX as usize && tensors_of_rows(call).all(|rows| stride_bytes(call, rows) <= u32::MAX.into())
+}
+
+/// Whether parameters are of the activation type and begin at multiples of 16 bytes.
+fn has_aligned_parameters(call: &Call) -> bool {
     let mut vectors = [call.linear_bias, call.weight, call.bias].into_iter().flatten();
-    // The teams of the last CTA that have no row are counted on past them.
-    call.rows <= i32::MAX as usize
-        && of_chunks(bytes(call.hidden))
-        && rows.all(|rows| at_chunk(rows.address) && strided(rows.stride))
-        && vectors.all(|vector| at_chunk(vector.address) && vector.dtype == call.dtype)
+    vectors.all(|vector| of_chunks(vector.address.into()) && vector.dtype == call.dtype)
 }
 
 fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {

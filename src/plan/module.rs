@@ -227,7 +227,7 @@ impl fmt::Display for Parts {
 ///
 /// Of an aligned call: rows are made of whole chunks of 16 bytes, all of which begin at multiples of 16 bytes, in every
 /// tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; and parameters are of the activation
-/// type.
+/// type. Of a shifted call the same, but that rows may be of any number of elements, and begin anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// Nothing.
@@ -238,12 +238,16 @@ pub enum Path {
     AlignedRounded,
     /// It is aligned, its weights are offset, and v is not rounded before them.
     AlignedWithOffset,
+    /// It is shifted, its weights are not offset, and v is not rounded before them.
+    Shifted,
     /// As [`Aligned`](Path::Aligned), and its threads are [paired](Path::paired).
     AlignedPaired,
     /// As [`AlignedRounded`](Path::AlignedRounded), and its threads are [paired](Path::paired).
     AlignedRoundedPaired,
     /// As [`AlignedWithOffset`](Path::AlignedWithOffset), and its threads are [paired](Path::paired).
     AlignedWithOffsetPaired,
+    /// As [`Shifted`](Path::Shifted), and its threads are [paired](Path::paired).
+    ShiftedPaired,
 }
 
 impl Path {
@@ -254,15 +258,20 @@ impl Path {
             Path::Aligned => Some(Path::AlignedPaired),
             Path::AlignedRounded => Some(Path::AlignedRoundedPaired),
             Path::AlignedWithOffset => Some(Path::AlignedWithOffsetPaired),
-            Path::General | Path::AlignedPaired | Path::AlignedRoundedPaired | Path::AlignedWithOffsetPaired => None,
+            Path::Shifted => Some(Path::ShiftedPaired),
+            Path::General
+            | Path::AlignedPaired
+            | Path::AlignedRoundedPaired
+            | Path::AlignedWithOffsetPaired
+            | Path::ShiftedPaired => None,
         }
     }
 
     /// Threads of the team that a thread does the work of.
     pub const fn groups(self) -> u32 {
         match self {
-            Path::General | Path::Aligned | Path::AlignedRounded | Path::AlignedWithOffset => 1,
-            Path::AlignedPaired | Path::AlignedRoundedPaired | Path::AlignedWithOffsetPaired => 2,
+            Path::General | Path::Aligned | Path::AlignedRounded | Path::AlignedWithOffset | Path::Shifted => 1,
+            Path::AlignedPaired | Path::AlignedRoundedPaired | Path::AlignedWithOffsetPaired | Path::ShiftedPaired => 2,
         }
     }
 }

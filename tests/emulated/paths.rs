@@ -76,11 +76,17 @@ fn hold(failures: &mut Failures, case: &Case) {
     let (general, other_path) = run(DeviceFacts::h200(), case, further_on);
     assert_eq!((path, other_path), (wanted, Path::General), "{:?}", case.norm);
     let (paired, paired_path) = run(small_h200(), case, Placement::default());
+    // Tensors of rows alone do not lie at multiples of 16 bytes.
+    let apart = Placement { padding: 1, ..Placement::default() };
+    let (shifted, shifted_path) = run(small_h200(), case, apart);
     // Only of rows of more than a warp, and of norms with one tensor in and one out.
     let plain = case.norm.input == Input::Plain && case.norm.post_add.is_none() && case.norm.quantisation.is_none();
     let warps = case.hidden.div_ceil(512);
-    let many = warps > 1 && case.rows * warps > 32 && (warps.is_multiple_of(2) || warps > 6);
-    assert_eq!(paired_path, wanted.paired().filter(|_| plain && many).unwrap_or(wanted), "{:?}", case.norm);
+    let many = warps > 1 && case.rows * warps > 32;
+    let evenly = warps.is_multiple_of(2) || warps > 8;
+    assert_eq!(paired_path, wanted.paired().filter(|_| plain && many && evenly).unwrap_or(wanted), "{:?}", case.norm);
+    let wanted_shifted = if plain && many && wanted == Path::Aligned { Path::ShiftedPaired } else { Path::General };
+    assert_eq!(shifted_path, wanted_shifted, "{:?}", case.norm);
     let Case { norm, dtype, rows, hidden, .. } = case;
     // A NaN is not equal to itself: the statistics are compared by their bits.
     let bits = |values: Option<Vec<f32>>| values.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>());
@@ -88,7 +94,8 @@ fn hold(failures: &mut Failures, case: &Case) {
     let tensors = |output: &Output| {
         (output.y.clone(), output.residual.clone(), output.codes.clone(), output.scales.clone(), statistics(output))
     };
-    for (output, what) in [(general, "where it is not aligned"), (paired, "by paired threads")] {
+    let others = [(general, "where it is not aligned"), (paired, "by paired threads"), (shifted, "by them, shifted")];
+    for (output, what) in others {
         let same = tensors(&aligned) == tensors(&output);
         failures.record((!same).then(|| format!("{rows} × {hidden} {dtype} {norm:?}: other bits {what}")));
     }
@@ -154,11 +161,41 @@ fn pairs_of_warps() {
     let mut failures = Failures::default();
     for dtype in DTYPES {
         for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6), Norm::l2_norm()].into_iter().flat_map(of_weights) {
-            for hidden in [520, 768, 1000, 1024, 1528, 3080, 3584, 5120, 16_384] {
+            for hidden in [520, 768, 1000, 1024, 1528, 4104, 4608, 5120, 16_384] {
                 let rows = 16 * 1024 / hidden + 1;
                 for values in [Values::Unit, Values::OutlierChannel] {
                     hold(&mut failures, &case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, values, 33));
                 }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// Rows of any number of elements that begin anywhere, by paired threads: each as it is alone, by the general path.
+/// Lines end in the middle of a warp and with one, and with warps that have nothing beside them.
+#[test]
+fn rows_that_begin_anywhere() {
+    let mut failures = Failures::default();
+    let placement = |padding, offset, in_place| Placement { padding, offset, in_place };
+    let placements = [placement(0, 0, false), placement(3, 0, false), placement(0, 0, true), placement(6, 0, true)];
+    for dtype in DTYPES {
+        for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)] {
+            for (turn, hidden) in [513, 767, 1023, 1025, 1537, 3595, 4095, 4097, 16_383].into_iter().enumerate() {
+                let rows = 32 / usize::div_ceil(hidden, 512) + 3;
+                // The weights of every other one are missing.
+                let parameters = (turn % 2 == 0).then_some(dtype);
+                let mut case = case((norm, parameters, parameters), dtype, rows, hidden, Values::Unit, 34);
+                (case.outputs.mean, case.outputs.rstd) = (norm.family == Family::LayerNorm, true);
+                let (general, path) = run(DeviceFacts::h200(), &case, placements[turn % 4]);
+                assert_eq!(path, Path::General);
+                for placement in placements {
+                    let (shifted, path) = run(small_h200(), &case, placement);
+                    assert_eq!(path, Path::ShiftedPaired, "{hidden}");
+                    let what = || format!("{rows} × {hidden} {dtype} {norm:?} {placement:?}: other bits");
+                    failures.record((general != shifted).then(what));
+                }
+                judge(&mut failures, &small_h200(), &case, placements[(turn + 1) % 4]);
             }
         }
     }

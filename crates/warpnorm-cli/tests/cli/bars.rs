@@ -77,8 +77,10 @@ fn the_profile_has_the_grid_of_the_benchmark() {
     }
     for op in ["layer_norm", "rms_norm"] {
         for dtype in ["f16", "bf16"] {
-            let kernel = format!("{op}_{dtype}_aligned_paired");
-            assert!(cells.iter().filter(|cell| cell.text("kernel") == kernel).count() >= 3, "{kernel}");
+            let count = |kernel: &str| cells.iter().filter(|cell| cell.text("kernel") == kernel).count();
+            for (path, least) in [("aligned_paired", 3), ("shifted_paired", 1)] {
+                assert!(count(&format!("{op}_{dtype}_{path}")) >= least, "{op}_{dtype}_{path}");
+            }
         }
     }
     for form in ["per-token", "per-group", "per-tensor-wide", "rotated", "silu"] {
