@@ -24,8 +24,8 @@
 #define WARPNORM_KERNEL(name, run) WARPNORM_KERNEL_OF(Source::MAX_THREADS, name, run)
 #define WARPNORM_REGISTERS_KERNEL(name, path) \
     WARPNORM_KERNEL(name, (registers_row<Statistic, Source, Sink, path, Threads::SINGLE>))
-#define WARPNORM_PAIRED_KERNEL(name, path) \
-    WARPNORM_KERNEL_OF(PAIRED_THREADS, name, (registers_row<Statistic, Source, Sink, path, Threads::PAIRED>))
+#define WARPNORM_PAIRED_KERNEL(name, path, threads) \
+    WARPNORM_KERNEL_OF(RESIDENT_THREADS<threads>, name, (registers_row<Statistic, Source, Sink, path, threads>))
 
 namespace warpnorm {
 
@@ -41,22 +41,25 @@ WARPNORM_KERNEL(looped, (looped_row<Statistic, Source, Sink>))
 WARPNORM_REGISTERS_KERNEL(aligned, Path::ALIGNED)
 #endif
 #ifdef WARPNORM_PATH_ALIGNED_PAIRED
-WARPNORM_PAIRED_KERNEL(aligned_paired, Path::ALIGNED)
+WARPNORM_PAIRED_KERNEL(aligned_paired, Path::ALIGNED, Threads::PAIRED)
+#endif
+#ifdef WARPNORM_PATH_ALIGNED_PAIRED_LANES
+WARPNORM_PAIRED_KERNEL(aligned_paired_lanes, Path::ALIGNED, Threads::PAIRED_LANES)
 #endif
 #ifdef WARPNORM_PATH_ALIGNED_ROUNDED
 WARPNORM_REGISTERS_KERNEL(aligned_rounded, Path::ALIGNED_ROUNDED)
 #endif
 #ifdef WARPNORM_PATH_ALIGNED_ROUNDED_PAIRED
-WARPNORM_PAIRED_KERNEL(aligned_rounded_paired, Path::ALIGNED_ROUNDED)
+WARPNORM_PAIRED_KERNEL(aligned_rounded_paired, Path::ALIGNED_ROUNDED, Threads::PAIRED)
 #endif
 #ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET
 WARPNORM_REGISTERS_KERNEL(aligned_with_offset, Path::ALIGNED_WITH_OFFSET)
 #endif
 #ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED
-WARPNORM_PAIRED_KERNEL(aligned_with_offset_paired, Path::ALIGNED_WITH_OFFSET)
+WARPNORM_PAIRED_KERNEL(aligned_with_offset_paired, Path::ALIGNED_WITH_OFFSET, Threads::PAIRED)
 #endif
 #ifdef WARPNORM_PATH_SHIFTED_PAIRED
-WARPNORM_PAIRED_KERNEL(shifted_paired, Path::SHIFTED)
+WARPNORM_PAIRED_KERNEL(shifted_paired, Path::SHIFTED, Threads::PAIRED)
 #endif
 
 }  // namespace warpnorm

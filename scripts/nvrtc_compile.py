@@ -183,6 +183,23 @@ def without_comments(ptx: str) -> str:
     return re.sub(r"^[ \t]*//.*\n", "", ptx, flags=re.MULTILINE)
 
 
+def without_padding(ptx: str) -> str:
+    """One blank between the words of a line, and none in front of it or behind a comma. A brace in the first column
+    ends a kernel: others keep a blank in front of them.
+    """
+    ptx = re.sub(r"[ \t]+", " ", ptx).replace(", ", ",")
+    return re.sub(r"^ (?!\})|\s+$|\n(?=\n)", "", ptx, flags=re.MULTILINE).strip("\n") + "\n"
+
+
+def without_unused_globals(ptx: str) -> str:
+    """NVRTC keeps a variable for every static constant of a class and for every table, read or not."""
+    def is_unused(line: str) -> bool:
+        variable = re.match(r"\.(?:global|const) .*?(_Z\w+)(?:\[\d*\])?(?: = [^;]*)?;$", line)
+        return variable is not None and len(re.findall(rf"{variable[1]}\b", ptx)) == 1
+
+    return "\n".join(line for line in ptx.split("\n") if not is_unused(line))
+
+
 def renumbered(ptx: str) -> str:
     """Numbers the registers and labels of each kernel in the order in which its text names them: what is alike in two
     kernels then reads alike, and a compressed text is shorter. PTX declares registers by their number alone, and no
@@ -273,7 +290,7 @@ def compile_target(kernels: Path, table: Table, instance: Instance, target: int)
         raise Failure(f"{what}: {reason}") from None
     if log:
         print(f"{what}:\n{log}", file=sys.stderr)
-    return renumbered(without_comments(ptx))
+    return renumbered(without_unused_globals(without_padding(without_comments(ptx))))
 
 
 def manifest(kernels: Path, table: Table, modules: list[Module]) -> str:

@@ -266,7 +266,13 @@ fn threads_are_paired_where_they_are_many() {
     assert_eq!(planned(65_536, 4608, DType::BF16, false), (Path::AlignedPaired, 160, 1, 65_536));
     assert_eq!(planned(65_536, 16_384, DType::BF16, false), (Path::AlignedPaired, 512, 1, 65_536));
     assert_eq!(planned(65_536, 520, DType::BF16, false), (Path::AlignedPaired, 32, 1, 65_536));
-    assert_eq!(planned(65_536, 512, DType::BF16, false), (Path::Aligned, 128, 4, 16_384));
+    // Teams within a warp lie side by side in blocks of 128 threads, of two lanes at least.
+    assert_eq!(planned(65_536, 512, DType::BF16, false), (Path::AlignedPairedLanes, 128, 8, 8192));
+    assert_eq!(planned(65_536, 64, DType::BF16, false), (Path::AlignedPairedLanes, 128, 64, 1024));
+    assert_eq!(planned(65_536, 40, DType::BF16, false), (Path::AlignedPairedLanes, 128, 64, 1024));
+    assert_eq!(planned(1 << 20, 32, DType::BF16, false), (Path::Aligned, 128, 64, 16_384));
+    assert_eq!(planned(4224, 512, DType::BF16, false), (Path::Aligned, 128, 4, 1056));
+    assert_eq!(planned(65_536, 512, DType::BF16, true), (Path::Aligned, 128, 4, 16_384));
 }
 
 /// What else the path of rows that begin anywhere relies on.

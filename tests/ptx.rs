@@ -70,6 +70,7 @@ fn every_module_has_its_kernels_for_every_target() {
             Path::AlignedRounded => format!("{name}_{dtype}_aligned_rounded"),
             Path::AlignedWithOffset => format!("{name}_{dtype}_aligned_with_offset"),
             Path::AlignedPaired => format!("{name}_{dtype}_aligned_paired"),
+            Path::AlignedPairedLanes => format!("{name}_{dtype}_aligned_paired_lanes"),
             Path::AlignedRoundedPaired => format!("{name}_{dtype}_aligned_rounded_paired"),
             Path::AlignedWithOffsetPaired => format!("{name}_{dtype}_aligned_with_offset_paired"),
             Path::Shifted => format!("{name}_{dtype}_shifted"),

@@ -25,32 +25,43 @@ struct Team {
     unsigned int rank;     // of this thread in its team
     unsigned int index;    // of this team in its CTA
     Cluster cluster;
+    unsigned int beside;   // from the rank of this thread to that of the other thread that it does the work of; 0: of none
 
     /// Teams of up to one warp, which are powers of two, lie side by side in the CTA; a larger team is
     /// a CTA.
     static __device__ __forceinline__ Team of_this_thread(unsigned int threads) {
         const unsigned int shift = threads <= WARP ? 31 - __clz(threads) : 31;
-        return {threads, threadIdx.x & ((1u << shift) - 1), threadIdx.x >> shift, Cluster::none()};
+        return {threads, threadIdx.x & ((1u << shift) - 1), threadIdx.x >> shift, Cluster::none(), 0};
+    }
+
+    /// A team of 4 to 32 threads, side by side with others, each of whose threads does the work of two: lane i that of
+    /// the lanes i and i + threads / 2.
+    static __device__ __forceinline__ Team of_this_pair_of_lanes(unsigned int threads) {
+        __builtin_assume(threads <= WARP);
+        const unsigned int shift = 30 - __clz(threads);
+        return {threads, threadIdx.x & ((1u << shift) - 1), threadIdx.x >> shift, Cluster::none(), threads / 2};
     }
 
     /// A team of more than a warp, which is the CTA, each of whose threads does the work of two: warp w that of the
     /// warps 2w and 2w + 1. Of them it has the rank of the first; there may be no second one.
-    static __device__ __forceinline__ Team of_this_pair(unsigned int threads) {
+    static __device__ __forceinline__ Team of_this_pair_of_warps(unsigned int threads) {
         __builtin_assume(threads > WARP);
-        return {threads, (threadIdx.x & ~(WARP - 1)) + threadIdx.x, 0, Cluster::none()};
+        return {threads, (threadIdx.x & ~(WARP - 1)) + threadIdx.x, 0, Cluster::none(), WARP};
     }
 
     /// A team of more than a warp, which is the CTA, or one thread in each CTA of a cluster.
     static __device__ __forceinline__ Team of_this_cta(unsigned int threads, unsigned int ctas) {
         __builtin_assume(threads > WARP);
-        return {threads, threadIdx.x, 0, Cluster::of_this_cta(ctas)};
+        return {threads, threadIdx.x, 0, Cluster::of_this_cta(ctas), 0};
     }
 
     /// Whether this thread is the one that stores what there is one of for a row.
     __device__ __forceinline__ bool leads() const { return rank == 0 && (cluster.ctas == 1 || cluster.rank() == 0); }
 
     /// Lanes that the team has in each of its warps.
-    __device__ __forceinline__ unsigned int lanes() const { return threads < WARP ? threads : WARP; }
+    __device__ __forceinline__ unsigned int lanes() const {
+        return beside != 0 ? beside : threads < WARP ? threads : WARP;
+    }
 
     /// The value that the thread of rank 0 holds, in every thread of the team.
     ///
@@ -107,6 +118,7 @@ struct Team {
             State::reduce_warps(states, exchange.states, rank / WARP);
             __syncthreads();
         } else {
+            if constexpr (GROUPS == 2) state.merge(states[1]);
             // After this, the first lane of each segment of `lanes()` lanes holds its team's state.
             state.reduce_segments(lanes());
         }

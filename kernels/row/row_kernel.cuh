@@ -61,11 +61,16 @@ constexpr bool LOADS_AHEAD = !Source::Element::IS_F32 && TAKEN<Statistic, Source
 /// Groups that a thread holds where rows stay in registers. With two, a thread does the work of two threads of the
 /// team: what a thread does once costs half as much for an element, and there are half as many threads to hide the
 /// latency of a row.
-enum class Threads { SINGLE = 1, PAIRED = 2 };
+enum class Threads {
+    SINGLE,
+    PAIRED,        // of teams of more than a warp
+    PAIRED_LANES,  // of smaller ones
+};
 
-/// Threads of a multiprocessor that paired ones have registers for: no row needs more than 512 of them, and with 80
-/// registers each nothing is spilt.
-constexpr unsigned int PAIRED_THREADS = 768;
+/// Threads that a multiprocessor has registers for where they are paired, more than there are in a CTA: with 80 of them
+/// each, or 96 in small teams, nothing is spilt.
+template <Threads THREADS>
+constexpr unsigned int RESIDENT_THREADS = THREADS == Threads::PAIRED ? 768 : 640;
 
 /// Has all groups of a thread loaded; compiled by itself for rows that all threads have all chunks of.
 template <unsigned int GROUPS, class Element, class Load>
@@ -86,8 +91,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     constexpr bool IS_GENERAL = PATH == Path::GENERAL;
     constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
     constexpr bool IS_PAIRED = THREADS == Threads::PAIRED;
-    constexpr unsigned int GROUPS = static_cast<unsigned int>(THREADS);
-    static_assert(!IS_PAIRED || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES && !Sink::COLLECTIVE),
+    constexpr unsigned int GROUPS = THREADS == Threads::SINGLE ? 1 : 2;
+    static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES && !Sink::COLLECTIVE),
                   "pairs are of aligned rows, of one statistic, whose threads store by themselves");
     // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before
     // makes.
@@ -96,7 +101,9 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     launch_dependents();
     if (!WEIGHTS_AHEAD || !(args.flags & PARAMETERS_FIRST)) wait_for_prerequisites();
 
-    Team team = IS_PAIRED ? Team::of_this_pair(args.team_threads) : Team::of_this_thread(args.team_threads);
+    Team team = IS_PAIRED     ? Team::of_this_pair_of_warps(args.team_threads)
+                : GROUPS == 2 ? Team::of_this_pair_of_lanes(args.team_threads)
+                              : Team::of_this_thread(args.team_threads);
     // Kept where registers are left for it, or the compiler would compute it anew wherever it is asked for.
     if (!IS_GENERAL) asm volatile("" : "+r"(team.rank));
     unsigned long long row = static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
@@ -105,10 +112,12 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
                         : IS_GENERAL ? row < args.rows
                                      : static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows);
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
-    const bool is_full = IS_PAIRED && !IS_SHIFTED && args.hidden % (2 * WARP * GROUP_ELEMENTS) == 0;
+    const bool is_full = GROUPS == 1 || IS_SHIFTED ? false
+                         : IS_PAIRED ? args.hidden % (2 * WARP * GROUP_ELEMENTS) == 0
+                                     : exists && args.hidden == team.threads * GROUP_ELEMENTS;
     const auto group_of = [&](unsigned int g) {
         const bool has_group = IS_PAIRED ? team.rank + g * WARP < team.threads : exists;
-        return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * WARP, is_full);
+        return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * team.beside, is_full);
     };
     const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};
 

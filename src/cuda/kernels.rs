@@ -178,7 +178,7 @@ impl Kernels {
         let Some(plan) = unsafe { self.plan_on(stream, call) }? else { return Ok(()) };
         let mut args = plan.args;
         let Plan { kernel, team, grid, block, cluster, shared_bytes, programmatic, .. } = plan;
-        let single_block = block.max(team.threads);
+        let single_block = (args.rows_per_cta * team.threads).next_multiple_of(32);
         let shape = Shape { grid, block, single_block, cluster, shared_bytes, programmatic };
         // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block, cluster and
         // shared memory are those that the plan made for this device. The plan's accesses stay within the extents of

@@ -116,14 +116,15 @@ pub(crate) fn plan_among(
     // Teams reduce rows, or heads or groups of rows, which are rows of their own to them.
     let rows = call.teams().ok_or(CallError::TooLarge { rows: call.rows, stride: call.x.stride })?;
     let whole_warps = device.max_threads_per_block / WARP * WARP;
-    let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps), rows);
     let (regime, spread) = regime_and_spread(call, device, module, team, rows);
     let kernel = match regime {
         Regime::Registers => kernel_for(call, device, module, (team, rows), may_be_used)?,
         _ => module.looped()?,
     };
+    let groups = kernel.path().groups();
+    let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps) * groups, rows);
     // Whole warps: shuffles name all lanes of a warp.
-    let block = (rows_per_cta * team.threads / kernel.path().groups()).next_multiple_of(WARP);
+    let block = (rows_per_cta * team.threads).div_ceil(groups).next_multiple_of(WARP);
     if block > device.max_threads_per_block {
         return Err(PlanError::Threads {
             threads: block,
@@ -233,7 +234,7 @@ fn kernel_for(
 ) -> Result<Kernel, PlanError> {
     let path = path(call, device);
     let single = module.of_path(path)?;
-    let paired = match path.paired().filter(|_| can_be_paired(team)) {
+    let paired = match path.paired(team.threads) {
         Some(path) => module.of_path(path)?,
         None => None,
     };
@@ -245,18 +246,13 @@ fn kernel_for(
     candidates.find(|&kernel| may_be_used(kernel)).or(best).ok_or(PlanError::NoModule { module })
 }
 
-/// Whether there are threads of two warps to do the work of.
-fn can_be_paired(team: Team) -> bool {
-    team.threads > WARP
-}
-
 /// Whether paired threads take less time: where there are more than the multiprocessors hold at a time, it is
 /// instructions that count, and before that how long a row takes. The last of an odd number of warps has nothing beside
 /// it, which in small teams costs more than the pairs save; but for rows that begin anywhere, which have nothing better.
 fn are_paired(team: Team, rows: u64, path: Path, device: &DeviceFacts) -> bool {
     let at_a_time = u64::from(device.multiprocessors) * u64::from(SINGLE_THREADS);
     let warps = team.threads / WARP;
-    let pays = path == Path::Shifted || warps.is_multiple_of(2) || warps >= FEWEST_ODD_WARPS;
+    let pays = team.threads <= WARP || path == Path::Shifted || warps.is_multiple_of(2) || warps >= FEWEST_ODD_WARPS;
     rows.saturating_mul(u64::from(team.threads)) > at_a_time && pays
 }
 

@@ -1,6 +1,7 @@
 //! Modules: the instances of the row kernel, and their exported kernels.
 
 use super::constants::{COLUMN_THREADS, FEWER_THREADS, MOST_THREADS};
+use super::team::WARP;
 use crate::ptx::INSTANCES;
 use crate::{DType, Family, Input, Norm, PlanError, Scope};
 use std::fmt;
@@ -242,6 +243,8 @@ pub enum Path {
     Shifted,
     /// As [`Aligned`](Path::Aligned), and its threads are [paired](Path::paired).
     AlignedPaired,
+    /// As [`AlignedPaired`](Path::AlignedPaired), and a row has no more than a warp of threads.
+    AlignedPairedLanes,
     /// As [`AlignedRounded`](Path::AlignedRounded), and its threads are [paired](Path::paired).
     AlignedRoundedPaired,
     /// As [`AlignedWithOffset`](Path::AlignedWithOffset), and its threads are [paired](Path::paired).
@@ -251,16 +254,20 @@ pub enum Path {
 }
 
 impl Path {
-    /// The same with threads each of which does the work of two of the team: fewer instructions for an element, and
-    /// fewer threads for a row, which has more than a warp of them. The bits are the same.
-    pub const fn paired(self) -> Option<Path> {
+    /// The same with threads each of which does the work of two of the team, of so many threads: fewer instructions for
+    /// an element, and fewer threads for a row. The bits are the same.
+    pub const fn paired(self, team_threads: u32) -> Option<Path> {
         match self {
+            // Two lanes move a sector of 32 bytes at once.
+            Path::Aligned if team_threads >= 4 && team_threads <= WARP => Some(Path::AlignedPairedLanes),
+            _ if team_threads <= WARP => None,
             Path::Aligned => Some(Path::AlignedPaired),
             Path::AlignedRounded => Some(Path::AlignedRoundedPaired),
             Path::AlignedWithOffset => Some(Path::AlignedWithOffsetPaired),
             Path::Shifted => Some(Path::ShiftedPaired),
             Path::General
             | Path::AlignedPaired
+            | Path::AlignedPairedLanes
             | Path::AlignedRoundedPaired
             | Path::AlignedWithOffsetPaired
             | Path::ShiftedPaired => None,
@@ -271,7 +278,11 @@ impl Path {
     pub const fn groups(self) -> u32 {
         match self {
             Path::General | Path::Aligned | Path::AlignedRounded | Path::AlignedWithOffset | Path::Shifted => 1,
-            Path::AlignedPaired | Path::AlignedRoundedPaired | Path::AlignedWithOffsetPaired | Path::ShiftedPaired => 2,
+            Path::AlignedPaired
+            | Path::AlignedPairedLanes
+            | Path::AlignedRoundedPaired
+            | Path::AlignedWithOffsetPaired
+            | Path::ShiftedPaired => 2,
         }
     }
 }

@@ -84,7 +84,15 @@ fn hold(failures: &mut Failures, case: &Case) {
     let warps = case.hidden.div_ceil(512);
     let many = warps > 1 && case.rows * warps > 32;
     let evenly = warps.is_multiple_of(2) || warps > 8;
-    assert_eq!(paired_path, wanted.paired().filter(|_| plain && many && evenly).unwrap_or(wanted), "{:?}", case.norm);
+    let groups = case.hidden.div_ceil(16).max(2).next_power_of_two();
+    let wanted_paired = match wanted {
+        Path::Aligned if plain && many && evenly => Path::AlignedPaired,
+        Path::AlignedRounded if plain && many && evenly => Path::AlignedRoundedPaired,
+        Path::AlignedWithOffset if plain && many && evenly => Path::AlignedWithOffsetPaired,
+        Path::Aligned if plain && (4..=32).contains(&groups) && case.rows * groups > 1024 => Path::AlignedPairedLanes,
+        _ => wanted,
+    };
+    assert_eq!(paired_path, wanted_paired, "{:?}", case.norm);
     let wanted_shifted = if plain && many && wanted == Path::Aligned { Path::ShiftedPaired } else { Path::General };
     assert_eq!(shifted_path, wanted_shifted, "{:?}", case.norm);
     let Case { norm, dtype, rows, hidden, .. } = case;
@@ -165,6 +173,24 @@ fn pairs_of_warps() {
                 let rows = 16 * 1024 / hidden + 1;
                 for values in [Values::Unit, Values::OutlierChannel] {
                     hold(&mut failures, &case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, values, 33));
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// Teams of 4 to 32 threads, all of whose threads have all of their chunks or not, and a last CTA that some have no row
+/// in.
+#[test]
+fn pairs_of_lanes() {
+    let mut failures = Failures::default();
+    for dtype in DTYPES {
+        for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6), Norm::l2_norm()] {
+            for hidden in [40, 64, 72, 128, 200, 256, 264, 512] {
+                let rows = 1024 / usize::div_ceil(hidden, 16).next_power_of_two() + 5;
+                for (values, parameters) in [(Values::Unit, Some(dtype)), (Values::OutlierChannel, None)] {
+                    hold(&mut failures, &case((norm, parameters, parameters), dtype, rows, hidden, values, 35));
                 }
             }
         }
