@@ -64,9 +64,9 @@ fn rows_do_not_depend_on_their_batch_or_placement() {
             for residual in [None, Some(ResidualRounding::Wide)] {
                 let mut norm = Norm::new(family, 1e-5);
                 norm.input = Input::from(residual.map(|rounding| ResidualAdd { scale: 1.0, rounding }));
-                // Of 700 rows threads do the work of two, of one alone they do not.
+                // Of many rows threads do the work of two, of one alone they do not.
                 let few = [(301, 5), (301, 64), (77, 257), (33, 768), (9, 4096), (5, 16_385), (3, 65_536)];
-                for (rows, hidden) in few.into_iter().chain([(700, 4096)]) {
+                for (rows, hidden) in few.into_iter().chain([(700, 4096), (700, 4097), (50_000, 64)]) {
                     let case = case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 21);
                     let what = format!("{family} {dtype} {residual:?} {rows} × {hidden}");
                     let batch = cuda.run(&case.as_problem(), Placement::default()).expect("runs");
