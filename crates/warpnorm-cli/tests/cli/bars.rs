@@ -123,7 +123,7 @@ fn accesses_are_of_whole_sectors() {
 
 /// Half of the warps are resident, or enough bytes are in flight all the same. Fewer are where teams do not divide a
 /// multiprocessor's registers evenly (7168 elements are 448 threads, of which two fit where 1024 would), where a
-/// source of more inputs takes more than 64 registers, and where threads do the work of two with 80.
+/// source of more inputs takes more than 64 registers, and where threads do the work of two with 80 or 96.
 #[test]
 fn enough_is_in_flight() {
     let max_warps = u64::from(DeviceFacts::h200().max_threads_per_multiprocessor / 32);
