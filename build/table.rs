@@ -36,7 +36,7 @@ pub struct Instance {
     pub paths: Vec<String>,
 }
 
-/// The first target whose modules have kernels for aligned calls; scripts/nvrtc_compile.py has the same.
+/// The first target whose modules have kernels of other paths than the general one; scripts/nvrtc_compile.py has the same.
 pub const FIRST_WITH_PATHS: u32 = 90;
 
 /// A kernel of the sources.
@@ -195,7 +195,7 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
             let (statistic, source, sink) = (type_name(statistic)?, type_name(source)?, type_name(sink)?);
             instances(&name, &Kernel::Row { statistic, source, sink }, words, table)?;
         }
-        "aligned" => {
+        "paths" => {
             let name = words.next().unwrap_or_default();
             let paths = words.map(identifier).collect::<Result<Vec<_>, _>>()?;
             if paths.is_empty() {
@@ -215,7 +215,7 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
             let name = identifier(words.next().unwrap_or_default())?;
             instances(&name, &Kernel::Columns, words, table)?;
         }
-        _ => return Err("the first word is not one of targets, flags, max-isa, module, aligned, columns".to_owned()),
+        _ => return Err("the first word is not one of targets, flags, max-isa, module, paths, columns".to_owned()),
     }
     Ok(())
 }

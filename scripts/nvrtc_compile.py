@@ -22,7 +22,7 @@ from pathlib import Path
 NVRTC_PACKAGE = "nvidia-cuda-nvrtc-cu12"
 TABLE = "modules.txt"
 MANIFEST = "manifest.txt"
-# The first target whose modules have kernels for aligned calls; build/table.rs has the same.
+# The first target whose modules have kernels of other paths than the general one; build/table.rs has the same.
 FIRST_WITH_PATHS = 90
 
 
@@ -88,7 +88,7 @@ class Table:
                     table.instances += [
                         Instance(name, dtype, (statistic, source, sink)) for dtype in dtypes
                     ]
-                case ["aligned", name, *paths] if paths:
+                case ["paths", name, *paths] if paths:
                     mine = [i for i in table.instances if i.name == name and i.dtype != "f32"]
                     if not mine:
                         raise Failure(f"{path}:{number}: no module of 16 bits above has the name {name}")

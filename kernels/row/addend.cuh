@@ -35,6 +35,12 @@ struct Addend {
 
     __device__ __forceinline__ bool by_step() const { return from.is_f32 && !of_row; }
 
+    /// Those of all chunks of a group, where parameters are of the activation type.
+    __device__ __forceinline__ void load_chunks_of(RawChunk (&chunks)[Group<Element>::CHUNKS],
+                                                   const Group<Element>& group) const {
+        if (from.exist()) load_chunks<Element>(chunks, from.base, group, true);
+    }
+
     /// Those of a chunk, where they are not loaded step by step.
     __device__ __forceinline__ void load_chunk_of(RawChunk& raw, unsigned int c, const Group<Element>& group) const {
         if (of_row) {

@@ -50,9 +50,9 @@ enum Flag : unsigned int {
 /// What is known of a call where its kernel is compiled. Mirrored by plan::Path.
 ///
 /// Of an aligned call: rows are made of whole chunks, all of which begin at multiples of 16 bytes, in every tensor; they
-/// are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the activation type; and of
-/// ROUND_BEFORE_WEIGHT and a weight_offset there is what stands below. Of a shifted call rows may be of any number of
-/// elements, and begin anywhere.
+/// are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the activation type; norms
+/// without a mean have no bias; and of ROUND_BEFORE_WEIGHT and a weight_offset there is what stands below. Of a shifted
+/// call rows may be of any number of elements, and begin anywhere.
 enum class Path {
     GENERAL,              // (nothing is known)
     ALIGNED,              // neither

@@ -40,7 +40,7 @@ __device__ __forceinline__ void normalise_chunks(RawChunk (&chunks)[Group<Elemen
                                                  const Parameters<Element>& weight, const Addend<Element>& addend,
                                                  const Group<Element>& group, const RowArgs& args,
                                                  const WholeRow& place) {
-    InnerOutput<Element>::each(widened<Element>(chunks), made, nullptr, weight, addend, group, args, place,
+    InnerOutput<Element>::each(widened<Element>(chunks), made, nullptr, nullptr, weight, addend, group, args, place,
                                [&](unsigned int c, const RawChunk& y) {
                                    chunks[c] = y;
                                    clear_outside<Element>(chunks[c], group.valid[c]);

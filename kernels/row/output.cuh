@@ -83,6 +83,13 @@ struct Output {
         return ahead;
     }
 
+    /// The same of what is added, where parameters are of the activation type.
+    static __device__ __forceinline__ Ahead load_addends(const Addend<Element>& addend, const G& group) {
+        Ahead ahead;
+        addend.load_chunks_of(ahead.of, group);
+        return ahead;
+    }
+
     /// By what share of itself the factor in front of h is made larger.
     static __device__ __forceinline__ float margin(const Addend<Element>& addend, const RowArgs& args, Path path) {
         if (path == Path::ALIGNED_ROUNDED) return UNITS_OF_V / 16777216.0f;
@@ -92,10 +99,10 @@ struct Output {
         return to_nearest ? UNITS_TO_NEAREST / 16777216.0f : MARGIN;
     }
 
-    /// Computes y chunk by chunk and hands each to `take`. `ahead` is null where nothing was loaded ahead.
+    /// Computes y chunk by chunk and hands each to `take`. `ahead` and `addends` are null where nothing was loaded ahead.
     template <class Place, class Take>
     static __device__ __forceinline__ void each(const Values& values, const Moments* made, const Ahead* ahead,
-                                                const Parameters<Element>& weight, const Addend<Element>& addend,
+                                                const Ahead* addends, const Parameters<Element>& weight, const Addend<Element>& addend,
                                                 const G& group, const RowArgs& args, const Place& place,
                                                 const Take& take) {
         const Bounding bounding(args, group.path);
@@ -125,7 +132,11 @@ struct Output {
             if constexpr (GATED) {
                 weight.load_weights_of(gains, c, group);
             } else {
-                addend.load_chunk_of(seconds, c, group);
+                if (addends != nullptr) {
+                    seconds = addends->of[c];
+                } else {
+                    addend.load_chunk_of(seconds, c, group);
+                }
             }
             RawChunk y;
             // For each word of results, in what bits the bounds do not agree.

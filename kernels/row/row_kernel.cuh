@@ -31,13 +31,15 @@ __device__ __forceinline__ void store_moments(const Moments& moments, const Team
     if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd.hi);
 }
 
-/// What the output adds: the residual, where the source has one for it, or β.
-template <class Source>
+/// What the output adds: the residual, where the source has one for it, or β, where there may be one.
+template <class Statistic, class Source, Path PATH>
 __device__ __forceinline__ Addend<typename Source::Element> addend(const RowArgs& args,
                                                                    const typename Source::Place& place) {
     using Element = typename Source::Element;
     if constexpr (Source::POST_ADDS) {
         return Addend<Element>::residual(args, place);
+    } else if constexpr (PATH != Path::GENERAL && !Statistic::IS_BIASED) {
+        return {Parameters<Element>(nullptr, false)};
     } else {
         return Addend<Element>::bias(args, place);
     }
@@ -67,10 +69,11 @@ enum class Threads {
     PAIRED_LANES,  // of smaller ones
 };
 
-/// Threads that a multiprocessor has registers for where they are paired, more than there are in a CTA: with 80 of them
-/// each, or 96 in small teams, nothing is spilt.
-template <Threads THREADS>
-constexpr unsigned int RESIDENT_THREADS = THREADS == Threads::PAIRED ? 768 : 640;
+/// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: with 64
+/// of them each, or 80 beside two sums, nothing is spilt. Those of small teams have more, for their weights.
+template <class Statistic, Threads THREADS>
+constexpr unsigned int RESIDENT_THREADS = THREADS == Threads::PAIRED ? (Statistic::State::SUMS == 1 ? 1024 : 768)
+                                                                     : (Statistic::State::SUMS == 1 ? 768 : 640);
 
 /// Has all groups of a thread loaded; compiled by itself for rows that all threads have all chunks of.
 template <unsigned int GROUPS, class Element, class Load>
@@ -95,8 +98,9 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES && !Sink::COLLECTIVE),
                   "pairs are of aligned rows, of one statistic, whose threads store by themselves");
     // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before
-    // makes.
-    constexpr bool AHEAD = LOADS_AHEAD<Statistic, Source, Sink>;
+    // makes. Of paired threads the weights of a group are loaded when it has its turn: where there are many rows, what
+    // waits for them is one of several CTAs, and there are as many more of those as there are registers left.
+    constexpr bool AHEAD = !IS_PAIRED && LOADS_AHEAD<Statistic, Source, Sink>;
     constexpr bool WEIGHTS_AHEAD = AHEAD && !Sink::Output::IS_GATED;
     launch_dependents();
     if (!WEIGHTS_AHEAD || !(args.flags & PARAMETERS_FIRST)) wait_for_prerequisites();
@@ -166,7 +170,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         made = team.reduce(states, exchange, [&](const State& state) {
             const Moments moments = Statistic::moments(state, pivot, args);
             if (exists) store_moments(moments, team, args, row);
-            return with_larger_factor(moments, Sink::Output::margin(addend<Source>(args, place), args, PATH));
+            const Addend<Element> added = addend<Statistic, Source, PATH>(args, place);
+            return with_larger_factor(moments, Sink::Output::margin(added, args, PATH));
         });
     }
 
@@ -180,8 +185,12 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         const Group<Element>& group = groups[g];
         source.store_residual(h[g], group, args, place);
         source.output(h[g], args);
-        Sink::Output::each(h[g], made, AHEAD ? &ahead[g] : nullptr, place.template weight<Element>(args),
-                           addend<Source>(args, place), group, args, place,
+        if constexpr (IS_PAIRED) ahead[g] = Sink::Output::load_ahead(group, args, place);
+        const Addend<Element> added = addend<Statistic, Source, PATH>(args, place);
+        typename Sink::Output::Ahead addends;
+        if constexpr (!IS_GENERAL) addends = Sink::Output::load_addends(added, group);
+        Sink::Output::each(h[g], made, AHEAD || IS_PAIRED ? &ahead[g] : nullptr, IS_GENERAL ? nullptr : &addends,
+                           place.template weight<Element>(args), added, group, args, place,
                            [&](unsigned int c, const RawChunk& y) {
                                if constexpr (IS_SHIFTED) {
                                    shifted[g * Group<Element>::CHUNKS + c] = y;
@@ -309,7 +318,8 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         made = walk.merged(exchange, [&](const State& merged) {
             const Moments moments = Statistic::moments(merged, pivot, args);
             store_moments(moments, team, args, row);
-            return with_larger_factor(moments, Sink::Output::margin(addend<Source>(args, place), args, Path::GENERAL));
+            const Addend<Element> added = addend<Statistic, Source, Path::GENERAL>(args, place);
+            return with_larger_factor(moments, Sink::Output::margin(added, args, Path::GENERAL));
         });
     }
 
@@ -327,8 +337,8 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             Values h = staged ? source.staged(stage, group, args) : source.h(inputs(group, false), group, args);
             if (stores) source.store_residual(h, group, args, place);
             source.output(h, args);
-            Sink::Output::each(h, made, nullptr, place.template weight<Element>(args),
-                               addend<Source>(args, place), group, args, place,
+            Sink::Output::each(h, made, nullptr, nullptr, place.template weight<Element>(args),
+                               addend<Statistic, Source, Path::GENERAL>(args, place), group, args, place,
                                [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
             if constexpr (Sink::COLLECTIVE) {
                 if (stores) {

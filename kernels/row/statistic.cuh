@@ -177,6 +177,8 @@ struct LayerNorm {
     static constexpr bool REDUCES = true;
     /// Whether the sums are of what a value of the row is taken from first.
     static constexpr bool PIVOTS = true;
+    /// Whether calls with a bias run on other paths than the general one.
+    static constexpr bool IS_BIASED = true;
 
     // Σd scaled by RowArgs::count_scale, and Σd².
     using State = Sums<2>;
@@ -311,6 +313,7 @@ template <class Element>
 struct RmsNorm {
     static constexpr bool REDUCES = true;
     static constexpr bool PIVOTS = false;
+    static constexpr bool IS_BIASED = false;
 
     // Σh².
     using State = Sums<1>;
@@ -363,6 +366,7 @@ struct RmsNorm {
 template <class Element>
 struct Identity {
     static constexpr bool REDUCES = false;
+    static constexpr bool IS_BIASED = true;
 
     struct State {
         static constexpr unsigned int SUMS = 0;

@@ -262,6 +262,7 @@ fn path(call: &Call, device: &DeviceFacts) -> Path {
     let aligned = has_aligned_rows(call);
     match (rounds_before_weight, call.norm.weight_offset != 0.0) {
         _ if !has_aligned_parameters(call) || !has_32_bit_rows(call) || !runs_hopper_code(device) => Path::General,
+        _ if call.bias.is_some() && call.norm.family != Family::LayerNorm => Path::General,
         (false, false) if !aligned => Path::Shifted,
         _ if !aligned => Path::General,
         (false, false) => Path::Aligned,

@@ -66,10 +66,10 @@ fn the_kernel_of_columns_is_compiled_for_every_target() {
 
 /// Of the types of 16 bits, for the targets that have them.
 #[test]
-fn aligned_calls_have_kernels_of_their_own() {
-    let mut scratch = Scratch::new("nvcc-aligned");
+fn paths_have_kernels_of_their_own() {
+    let mut scratch = Scratch::new("nvcc-paths");
     let line = "module norm Mean Plain Store f32 bf16";
-    scratch.replace("kernels/modules.txt", line, &format!("{line}\naligned norm aligned aligned_with_offset"));
+    scratch.replace("kernels/modules.txt", line, &format!("{line}\npaths norm aligned aligned_with_offset"));
     let home = scratch.toolkit("12.9.86");
     let run = scratch.set("CUDA_HOME", &home).run().unwrap();
     for (dtype, more, paths) in [
