@@ -24,8 +24,9 @@
 #define WARPNORM_KERNEL(name, run) WARPNORM_KERNEL_OF(Source::MAX_THREADS, name, run)
 #define WARPNORM_REGISTERS_KERNEL(name, path) \
     WARPNORM_KERNEL(name, (registers_row<Statistic, Source, Sink, path, Threads::SINGLE>))
-#define WARPNORM_PAIRED_KERNEL(name, path, threads) \
-    WARPNORM_KERNEL_OF((RESIDENT_THREADS<Statistic, threads>), name, (registers_row<Statistic, Source, Sink, path, threads>))
+#define WARPNORM_PAIRED_KERNEL(name, path, threads)                                        \
+    WARPNORM_KERNEL_OF((RESIDENT_THREADS<Statistic, Source, threads>), name, \
+                       (registers_row<Statistic, Source, Sink, path, threads>))
 
 namespace warpnorm {
 
@@ -36,9 +37,12 @@ using Source = WARPNORM_SOURCE<Element>;
 using Sink = WARPNORM_SINK<Statistic, Element>;
 
 WARPNORM_REGISTERS_KERNEL(registers, Path::GENERAL)
-WARPNORM_KERNEL(looped, (looped_row<Statistic, Source, Sink>))
+WARPNORM_KERNEL(looped, (looped_row<Statistic, Source, Sink, Path::GENERAL>))
 #ifdef WARPNORM_PATH_ALIGNED
 WARPNORM_REGISTERS_KERNEL(aligned, Path::ALIGNED)
+#endif
+#ifdef WARPNORM_PATH_ALIGNED_LOOPED
+WARPNORM_KERNEL(aligned_looped, (looped_row<Statistic, Source, Sink, Path::ALIGNED>))
 #endif
 #ifdef WARPNORM_PATH_ALIGNED_PAIRED
 WARPNORM_PAIRED_KERNEL(aligned_paired, Path::ALIGNED, Threads::PAIRED)

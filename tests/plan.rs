@@ -198,14 +198,10 @@ fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
         change(&mut call);
         planned(&call, &DeviceFacts::h200()).kernel.path() != Path::General
     };
-    let with_bias: fn(&mut Call) = |call| {
-        call.norm.family = Family::LayerNorm;
-        call.bias = Some(RawVector { address: BASE * 6, dtype: DType::F16 });
-    };
     assert!(aligned(4096, |_| {}) && aligned(8, |_| {}) && aligned(768, |_| {}));
     assert!(!aligned(4097, |_| {}) && !aligned(4, |_| {}));
-    // Rows past the registers, of f32 and on GPUs with slower memory have no such kernels.
-    assert!(!aligned(32_768, |_| {}));
+    assert!(aligned(32_768, |_| {}) && !aligned(32_769, |_| {}));
+    // Those of f32 and on GPUs with slower memory have no such kernels.
     for (dtype, device) in [(DType::F32, DeviceFacts::h200()), (DType::F16, DeviceFacts::a100())] {
         let call = call(Family::RmsNorm, dtype, true, 3, 4096, 4096, 0);
         assert_eq!(planned(&call, &device).kernel.path(), Path::General);
@@ -232,7 +228,10 @@ fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
         assert!(!aligned(4096, change), "change {number}");
     }
     // Of norms without a mean few have a bias.
-    assert!(aligned(4096, with_bias));
+    assert!(aligned(4096, |call| {
+        call.norm.family = Family::LayerNorm;
+        call.bias = Some(RawVector { address: BASE * 6, dtype: DType::F16 });
+    }));
     assert!(!aligned(4096, |call| call.bias = Some(RawVector { address: BASE * 6, dtype: DType::F16 })));
     // Bytes from row to row are counted in 32 bits, of a single row not at all; and rows in 31.
     assert!(aligned(4096, |call| call.x.stride = (1 << 31) - 8));
@@ -264,6 +263,7 @@ fn threads_are_paired_where_they_are_many() {
     assert_eq!(planned(529, 4096, DType::F32, false).0, Path::General);
     // Rows that begin anywhere are moved by paired threads, or by the general kernel.
     assert_eq!(planned(529, 4097, DType::F16, false).0, Path::ShiftedPaired);
+    assert_eq!(planned(529, 4097, DType::F16, true).0, Path::ShiftedPaired);
     assert_eq!(planned(100, 4097, DType::F16, false).0, Path::General);
     assert_eq!(planned(65_536, 1535, DType::BF16, false), (Path::ShiftedPaired, 64, 1, 65_536));
     assert_eq!(planned(65_536, 511, DType::BF16, false).0, Path::General);
@@ -387,7 +387,8 @@ fn kernel_names_say_module_type_and_regime_or_path() {
     assert_eq!(name(Family::LayerNorm, DType::F32, false, 64), "layer_norm_f32_registers");
     assert_eq!(name(Family::RmsNorm, DType::BF16, true, 8191), "add_rms_norm_bf16_registers");
     assert_eq!(name(Family::RmsNorm, DType::BF16, true, 8192), "add_rms_norm_bf16_aligned");
-    assert_eq!(name(Family::LayerNorm, DType::F16, true, 20000), "add_layer_norm_f16_looped");
+    assert_eq!(name(Family::LayerNorm, DType::F16, true, 20000), "add_layer_norm_f16_aligned_looped");
+    assert_eq!(name(Family::LayerNorm, DType::F16, true, 20001), "add_layer_norm_f16_looped");
     assert_eq!(name(Family::RmsNorm, DType::F32, false, 20000), "rms_norm_f32_looped");
 }
 

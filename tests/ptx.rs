@@ -69,6 +69,7 @@ fn every_module_has_its_kernels_for_every_target() {
             Path::Aligned => format!("{name}_{dtype}_aligned"),
             Path::AlignedRounded => format!("{name}_{dtype}_aligned_rounded"),
             Path::AlignedWithOffset => format!("{name}_{dtype}_aligned_with_offset"),
+            Path::AlignedLooped => format!("{name}_{dtype}_aligned_looped"),
             Path::AlignedPaired => format!("{name}_{dtype}_aligned_paired"),
             Path::AlignedPairedLanes => format!("{name}_{dtype}_aligned_paired_lanes"),
             Path::AlignedRoundedPaired => format!("{name}_{dtype}_aligned_rounded_paired"),

@@ -83,10 +83,12 @@ struct Team {
         value = largest_of_lanes(value, lanes());
         if (threads > WARP) {
             const unsigned int lane = lane_of_warp();
+            // Of two of the team's warps that a warp does the work of, the first one's place.
+            const unsigned int step = beside != 0 ? 2 : 1;
             if (lane == 0) slots[rank / WARP] = value;
             __syncthreads();
             // Lane w of every warp takes what warp w found.
-            value = largest_of_lanes(lane < threads / WARP ? slots[lane] : 0.0f, WARP);
+            value = largest_of_lanes(lane < threads / WARP && lane % step == 0 ? slots[lane] : 0.0f, WARP);
         }
         if (cluster.ctas > 1) {
             float* const of_cta = &slots[MAX_TEAM_WARPS];

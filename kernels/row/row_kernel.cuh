@@ -69,11 +69,13 @@ enum class Threads {
     PAIRED_LANES,  // of smaller ones
 };
 
-/// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: with 64
-/// of them each, or 80 beside two sums, nothing is spilt. Those of small teams have more, for their weights.
-template <class Statistic, Threads THREADS>
-constexpr unsigned int RESIDENT_THREADS = THREADS == Threads::PAIRED ? (Statistic::State::SUMS == 1 ? 1024 : 768)
-                                                                     : (Statistic::State::SUMS == 1 ? 768 : 640);
+/// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: so many
+/// that nothing is spilt beside the weights of small teams, two sums, or two inputs.
+template <class Statistic, class Source, Threads THREADS>
+constexpr unsigned int RESIDENT_THREADS = Source::INPUTS == 2                ? 640
+                                          : THREADS == Threads::PAIRED_LANES ? (Statistic::State::SUMS == 2 ? 640 : 768)
+                                          : Statistic::State::SUMS == 2      ? 768
+                                                                             : 1024;
 
 /// Has all groups of a thread loaded; compiled by itself for rows that all threads have all chunks of.
 template <unsigned int GROUPS, class Element, class Load>
@@ -95,8 +97,10 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
     constexpr bool IS_PAIRED = THREADS == Threads::PAIRED;
     constexpr unsigned int GROUPS = THREADS == Threads::SINGLE ? 1 : 2;
-    static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES && !Sink::COLLECTIVE),
-                  "pairs are of aligned rows, of one statistic, whose threads store by themselves");
+    static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES),
+                  "pairs are of rows of which something is known, and of one statistic");
+    static_assert(!Sink::COLLECTIVE || (THREADS != Threads::PAIRED_LANES && !IS_SHIFTED),
+                  "lanes that share a scale hold neighbouring chunks, which codes are made of as they are");
     // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before
     // makes. Of paired threads the weights of a group are loaded when it has its turn: where there are many rows, what
     // waits for them is one of several CTAs, and there are as many more of those as there are registers left.
@@ -176,14 +180,16 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     }
 
     if (!Sink::COLLECTIVE && !exists) return;
-    if constexpr (!IS_GENERAL) place.template keep_output<Element>(args);
-    Sink sink;
+    // Codes have a row of their own, and y may have none.
+    if constexpr (!IS_GENERAL && !Sink::COLLECTIVE) place.template keep_output<Element>(args);
+    if constexpr (IS_SHIFTED) source.store_shifted_residual(h, groups, team, args, place);
+    Sink sinks[GROUPS];
     // Of rows that begin anywhere, y is stored when all of it is there.
     RawChunk shifted[2 * Group<Element>::CHUNKS];
 #pragma unroll
     for (unsigned int g = 0; g < GROUPS; ++g) {
         const Group<Element>& group = groups[g];
-        source.store_residual(h[g], group, args, place);
+        if constexpr (!IS_SHIFTED) source.store_residual(h[g], group, args, place);
         source.output(h[g], args);
         if constexpr (IS_PAIRED) ahead[g] = Sink::Output::load_ahead(group, args, place);
         const Addend<Element> added = addend<Statistic, Source, PATH>(args, place);
@@ -195,15 +201,22 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
                                if constexpr (IS_SHIFTED) {
                                    shifted[g * Group<Element>::CHUNKS + c] = y;
                                } else {
-                                   sink.take(c, y, group, args, place);
+                                   sinks[g].take(c, y, group, args, place);
                                }
                            });
     }
-    if constexpr (IS_SHIFTED) store_shifted<Element>(place.template y<Element>(args), shifted, groups, team);
+    if constexpr (IS_SHIFTED) {
+        __shared__ Heads<Element> heads;
+        store_shifted<Element>(place.template y<Element>(args), shifted, groups, team, heads);
+    }
     if constexpr (Sink::COLLECTIVE) {
-        if (sink.observes(args)) sink.observe(groups[0]);
-        sink.agree(team, args, place, exists);
-        sink.store(team, groups[0], args, place);
+        if (Sink::observes(args)) {
+#pragma unroll
+            for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].observe(groups[g]);
+        }
+        const float row_scale = Sink::agree(sinks, team, args, place, exists);
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].store(row_scale, team, groups[g], args, place);
     }
 }
 
@@ -240,14 +253,16 @@ struct Walk {
 
     /// What `finish` makes of the state of the row.
     template <class State, class Result, class Finish>
-    __device__ __forceinline__ const Result* merged(Team::StretchExchange<State, Result>& exchange, const Finish& finish) const {
+    __device__ __forceinline__ const Result* merged(Team::StretchExchange<State, Result>& exchange,
+                                                    const Finish& finish) const {
         const unsigned int stretches = ((args.slabs - 1) >> args.stretch_shift) + 1;
         return team.reduce_stretches(stretches, args.cta_slabs >> args.stretch_shift, exchange, finish);
     }
 };
 
-/// The looped regime. Grid: for every row longer than a slab one team, which is a CTA, or a cluster of them.
-template <class Statistic, class Source, class Sink_>
+/// The looped regime, by one of the paths. Grid: for every row longer than a slab one team, which is a CTA, or a cluster
+/// of them.
+template <class Statistic, class Source, class Sink_, Path PATH>
 __device__ __forceinline__ void looped_row(const RowArgs& args) {
     using Element = typename Source::Element;
     using Sink = typename Sink_::Looped;
@@ -260,8 +275,15 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     const unsigned long long row = cluster.index();
     const bool staged = args.flags & STAGED;
     const Walk walk{team, args};
-    const typename Source::Place place(args, row);
+    constexpr bool IS_GENERAL = PATH == Path::GENERAL;
+    static_assert(IS_GENERAL || !Source::NORMALISES, "of one statistic");
+    typename Source::Place place(args, row);
+    if constexpr (!IS_GENERAL) place.path = PATH;
     const Source source(args, place);
+    const auto group_of = [&](unsigned int slab, bool exists) {
+        const bool is_full = !IS_GENERAL && exists && (slab + 1) * GROUP_ELEMENTS * team.threads <= args.hidden;
+        return Group<Element>(team, slab, args.hidden, false, exists, PATH, 0, is_full);
+    };
 
     const typename InnerOf<Source>::Type* inner;
     if constexpr (Source::NORMALISES) {
@@ -270,7 +292,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         State state = State::empty();
 #pragma unroll 1
         for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
-            const Group<Element> group(team, slab, args.hidden, false, true);
+            const Group<Element> group = group_of(slab, true);
             const typename Source::Raw raw = source.load(group);
             if (staged) Source::stage_raw(stage, raw, group, args);
             state.merge(Source::of_group(raw, group, args));
@@ -302,7 +324,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
 #pragma unroll 1
         for (unsigned int slab = walk.first_slab(); walk.more(slab);) {
             const bool holds = !looks || team.rank == 0;
-            const Group<Element> group(team, looks ? 0 : slab, args.hidden, false, holds);
+            const Group<Element> group = group_of(looks ? 0 : slab, holds);
             const typename Source::Raw raw = inputs(group, staged && !looks);
             Values h = source.h(raw, group, args);
             if (looks || slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
@@ -318,31 +340,40 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         made = walk.merged(exchange, [&](const State& merged) {
             const Moments moments = Statistic::moments(merged, pivot, args);
             store_moments(moments, team, args, row);
-            const Addend<Element> added = addend<Statistic, Source, Path::GENERAL>(args, place);
-            return with_larger_factor(moments, Sink::Output::margin(added, args, Path::GENERAL));
+            const Addend<Element> added = addend<Statistic, Source, PATH>(args, place);
+            return with_larger_factor(moments, Sink::Output::margin(added, args, PATH));
         });
     }
 
-    Sink sink;
+    Sink sinks[1];
+    Sink& sink = sinks[0];
+    float row_scale = 0.0f;
     bool stores = true;
-    if constexpr (Sink::COLLECTIVE) stores = !sink.observes(args);
+    if constexpr (Sink::COLLECTIVE) stores = !Sink::observes(args);
 #pragma unroll 1
     for (;; stores = true) {
         if constexpr (Sink::COLLECTIVE) {
-            if (stores) sink.agree(team, args, place, true);
+            if (stores) row_scale = Sink::agree(sinks, team, args, place, true);
         }
 #pragma unroll 1
         for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
-            const Group<Element> group(team, slab, args.hidden, false, true);
+            const Group<Element> group = group_of(slab, true);
             Values h = staged ? source.staged(stage, group, args) : source.h(inputs(group, false), group, args);
             if (stores) source.store_residual(h, group, args, place);
             source.output(h, args);
-            Sink::Output::each(h, made, nullptr, nullptr, place.template weight<Element>(args),
-                               addend<Statistic, Source, Path::GENERAL>(args, place), group, args, place,
+            const Addend<Element> added = addend<Statistic, Source, PATH>(args, place);
+            typename Sink::Output::Ahead ahead;
+            typename Sink::Output::Ahead addends;
+            if constexpr (!IS_GENERAL) {
+                ahead = Sink::Output::load_ahead(group, args, place);
+                addends = Sink::Output::load_addends(added, group);
+            }
+            Sink::Output::each(h, made, IS_GENERAL ? nullptr : &ahead, IS_GENERAL ? nullptr : &addends,
+                               place.template weight<Element>(args), added, group, args, place,
                                [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
             if constexpr (Sink::COLLECTIVE) {
                 if (stores) {
-                    sink.store(team, group, args, place);
+                    sink.store(row_scale, team, group, args, place);
                 } else {
                     sink.observe(group);
                 }

@@ -131,8 +131,10 @@ struct PlainOf {
 
     /// The same of two groups, from rows that begin anywhere.
     __device__ __forceinline__ void load_shifted(Raw (&raw)[2], const G (&groups)[2]) const {
+        RawChunk lower[2 * G::CHUNKS];
+        load_windows<Element>(lower, x, false, groups);
         RawChunk chunks[2 * G::CHUNKS];
-        warpnorm::load_shifted<Element>(chunks, x, groups);
+        warpnorm::load_shifted<Element>(chunks, lower, x, groups);
 #pragma unroll
         for (unsigned int i = 0; i < 2 * G::CHUNKS; ++i) raw[i / G::CHUNKS].x[i % G::CHUNKS] = chunks[i];
     }
@@ -153,6 +155,8 @@ struct PlainOf {
 
     __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
     __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, const Place&) const {}
+    __device__ __forceinline__ void store_shifted_residual(const Values (&)[2], const G (&)[2], const Team&,
+                                                           const RowArgs&, const Place&) const {}
 };
 
 template <class Element>
@@ -219,6 +223,21 @@ struct TwoInputs {
         return raw;
     }
 
+    /// The same of two groups, from rows that begin anywhere. The first windows of both are on their way together.
+    __device__ __forceinline__ void load_shifted(Raw (&raw)[2], const G (&groups)[2]) const {
+        RawChunk lower_x[2 * G::CHUNKS];
+        RawChunk lower_other[2 * G::CHUNKS];
+        load_windows<Element>(lower_x, x, false, groups);
+        load_windows<Element>(lower_other, other, false, groups);
+        RawChunk chunks[2 * G::CHUNKS];
+        warpnorm::load_shifted<Element>(chunks, lower_x, x, groups);
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * G::CHUNKS; ++i) raw[i / G::CHUNKS].x[i % G::CHUNKS] = chunks[i];
+        warpnorm::load_shifted<Element>(chunks, lower_other, other, groups);
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * G::CHUNKS; ++i) raw[i / G::CHUNKS].other[i % G::CHUNKS] = chunks[i];
+    }
+
     __device__ __forceinline__ void output(Values&, const RowArgs&) const {}
     __device__ __forceinline__ void store_residual(const Values&, const G&, const RowArgs&, const Place&) const {}
 };
@@ -281,6 +300,21 @@ struct ResidualAdd : WithResidual<Element> {
     __device__ __forceinline__ void store_residual(const Values& values, const G& group, const RowArgs& args,
                                                    const WholeRow& place) const {
         store_residual_out(values, group, args, place);
+    }
+
+    /// The same of two groups, to a row that begins anywhere. Called by all threads of the CTA.
+    __device__ __forceinline__ void store_shifted_residual(const Values (&values)[2], const G (&groups)[2],
+                                                           const Team& team, const RowArgs& args,
+                                                           const WholeRow& place) const {
+        __shared__ Heads<Element> heads;
+        if (args.residual_out == nullptr) return;
+        RawChunk chunks[2 * G::CHUNKS];
+#pragma unroll
+        for (unsigned int i = 0; i < 2 * G::CHUNKS; ++i) {
+            chunks[i] = narrow_chunk<Element>(&values[i / G::CHUNKS].at[i % G::CHUNKS * G::LENGTH]);
+        }
+        const Address row = place.template at<Element>(args.residual_out, args.residual_out_stride);
+        store_shifted<Element>(row, chunks, groups, team, heads);
     }
 };
 

@@ -169,9 +169,10 @@ __device__ __forceinline__ Moments read_moments(const Moments* made, float share
 ///     variance = Σd²/N − (Σd/N)²    mean = pivot + Σd/N
 ///
 /// Parts of a row merge by adding, whatever their sizes. The pivot is the row's first value, or 0 where the
-/// second is not close to it; either way Σd² is at most 1 + 66·N times Σ(h − mean)², whatever the row, and
-/// for most rows about as large. So the difference cancels no more digits than two floats have to spare
-/// (Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983).
+/// second is not within a share c of it. If it is not, Σ(h − mean)² is at least (c·h₀)²/2; so either way Σd² is at most
+/// 1 + 2·N·(1 + 2/c²) times Σ(h − mean)², whatever the row, and for most rows about as large. Of 2^24 times the difference
+/// cancels no more digits than two floats have to spare (Chan, Golub and LeVeque, Algorithms for computing the sample
+/// variance, 1983).
 template <class Element>
 struct LayerNorm {
     static constexpr bool REDUCES = true;
@@ -186,13 +187,15 @@ struct LayerNorm {
     /// Roundings between the factor and v, the factor's own among them: h − mean.hi, v.
     static constexpr float ROUNDINGS = 3.0f;
 
-    /// The pivot in all threads of a team. Where the mean is no larger than the deviations it is 0 more
-    /// often than not, and every d is the value itself; where the mean is larger, most values lie within a factor of
-    /// two of the pivot, and their d are exact again.
+    /// The pivot in all threads of a team. Where the mean is no larger than the deviations it is 0 in nearly all rows,
+    /// and every d is the value itself; where the mean is larger, most values lie within a factor of two of the pivot,
+    /// and their d are exact again. The share c is as small as the length of the rows lets it be: up to 512 elements,
+    /// in registers, or any.
     static __device__ __forceinline__ float pivot(const Values& h, const Group<Element>& group, const Team& team,
                                                   float* slot) {
         const float second = group.contains(1) ? h.at[1] : h.at[0];
-        const bool close = fabsf(h.at[0] - second) <= 0.25f * fabsf(h.at[0]);
+        const float share = team.threads <= WARP ? 1.0f / 32.0f : group.is_all ? 1.0f / 16.0f : 1.0f / 4.0f;
+        const bool close = fabsf(h.at[0] - second) <= share * fabsf(h.at[0]);
         return team.from_first(close ? h.at[0] : 0.0f, slot);
     }
 

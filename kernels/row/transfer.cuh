@@ -154,31 +154,33 @@ __device__ __forceinline__ void between_all(RawChunk (&chunks)[COUNT], const Raw
     }
 }
 
-/// All chunks of two groups, from a row that begins anywhere, one CTA's.
+/// The windows that the chunks of two groups begin in, or the next ones, from a row that begins anywhere, one CTA's.
 template <class Element>
-__device__ __forceinline__ void load_shifted(RawChunk (&chunks)[2 * GROUP_CHUNKS<Element>], Address row,
+__device__ __forceinline__ void load_windows(RawChunk (&windows)[2 * GROUP_CHUNKS<Element>], Address row, bool next,
                                              const Group<Element> (&groups)[2]) {
     constexpr unsigned int CHUNKS = GROUP_CHUNKS<Element>;
-    const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
-    const Address windows = row - shift;
-    RawChunk lower[2 * CHUNKS];
-    RawChunk upper[2 * CHUNKS];
+    const Address first = (row & ~static_cast<Address>(CHUNK_BYTES - 1)) + (next ? CHUNK_BYTES : 0);
     if (are_inside(groups)) {
 #pragma unroll
-        for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
-            const Address from = groups[i / CHUNKS].at(windows, i % CHUNKS);
-            lower[i] = load_wide(from);
-            upper[i] = load_wide(from + CHUNK_BYTES);
-        }
+        for (unsigned int i = 0; i < 2 * CHUNKS; ++i) windows[i] = load_wide(groups[i / CHUNKS].at(first, i % CHUNKS));
     } else {
 #pragma unroll
         for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
-            const Address from = groups[i / CHUNKS].at(windows, i % CHUNKS);
-            const bool inside = is_inside(groups, i);
-            lower[i] = load_whole(from, inside);
-            upper[i] = load_whole(from + CHUNK_BYTES, inside);
+            windows[i] = load_whole(groups[i / CHUNKS].at(first, i % CHUNKS), is_inside(groups, i));
         }
     }
+}
+
+/// All chunks of two groups, from such a row, whose first windows are there. The second ones are the first ones of other
+/// lanes, but for a warp's last: they come from near.
+template <class Element>
+__device__ __forceinline__ void load_shifted(RawChunk (&chunks)[2 * GROUP_CHUNKS<Element>],
+                                             const RawChunk (&lower)[2 * GROUP_CHUNKS<Element>], Address row,
+                                             const Group<Element> (&groups)[2]) {
+    constexpr unsigned int CHUNKS = GROUP_CHUNKS<Element>;
+    const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
+    RawChunk upper[2 * CHUNKS];
+    load_windows<Element>(upper, row, true, groups);
     between_all<Element>(chunks, lower, upper, shift);
     if (!are_inside(groups)) {
 #pragma unroll
@@ -194,16 +196,20 @@ __device__ __forceinline__ void load_shifted(RawChunk (&chunks)[2 * GROUP_CHUNKS
     __syncwarp();
 }
 
-/// Stores them. Called by all threads of the CTA, once.
+/// The first chunks of every pair of warps, in shared memory.
+template <class Element>
+using Heads = uint4[GROUP_CHUNKS<Element>][MAX_TEAM_WARPS / 2];
+
+/// Stores them. Called by all threads of the CTA, for each `heads` once.
 ///
 /// Windows across two warps are completed, too: the first lane of every warp shows the others its first group.
 template <class Element>
 __device__ __forceinline__ void store_shifted(Address row, const RawChunk (&chunks)[2 * GROUP_CHUNKS<Element>],
-                                              const Group<Element> (&groups)[2], const Team& team) {
+                                              const Group<Element> (&groups)[2], const Team& team,
+                                              Heads<Element>& heads) {
     constexpr unsigned int CHUNKS = GROUP_CHUNKS<Element>;
     constexpr unsigned int LENGTH = CHUNK<Element>;
     constexpr unsigned int BYTES = sizeof(typename Element::Bits);
-    __shared__ uint4 heads[CHUNKS][MAX_TEAM_WARPS / 2];
     const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
     if (shift == 0) {
 #pragma unroll

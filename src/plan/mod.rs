@@ -117,10 +117,7 @@ pub(crate) fn plan_among(
     let rows = call.teams().ok_or(CallError::TooLarge { rows: call.rows, stride: call.x.stride })?;
     let whole_warps = device.max_threads_per_block / WARP * WARP;
     let (regime, spread) = regime_and_spread(call, device, module, team, rows);
-    let kernel = match regime {
-        Regime::Registers => kernel_for(call, device, module, (team, rows), may_be_used)?,
-        _ => module.looped()?,
-    };
+    let kernel = kernel_for(call, device, module, (regime, team, rows), may_be_used)?;
     let groups = kernel.path().groups();
     let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps) * groups, rows);
     // Whole warps: shuffles name all lanes of a warp.
@@ -224,23 +221,23 @@ fn reads_apart_from_writes(call: &Call, module: Module, regime: Regime) -> bool 
     !in_place || read_for_statistic
 }
 
-/// The kernel of a call whose rows stay in registers: the best of those that may be used.
+/// The kernel of a call: the best of those that may be used.
 fn kernel_for(
     call: &Call,
     device: &DeviceFacts,
     module: Module,
-    (team, rows): (Team, u64),
+    (regime, team, rows): (Regime, Team, u64),
     may_be_used: impl Fn(Kernel) -> bool,
 ) -> Result<Kernel, PlanError> {
     let path = path(call, device);
-    let single = module.of_path(path)?;
-    let paired = match path.paired(team.threads) {
-        Some(path) => module.of_path(path)?,
-        None => None,
+    let of_path = |path: Option<Path>| path.map_or(Ok(None), |path| module.of_path(path));
+    let by_rank = if regime == Regime::Registers {
+        let (single, paired) = (of_path(Some(path))?, of_path(path.paired(team.threads))?);
+        let general = Some(module.general()?);
+        if are_paired(team, rows, path, device) { [paired, single, general] } else { [single, general, paired] }
+    } else {
+        [of_path(path.looped())?, Some(module.looped()?), None]
     };
-    let general = Some(module.general()?);
-    let by_rank =
-        if are_paired(team, rows, path, device) { [paired, single, general] } else { [single, general, paired] };
     let mut candidates = by_rank.into_iter().flatten().peekable();
     let best = candidates.peek().copied();
     candidates.find(|&kernel| may_be_used(kernel)).or(best).ok_or(PlanError::NoModule { module })
@@ -256,7 +253,7 @@ fn are_paired(team: Team, rows: u64, path: Path, device: &DeviceFacts) -> bool {
     rows.saturating_mul(u64::from(team.threads)) > at_a_time && pays
 }
 
-/// What a kernel may know of a call whose rows stay in registers.
+/// What a kernel may know of a call.
 fn path(call: &Call, device: &DeviceFacts) -> Path {
     let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
     let aligned = has_aligned_rows(call);

@@ -158,7 +158,7 @@ impl Module {
     }
 
     /// The module's kernels: for rows that stay in registers, and for longer ones; then those of other
-    /// [paths](Path) for rows that stay in registers, which it has from compute capability 9.0 on. Of columns, the one.
+    /// [paths](Path), which it has from compute capability 9.0 on. Of columns, the one.
     ///
     /// # Errors
     /// [`PlanError::NoModule`] where this build has no such module.
@@ -174,7 +174,7 @@ impl Module {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    /// The kernel for long rows.
+    /// The kernel for all calls of long rows.
     pub(super) fn looped(self) -> Result<Kernel, PlanError> {
         self.kernels()?.nth(1).ok_or(PlanError::NoModule { module: self })
     }
@@ -242,6 +242,8 @@ pub enum Path {
     AlignedWithOffset,
     /// It is shifted, its weights are not offset, and v is not rounded before them.
     Shifted,
+    /// As [`Aligned`](Path::Aligned), of rows that are walked in slabs.
+    AlignedLooped,
     /// As [`Aligned`](Path::Aligned), and its threads are [paired](Path::paired).
     AlignedPaired,
     /// As [`AlignedPaired`](Path::AlignedPaired), and a row has no more than a warp of threads.
@@ -267,6 +269,7 @@ impl Path {
             Path::AlignedWithOffset => Some(Path::AlignedWithOffsetPaired),
             Path::Shifted => Some(Path::ShiftedPaired),
             Path::General
+            | Path::AlignedLooped
             | Path::AlignedPaired
             | Path::AlignedPairedLanes
             | Path::AlignedRoundedPaired
@@ -275,10 +278,20 @@ impl Path {
         }
     }
 
+    /// The same of rows that are walked in slabs.
+    pub const fn looped(self) -> Option<Path> {
+        if matches!(self, Path::Aligned) { Some(Path::AlignedLooped) } else { None }
+    }
+
     /// Threads of the team that a thread does the work of.
     pub const fn groups(self) -> u32 {
         match self {
-            Path::General | Path::Aligned | Path::AlignedRounded | Path::AlignedWithOffset | Path::Shifted => 1,
+            Path::General
+            | Path::Aligned
+            | Path::AlignedRounded
+            | Path::AlignedWithOffset
+            | Path::Shifted
+            | Path::AlignedLooped => 1,
             Path::AlignedPaired
             | Path::AlignedPairedLanes
             | Path::AlignedRoundedPaired
@@ -310,7 +323,7 @@ impl Kernel {
 
     /// Whether the row is walked in slabs, or is one slab that stays in registers.
     pub const fn looped(self) -> bool {
-        self.index == 1
+        self.index == 1 || matches!(self.path, Path::AlignedLooped)
     }
 
     /// What it knows of a call.
@@ -321,7 +334,12 @@ impl Kernel {
     /// The kernel that is in its place in code for a target, compute capability × 10.
     #[cfg(any(feature = "cuda", feature = "emulator"))]
     pub(crate) fn on(self, target: u32) -> Result<Kernel, PlanError> {
-        if target >= FIRST_WITH_PATHS || self.path == Path::General { Ok(self) } else { self.module.general() }
+        match self.path {
+            Path::General => Ok(self),
+            _ if target >= FIRST_WITH_PATHS => Ok(self),
+            Path::AlignedLooped => self.module.looped(),
+            _ => self.module.general(),
+        }
     }
 
     /// Its place among the [kernels](Module::kernels) of its module.

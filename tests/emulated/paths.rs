@@ -64,6 +64,13 @@ fn run(device: DeviceFacts, case: &Case, placement: Placement) -> (Output, Path)
     (output, launched.expect("launched").0.kernel.path())
 }
 
+/// All tensors of an output. A NaN is not equal to itself: the statistics are compared by their bits.
+fn tensors(output: &Output) -> impl PartialEq + use<> {
+    let bits = |values: &Option<Vec<f32>>| values.as_ref().map(|values| values.iter().map(|x| x.to_bits()).collect());
+    let statistics: [Option<Vec<u32>>; 2] = [bits(&output.mean), bits(&output.rstd)];
+    (output.y.clone(), output.residual.clone(), output.codes.clone(), output.scales.clone(), statistics)
+}
+
 /// Judges an aligned case, and compares it with the same case one element further on, and with paired threads.
 fn hold(failures: &mut Failures, case: &Case) {
     let wanted = match (case.norm.weight_rounding, case.norm.weight_offset == 0.0) {
@@ -88,27 +95,23 @@ fn hold(failures: &mut Failures, case: &Case) {
     let (shifted, shifted_path) = run(small_h200(), case, apart);
     // Only of rows of more than a warp, and of norms with one tensor in and one out.
     let plain = case.norm.input == Input::Plain && case.norm.post_add.is_none() && case.norm.quantisation.is_none();
+    let quantised = case.norm.input == Input::Plain && case.norm.quantisation.is_some();
     let warps = case.hidden.div_ceil(512);
     let many = warps > 1 && case.rows * warps > 32;
     let evenly = warps.is_multiple_of(2) || warps > 8;
     let groups = case.hidden.div_ceil(16).max(2).next_power_of_two();
     let wanted_paired = match wanted {
-        Path::Aligned if plain && many && evenly => Path::AlignedPaired,
+        Path::Aligned if (plain || quantised) && many && evenly => Path::AlignedPaired,
         Path::AlignedRounded if plain && many && evenly => Path::AlignedRoundedPaired,
         Path::AlignedWithOffset if plain && many && evenly => Path::AlignedWithOffsetPaired,
         Path::Aligned if plain && (4..=32).contains(&groups) && case.rows * groups > 1024 => Path::AlignedPairedLanes,
         _ => wanted,
     };
     assert_eq!(paired_path, wanted_paired, "{:?}", case.norm);
-    let wanted_shifted = if plain && many && wanted == Path::Aligned { Path::ShiftedPaired } else { Path::General };
+    let is_moved = plain || case.norm.residual_add().is_some() && case.norm.quantisation.is_none();
+    let wanted_shifted = if is_moved && many && wanted == Path::Aligned { Path::ShiftedPaired } else { Path::General };
     assert_eq!(shifted_path, wanted_shifted, "{:?}", case.norm);
     let Case { norm, dtype, rows, hidden, .. } = case;
-    // A NaN is not equal to itself: the statistics are compared by their bits.
-    let bits = |values: Option<Vec<f32>>| values.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>());
-    let statistics = |output: &Output| (bits(output.mean.clone()), bits(output.rstd.clone()));
-    let tensors = |output: &Output| {
-        (output.y.clone(), output.residual.clone(), output.codes.clone(), output.scales.clone(), statistics(output))
-    };
     let others = [(general, "where it is not aligned"), (paired, "by paired threads"), (shifted, "by them, shifted")];
     for (output, what) in others {
         let same = tensors(&aligned) == tensors(&output);
@@ -188,6 +191,34 @@ fn pairs_of_warps() {
     failures.assert_none();
 }
 
+/// The same of codes, whose scales are of a row or of groups that either line of a warp has a part of.
+#[test]
+fn pairs_of_warps_with_codes() {
+    let mut failures = Failures::default();
+    let quantisations = [
+        Quantisation::per_token(CodeType::E4m3),
+        Quantisation::per_token(CodeType::Int8),
+        Quantisation::per_group(CodeType::E4m3, 128),
+        Quantisation::per_group(CodeType::E5m2, 64),
+        Quantisation::mxfp8(),
+        Quantisation::nvfp4(),
+        Quantisation::per_tensor(CodeType::Int8),
+        Quantisation::per_tensor_wide(),
+    ];
+    for dtype in DTYPES {
+        for (turn, quantisation) in quantisations.into_iter().enumerate() {
+            let norm = [Norm::rms_norm(1e-6), Norm::l2_norm()][turn % 2].with_quantisation(quantisation);
+            for hidden in [640, 768, 1024, 4608, 4736, 16_384] {
+                let rows = 16 * 1024 / hidden + 1;
+                let mut case = case((norm, Some(dtype), None), dtype, rows, hidden, Values::OutlierChannel, 37);
+                case.outputs.y = turn % 3 == 0 && !is_wide(&norm);
+                hold(&mut failures, &case);
+            }
+        }
+    }
+    failures.assert_none();
+}
+
 /// Teams of 4 to 32 threads, all of whose threads have all of their chunks or not, and a last CTA that some have no row
 /// in.
 #[test]
@@ -207,6 +238,35 @@ fn pairs_of_lanes() {
     failures.assert_none();
 }
 
+/// Rows that are walked in slabs, the last of which is full, a part, or a single chunk; by one thread block and by a
+/// cluster of them, staged and read again.
+#[test]
+fn long_rows() {
+    let mut failures = Failures::default();
+    for dtype in DTYPES {
+        let plain = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6), Norm::l2_norm()];
+        let with_residual = plain.map(|norm| norm.with_residual_add(ResidualAdd::default()));
+        for (turn, norm) in plain.into_iter().chain(with_residual).enumerate() {
+            for hidden in [[16_512, 49_152], [65_536, 139_264], [131_072, 24_448]][turn % 3] {
+                let parameters = (turn % 4 != 3).then_some(dtype);
+                let bias = parameters.and_then(|dtype| bias(&norm, dtype));
+                let case = case((norm, parameters, bias), dtype, 2, hidden, Values::OutlierChannel, 36);
+                let further_on = Placement { offset: 1, ..Placement::default() };
+                let (general, path) = run(DeviceFacts::h200(), &case, further_on);
+                assert_eq!(path, Path::General);
+                for device in [DeviceFacts::h200(), small_h200()] {
+                    let (aligned, path) = run(device, &case, Placement::default());
+                    assert_eq!(path, Path::AlignedLooped, "{norm:?}");
+                    let what = || format!("{hidden} {dtype} {norm:?}: other bits");
+                    failures.record((tensors(&general) != tensors(&aligned)).then(what));
+                }
+                judge(&mut failures, &DeviceFacts::h200(), &case, Placement::default());
+            }
+        }
+    }
+    failures.assert_none();
+}
+
 /// Rows of any number of elements that begin anywhere, by paired threads: each as it is alone, by the general path.
 /// Lines end in the middle of a warp and with one, and with warps that have nothing beside them.
 #[test]
@@ -215,7 +275,10 @@ fn rows_that_begin_anywhere() {
     let placement = |padding, offset, in_place| Placement { padding, offset, in_place };
     let placements = [placement(0, 0, false), placement(3, 0, false), placement(0, 0, true), placement(6, 0, true)];
     for dtype in DTYPES {
-        for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)] {
+        let norms = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)];
+        let wide = ResidualAdd { scale: 1.5, rounding: ResidualRounding::Wide };
+        let adds = norms.map(|norm| norm.with_residual_add(wide));
+        for norm in norms.into_iter().chain(adds) {
             for (turn, hidden) in [513, 767, 1023, 1025, 1537, 3595, 4095, 4097, 16_383].into_iter().enumerate() {
                 let rows = 32 / usize::div_ceil(hidden, 512) + 3;
                 // The weights of every other one are missing.
