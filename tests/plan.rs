@@ -193,8 +193,7 @@ fn windows_are_read_where_no_output_lies_over_what_is_still_read() {
 fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
     let aligned = |hidden: usize, change: fn(&mut Call)| {
         let mut call = call(Family::RmsNorm, DType::F16, true, 3, hidden, hidden + 8, 0);
-        let vector = |place: u64| Some(RawVector { address: BASE * place, dtype: DType::F16 });
-        call.linear_bias = vector(7);
+        call.linear_bias = Some(RawVector { address: BASE * 7, dtype: DType::F16 });
         change(&mut call);
         planned(&call, &DeviceFacts::h200()).kernel.path() != Path::General
     };
