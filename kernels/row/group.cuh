@@ -30,7 +30,7 @@ struct Group {
     bool is_all;         // whether the thread has nothing else of the row; known when compiled
     Path path;           // on an aligned one each chunk is whole or not there; known when compiled
     unsigned int beside;  // columns from the first chunk of the thread's first group; known when compiled
-    bool is_full;         // whether all threads have all of their chunks, which is only known where they have two groups
+    bool is_full;         // whether it is known that all threads have all of their chunks
 
     /// The group of this thread in a slab of a row, which may not exist. Where a thread does the work of two, the
     /// other's group is `beside` threads on.

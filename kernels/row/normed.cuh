@@ -74,13 +74,13 @@ struct PostNorm : PlainOf<Element, WholeRow> {
         const Parameters<Element> weight(args.inner_weight, args.flags & PARAMETERS_F32, 0, args.weight_offset);
         normalise_chunks(raw.x, inner, weight, Addend<Element>::residual(args, place), group, args, place);
     }
-    static __device__ __forceinline__ void stage_raw(uint4* stage, const Raw& raw, const G& group,
+    static __device__ __forceinline__ void stage_raw(const Stage<Element>& stage, const Raw& raw, const G& group,
                                                      const RowArgs& args) {
-        stage_chunks(stage, raw.x, group, 0, args);
+        stage.put_chunks(raw.x, group, 0, args);
     }
-    static __device__ __forceinline__ Raw staged_raw(const uint4* stage, const G& group, const RowArgs& args) {
+    static __device__ __forceinline__ Raw staged_raw(const Stage<Element>& stage, const G& group, const RowArgs& args) {
         Raw raw;
-        staged_chunks(raw.x, stage, group, 0, args);
+        stage.get_chunks(raw.x, group, 0, args);
         return raw;
     }
 
@@ -151,22 +151,22 @@ struct Interpolation : WithResidual<Element> {
         return values;
     }
 
-    static __device__ __forceinline__ void stage_raw(uint4* stage, const Raw& raw, const G& group,
+    static __device__ __forceinline__ void stage_raw(const Stage<Element>& stage, const Raw& raw, const G& group,
                                                      const RowArgs& args) {
-        stage_chunks(stage, raw.other, group, 0, args);
-        stage_chunks(stage, raw.x, group, 1, args);
+        stage.put_chunks(raw.other, group, 0, args);
+        stage.put_chunks(raw.x, group, 1, args);
     }
-    static __device__ __forceinline__ Raw staged_raw(const uint4* stage, const G& group, const RowArgs& args) {
+    static __device__ __forceinline__ Raw staged_raw(const Stage<Element>& stage, const G& group, const RowArgs& args) {
         Raw raw;
-        staged_chunks(raw.other, stage, group, 0, args);
-        staged_chunks(raw.x, stage, group, 1, args);
+        stage.get_chunks(raw.other, group, 0, args);
+        stage.get_chunks(raw.x, group, 1, args);
         return raw;
     }
-    static __device__ __forceinline__ void stage(uint4* stage, const Raw& raw, const Values&, const G& group,
-                                                 const RowArgs& args) {
+    static __device__ __forceinline__ void stage(const Stage<Element>& stage, const Raw& raw, const Values&,
+                                                 const G& group, const RowArgs& args) {
         stage_raw(stage, raw, group, args);
     }
-    __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
+    __device__ __forceinline__ Values staged(const Stage<Element>& stage, const G& group, const RowArgs& args) const {
         return h(staged_raw(stage, group, args), group, args);
     }
 };

@@ -108,8 +108,9 @@ struct QuantiseOf : CodeRows<Element> {
     struct Chunks {
         RawChunk of[G::CHUNKS];
     } y;
-    /// The largest magnitude of the row so far. All that a thread keeps: there is no register left for more.
-    float row_largest = 0.0f;
+    /// The largest magnitude of the row so far; once the team has agreed, the row's scale. All that a thread
+    /// keeps: there is no register left for more.
+    float row_scale = 0.0f;
 
     /// Whether all of a row's y must be seen before any can be stored.
     static __device__ __forceinline__ bool observes(const RowArgs& args) { return args.scaling == Scaling::PER_TOKEN; }
@@ -122,32 +123,33 @@ struct QuantiseOf : CodeRows<Element> {
 
     __device__ __forceinline__ void observe(const G& group) {
 #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) row_largest = fmaxf(row_largest, amax_of(y.of[c], group.valid[c]));
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) row_scale = fmaxf(row_scale, amax_of(y.of[c], group.valid[c]));
     }
 
-    /// The row's scale, where it has one. Called by every thread of the CTA, once all of y has been observed, for all of
-    /// its groups.
+    /// Called by every thread of the CTA, once all of y has been observed, for all of its groups: all threads of a team
+    /// get the row's scale.
     template <unsigned int GROUPS>
-    static __device__ __forceinline__ float agree(const QuantiseOf (&groups)[GROUPS], const Team& team,
-                                                  const RowArgs& args, const WholeRow& place, bool exists) {
+    static __device__ __forceinline__ void agree(QuantiseOf (&groups)[GROUPS], const Team& team, const RowArgs& args,
+                                                 const WholeRow& place, bool exists) {
         __shared__ Team::LargestSlots slots;
-        if (!observes(args)) return 0.0f;
-        const float largest = team.largest(fmaxf(groups[0].row_largest, groups[GROUPS - 1].row_largest), slots);
+        if (!observes(args)) return;
+        const float largest = team.largest(fmaxf(groups[0].row_scale, groups[GROUPS - 1].row_scale), slots);
         const float scale = dynamic_scale(largest, args.amax_floor, args.amax_upper, args.code_largest);
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) groups[g].row_scale = scale;
         if (exists && team.leads()) store_f32(address_of(args.scales) + place.row * sizeof(float), scale);
-        return scale;
     }
 
     /// Stores the codes of a group, the scales that are its own and, where it is asked for, y. Called by every
     /// thread of the team's warps.
-    __device__ __forceinline__ void store(float row_scale, const Team& team, const G& group, const RowArgs& args,
+    __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
                                           const WholeRow& place) const {
         float largest[G::CHUNKS];
         const bool grouped = args.scale_group != 0;
         if (grouped) group_amax(largest, y, team, group, args);
         Codes codes[G::CHUNKS];
         Scaler by = Scaler::multiply(1.0f);
-        if (!grouped) by = by_row(row_scale, args);
+        if (!grouped) by = by_row(args);
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             if (grouped) by = by_group(largest[c], c, team, group, args, place.row);
@@ -198,7 +200,7 @@ private:
     }
 
     /// By the scale of the tensor or of the row; groups have their own.
-    static __device__ __forceinline__ Scaler by_row(float row_scale, const RowArgs& args) {
+    __device__ __forceinline__ Scaler by_row(const RowArgs& args) const {
         if (args.scaling == Scaling::PER_TENSOR) {
             const float scale = load_f32(address_of(args.tensor_scale));
             return args.code == CodeType::INT8 ? Scaler::divide_by_any(scale)
@@ -301,10 +303,8 @@ struct QuantiseWide : CodeRows<Element> {
     static __device__ __forceinline__ bool observes(const RowArgs&) { return false; }
     __device__ __forceinline__ void observe(const G&) {}
     template <unsigned int GROUPS>
-    static __device__ __forceinline__ float agree(const QuantiseWide (&)[GROUPS], const Team&, const RowArgs&,
-                                                  const WholeRow&, bool) {
-        return 0.0f;
-    }
+    static __device__ __forceinline__ void agree(QuantiseWide (&)[GROUPS], const Team&, const RowArgs&, const WholeRow&,
+                                                 bool) {}
 
     /// Takes the codes of a chunk, in its first words.
     __device__ __forceinline__ void take(unsigned int c, const RawChunk& chunk, const G&, const RowArgs&,
@@ -314,7 +314,7 @@ struct QuantiseWide : CodeRows<Element> {
     }
 
     /// Called by every thread of the team's warps.
-    __device__ __forceinline__ void store(float, const Team& team, const G& group, const RowArgs& args,
+    __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
                                           const WholeRow& place) const {
         CodeRows<Element>::store_codes(codes, team, group, args, place.row);
     }

@@ -26,10 +26,8 @@ struct RotateOf {
     static __device__ __forceinline__ bool observes(const RowArgs&) { return false; }
     __device__ __forceinline__ void observe(const G&) {}
     template <unsigned int GROUPS>
-    static __device__ __forceinline__ float agree(const RotateOf (&)[GROUPS], const Team&, const RowArgs&,
-                                                  const PartOfRow&, bool) {
-        return 0.0f;
-    }
+    static __device__ __forceinline__ void agree(RotateOf (&)[GROUPS], const Team&, const RowArgs&,
+                                                 const PartOfRow&, bool) {}
 
     __device__ __forceinline__ void take(unsigned int c, const RawChunk& chunk, const G&, const RowArgs&,
                                          const PartOfRow&) {
@@ -37,7 +35,7 @@ struct RotateOf {
     }
 
     /// Called by every thread of the CTA.
-    __device__ __forceinline__ void store(float, const Team& team, const G& group, const RowArgs& args,
+    __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
                                           const PartOfRow& place) {
         if (args.rope.half != 0) rotate(team, group, args, place);
         StoreOf<Output, Element> sink;

@@ -214,9 +214,9 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 #pragma unroll
             for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].observe(groups[g]);
         }
-        const float row_scale = Sink::agree(sinks, team, args, place, exists);
+        Sink::agree(sinks, team, args, place, exists);
 #pragma unroll
-        for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].store(row_scale, team, groups[g], args, place);
+        for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].store(team, groups[g], args, place);
     }
 }
 
@@ -230,16 +230,29 @@ struct InnerOf<Source, true> {
     using Type = typename Source::Inner;
 };
 
-/// The slabs of a long row that a CTA walks. Computed anew for every slab: no register is left for the first, or for
-/// their number.
+/// The slabs of a long row that a CTA walks. Where the kernel is one for all calls, their end is computed anew for every
+/// slab: no register is left for it.
+template <Path PATH>
 struct Walk {
     const Team& team;
     const RowArgs& args;
+    unsigned int kept_end = 0;
+
+    __device__ __forceinline__ Walk(const Team& team, const RowArgs& args) : team(team), args(args) {
+        if constexpr (PATH != Path::GENERAL) {
+            kept_end = end();
+            asm volatile("" : "+r"(kept_end));
+        }
+    }
 
     __device__ __forceinline__ unsigned int first_slab() const { return team.cluster.rank() * args.cta_slabs; }
 
+    __device__ __forceinline__ unsigned int end() const {
+        return min((team.cluster.rank() + 1) * args.cta_slabs, args.slabs);
+    }
+
     __device__ __forceinline__ bool more(unsigned int slab) const {
-        return slab < min((team.cluster.rank() + 1) * args.cta_slabs, args.slabs);
+        return slab < (PATH == Path::GENERAL ? end() : kept_end);
     }
 
     /// Puts the state aside after the last slab of a stretch, and begins with the next.
@@ -266,7 +279,7 @@ template <class Statistic, class Source, class Sink_, Path PATH>
 __device__ __forceinline__ void looped_row(const RowArgs& args) {
     using Element = typename Source::Element;
     using Sink = typename Sink_::Looped;
-    extern __shared__ uint4 stage[];
+    extern __shared__ uint4 memory[];
     launch_dependents();
     wait_for_prerequisites();
 
@@ -274,7 +287,9 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     const Cluster& cluster = team.cluster;
     const unsigned long long row = cluster.index();
     const bool staged = args.flags & STAGED;
-    const Walk walk{team, args};
+    Stage<Element> stage(memory, args);
+    if (PATH != Path::GENERAL) stage.keep();
+    const Walk<PATH> walk(team, args);
     constexpr bool IS_GENERAL = PATH == Path::GENERAL;
     static_assert(IS_GENERAL || !Source::NORMALISES, "of one statistic");
     typename Source::Place place(args, row);
@@ -282,7 +297,10 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     const Source source(args, place);
     const auto group_of = [&](unsigned int slab, bool exists) {
         const bool is_full = !IS_GENERAL && exists && (slab + 1) * GROUP_ELEMENTS * team.threads <= args.hidden;
-        return Group<Element>(team, slab, args.hidden, false, exists, PATH, 0, is_full);
+        Team here = team;
+        // Where the kernel is one for all calls, no register is left for it.
+        if (IS_GENERAL) asm volatile("mov.u32 %0, %%tid.x;" : "=r"(here.rank));
+        return Group<Element>(here, slab, args.hidden, false, exists, PATH, 0, is_full);
     };
 
     const typename InnerOf<Source>::Type* inner;
@@ -345,15 +363,15 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         });
     }
 
+    if constexpr (!IS_GENERAL && !Sink::COLLECTIVE) place.template keep_output<Element>(args);
     Sink sinks[1];
     Sink& sink = sinks[0];
-    float row_scale = 0.0f;
     bool stores = true;
     if constexpr (Sink::COLLECTIVE) stores = !Sink::observes(args);
 #pragma unroll 1
     for (;; stores = true) {
         if constexpr (Sink::COLLECTIVE) {
-            if (stores) row_scale = Sink::agree(sinks, team, args, place, true);
+            if (stores) Sink::agree(sinks, team, args, place, true);
         }
 #pragma unroll 1
         for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
@@ -373,7 +391,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
                                [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
             if constexpr (Sink::COLLECTIVE) {
                 if (stores) {
-                    sink.store(row_scale, team, group, args, place);
+                    sink.store(team, group, args, place);
                 } else {
                     sink.observe(group);
                 }

@@ -8,6 +8,7 @@
 #include "group.cuh"
 #include "parameters.cuh"
 #include "place.cuh"
+#include "stage.cuh"
 #include "transfer.cuh"
 
 namespace warpnorm {
@@ -20,53 +21,6 @@ __device__ __forceinline__ void round_values(Values& values) {
     }
 }
 
-/// Where a chunk that a CTA walks lies in its stage, which has planes of one 16-byte word a chunk.
-template <class Element>
-__device__ __forceinline__ unsigned int stage_place(unsigned int first, unsigned int plane, const RowArgs& args) {
-    constexpr unsigned int LENGTH = Group<Element>::LENGTH;
-    const unsigned int columns = args.cta_slabs * GROUP_ELEMENTS * args.team_threads;
-    const unsigned int before = Cluster::of_this_cta(args.cluster).rank() * columns;
-    return plane * ((min(args.hidden, columns) - 1) / LENGTH + 1) + (first - before) / LENGTH;
-}
-
-/// A stage of values in f32, which the storage type may not hold: plane p has the values 4p to 4p + 3 of every
-/// chunk, so that a warp's accesses stay contiguous.
-template <class Element>
-__device__ __forceinline__ void stage_wide(uint4* stage, const Values& h, const Group<Element>& group,
-                                           const RowArgs& args) {
-    using G = Group<Element>;
-#pragma unroll
-    for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-        if (group.valid[c] == 0) continue;
-#pragma unroll
-        for (unsigned int plane = 0; plane < G::LENGTH / CHUNK<F32>; ++plane) {
-            const float* from = &h.at[c * G::LENGTH + plane * CHUNK<F32>];
-            stage[stage_place<Element>(group.first(c), plane, args)] =
-                make_uint4(__float_as_uint(from[0]), __float_as_uint(from[1]), __float_as_uint(from[2]),
-                           __float_as_uint(from[3]));
-        }
-    }
-}
-template <class Element>
-__device__ __forceinline__ Values staged_wide(const uint4* stage, const Group<Element>& group, const RowArgs& args) {
-    using G = Group<Element>;
-    Values h = {};
-#pragma unroll
-    for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-        if (group.valid[c] == 0) continue;
-#pragma unroll
-        for (unsigned int plane = 0; plane < G::LENGTH / CHUNK<F32>; ++plane) {
-            const uint4 words = stage[stage_place<Element>(group.first(c), plane, args)];
-            float* to = &h.at[c * G::LENGTH + plane * CHUNK<F32>];
-            to[0] = __uint_as_float(words.x);
-            to[1] = __uint_as_float(words.y);
-            to[2] = __uint_as_float(words.z);
-            to[3] = __uint_as_float(words.w);
-        }
-    }
-    return h;
-}
-
 /// The values of raw chunks.
 template <class Element>
 __device__ __forceinline__ Values widened(const RawChunk (&chunks)[Group<Element>::CHUNKS]) {
@@ -77,25 +31,6 @@ __device__ __forceinline__ Values widened(const RawChunk (&chunks)[Group<Element
         values.at[e] = element_of<Element>(chunks[e / LENGTH], e % LENGTH);
     }
     return values;
-}
-
-/// A stage of chunks as they came, chunk j at place j of a plane.
-template <class Element>
-__device__ __forceinline__ void stage_chunks(uint4* stage, const RawChunk (&chunks)[Group<Element>::CHUNKS],
-                                             const Group<Element>& group, unsigned int plane, const RowArgs& args) {
-#pragma unroll
-    for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
-        if (group.valid[c] > 0) stage[stage_place<Element>(group.first(c), plane, args)] = to_words(chunks[c]);
-    }
-}
-template <class Element>
-__device__ __forceinline__ void staged_chunks(RawChunk (&chunks)[Group<Element>::CHUNKS], const uint4* stage,
-                                              const Group<Element>& group, unsigned int plane, const RowArgs& args) {
-#pragma unroll
-    for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
-        chunks[c] = {};
-        if (group.valid[c] > 0) chunks[c] = from_words(stage[stage_place<Element>(group.first(c), plane, args)]);
-    }
 }
 
 /// h = x.
@@ -143,13 +78,13 @@ struct PlainOf {
         return widened<Element>(raw.x);
     }
 
-    static __device__ __forceinline__ void stage(uint4* stage, const Raw& raw, const Values&, const G& group,
-                                                 const RowArgs& args) {
-        stage_chunks(stage, raw.x, group, 0, args);
+    static __device__ __forceinline__ void stage(const Stage<Element>& stage, const Raw& raw, const Values&,
+                                                 const G& group, const RowArgs& args) {
+        stage.put_chunks(raw.x, group, 0, args);
     }
-    __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
+    __device__ __forceinline__ Values staged(const Stage<Element>& stage, const G& group, const RowArgs& args) const {
         Raw raw;
-        staged_chunks(raw.x, stage, group, 0, args);
+        stage.get_chunks(raw.x, group, 0, args);
         return h(raw, group, args);
     }
 
@@ -285,12 +220,12 @@ struct ResidualAdd : WithResidual<Element> {
         }
     }
 
-    static __device__ __forceinline__ void stage(uint4* stage, const Raw&, const Values& h, const G& group,
-                                                 const RowArgs& args) {
-        stage_wide(stage, h, group, args);
+    static __device__ __forceinline__ void stage(const Stage<Element>& stage, const Raw&, const Values& h,
+                                                 const G& group, const RowArgs& args) {
+        stage.put_values(h, group, args);
     }
-    __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
-        return staged_wide(stage, group, args);
+    __device__ __forceinline__ Values staged(const Stage<Element>& stage, const G& group, const RowArgs& args) const {
+        return stage.get_values(group, args);
     }
 
     __device__ __forceinline__ void output(Values& values, const RowArgs& args) const {
@@ -340,12 +275,12 @@ struct Gated : TwoInputs<Element, PartOfRow> {
         return values;
     }
 
-    static __device__ __forceinline__ void stage(uint4* stage, const Raw&, const Values& h, const G& group,
-                                                 const RowArgs& args) {
-        stage_wide(stage, h, group, args);
+    static __device__ __forceinline__ void stage(const Stage<Element>& stage, const Raw&, const Values& h,
+                                                 const G& group, const RowArgs& args) {
+        stage.put_values(h, group, args);
     }
-    __device__ __forceinline__ Values staged(const uint4* stage, const G& group, const RowArgs& args) const {
-        return staged_wide(stage, group, args);
+    __device__ __forceinline__ Values staged(const Stage<Element>& stage, const G& group, const RowArgs& args) const {
+        return stage.get_values(group, args);
     }
 };
 

@@ -6,7 +6,7 @@
 //! | [`GROUP_ELEMENTS`] | 16 | what fits 64 registers beside its weights; 2 to 8 loads of 16 bytes are in flight (below) |
 //! | [`MOST_THREADS`] | 1024 | the largest CTA: rows of 16 384 elements in registers, at 64 registers a thread |
 //! | [`SINGLE_THREADS`] | 1024 | with 64 registers each, as many as a multiprocessor holds at a time |
-//! | [`FEWEST_ODD_WARPS`] | 9 | a tenth of what five pairs do is for nothing; a pair saves a sixth |
+//! | [`FEWEST_ODD_WARPS`] | 9 | a tenth of what five pairs do is for nothing; a pair saves a fifth |
 //! | [`FEWER_THREADS`] | 512 | up to 128 registers, for sources with two norms, a rotation or a gate |
 //! | [`SHARED_CTA_THREADS`] | 128 | a warp for every scheduler; a small last CTA where rows do not divide evenly |
 //! | [`MAX_STRETCHES`] | 8 | the CTAs of the largest portable cluster |
@@ -38,8 +38,8 @@ pub const MOST_THREADS: u32 = 1024;
 pub const SINGLE_THREADS: u32 = 1024;
 
 /// Warps of a team of an odd number that pays where threads are [paired](super::Path::paired). A pair of groups takes
-/// some 0.83 times the instructions of two threads (LayerNorm at 4096 in `results/profile.json`), and the last pair of
-/// such a team has one group.
+/// some 0.8 times the instructions of two threads (LayerNorm at 4096 in `results/profile.json`), and the last pair of
+/// such a team has one group, which takes more than a thread of its own.
 pub const FEWEST_ODD_WARPS: u32 = 9;
 
 /// Threads of the largest team of sources that take more registers.

@@ -84,6 +84,21 @@ fn variants(arguments: &ProfileArguments) -> Result<Vec<Variant>, ToolError> {
     Ok(variants)
 }
 
+/// The shapes of [`MANY_ROWS`] that there are paired kernels for: all of them of a plain norm; rows that begin anywhere
+/// with a residual, and one shape of codes.
+fn of_many_rows(variant: &Variant) -> &'static [Shape] {
+    let Variant { norm, dtype, plain, extent, .. } = variant;
+    if *dtype == DType::F32 || *extent != Extent::Whole || norm.scope != Scope::Row || norm.post_add.is_some() {
+        return &[];
+    }
+    match (norm.input, norm.quantisation) {
+        (Input::Plain, None) if *plain => &MANY_ROWS,
+        (Input::ResidualAdd(_), None) if *plain => &MANY_ROWS[3..4],
+        (Input::Plain, Some(_)) if norm.family == Family::RmsNorm => &MANY_ROWS[2..3],
+        _ => &[],
+    }
+}
+
 /// The points that the options ask for: LayerNorm, where there is the whole of it, without a bias as well.
 ///
 /// # Errors
@@ -100,9 +115,7 @@ pub fn points(arguments: &ProfileArguments) -> Result<Vec<Point>, ToolError> {
             Scope::Head => &[SHAPE_OF_HEADS],
             Scope::Group => &[SHAPE_OF_GROUPS],
         };
-        let has_paired = plain && dtype != DType::F32 && norm.input == Input::Plain && norm.post_add.is_none();
-        let many: &[Shape] = if has_paired && shapes.len() > 1 { &MANY_ROWS } else { &[] };
-        let shapes = [shapes, many].concat();
+        let shapes = [shapes, of_many_rows(&variant)].concat();
         let without = With { bias: false, ..with };
         let both = plain && extent == Extent::Whole && norm.family == Family::LayerNorm && with.bias;
         let withs = if both { &[without, with][..] } else { &[with] };

@@ -75,12 +75,20 @@ fn the_profile_has_the_grid_of_the_benchmark() {
             }
         }
     }
-    for op in ["layer_norm", "rms_norm"] {
-        for dtype in ["f16", "bf16"] {
-            let count = |kernel: &str| cells.iter().filter(|cell| cell.text("kernel") == kernel).count();
-            for (path, least) in [("aligned_paired", 3), ("aligned_paired_lanes", 2), ("shifted_paired", 1)] {
+    let count = |kernel: &str| cells.iter().filter(|cell| cell.text("kernel") == kernel).count();
+    for dtype in ["f16", "bf16"] {
+        for op in ["layer_norm", "rms_norm"] {
+            for (path, least) in [("aligned_paired", 3), ("aligned_paired_lanes", 2)] {
                 assert!(count(&format!("{op}_{dtype}_{path}")) >= least, "{op}_{dtype}_{path}");
             }
+        }
+        for op in ["layer_norm", "rms_norm", "add_layer_norm", "add_rms_norm"] {
+            for (path, least) in [("aligned_looped", 3), ("shifted_paired", 1)] {
+                assert!(count(&format!("{op}_{dtype}_{path}")) >= least, "{op}_{dtype}_{path}");
+            }
+        }
+        for op in ["rms_norm_quantise", "rms_norm_quantise_wide"] {
+            assert!(count(&format!("{op}_{dtype}_aligned_paired")) >= 1, "{op}_{dtype}");
         }
     }
     for form in ["per-token", "per-group", "per-tensor-wide", "rotated", "silu"] {
@@ -123,7 +131,7 @@ fn accesses_are_of_whole_sectors() {
 
 /// Half of the warps are resident, or enough bytes are in flight all the same. Fewer are where teams do not divide a
 /// multiprocessor's registers evenly (7168 elements are 448 threads, of which two fit where 1024 would), where a
-/// source of more inputs takes more than 64 registers, and where threads do the work of two with 80 or 96.
+/// source of more inputs takes more than 64 registers, and where threads do the work of two with as many.
 #[test]
 fn enough_is_in_flight() {
     let max_warps = u64::from(DeviceFacts::h200().max_threads_per_multiprocessor / 32);
