@@ -11,6 +11,20 @@ fn camel_case(words: &str) -> String {
     words.split('_').filter(|word| !word.is_empty()).map(capitalised).collect()
 }
 
+/// The form of a kernel of a path, which the end of its name says.
+fn form(name: &str) -> String {
+    let of = |path: &str, threads| format!("Form::registers(Path::{}, Threads::{threads})", camel_case(path));
+    if let Some(path) = name.strip_suffix("_looped") {
+        format!("Form::looped(Path::{})", camel_case(path))
+    } else if let Some(path) = name.strip_suffix("_paired_lanes") {
+        of(path, "PairedLanes")
+    } else if let Some(path) = name.strip_suffix("_paired") {
+        of(path, "Paired")
+    } else {
+        of(name, "Single")
+    }
+}
+
 /// Rust source that defines `PROVENANCE`, `INSTANCES` and `MODULES`.
 pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     // A path relative to a variable keeps the text the same on every machine.
@@ -29,20 +43,20 @@ pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
         let Instance { name, dtype, kernel, paths } = instance;
         let variant = dtype.to_ascii_uppercase();
         let more: String = paths.iter().map(|path| format!(", \"{name}_{dtype}_{path}\"")).collect();
-        let paths: Vec<_> = paths.iter().map(|path| format!("Path::{}", camel_case(path))).collect();
-        let paths = paths.join(", ");
+        let forms: String = paths.iter().map(|path| format!(", {}", form(path))).collect();
         // A variant that no enum has is an error of the Rust compiler.
         let _ = match kernel {
             Kernel::Row { statistic, source, sink } => writeln!(
                 text,
                 "    Instance {{ module: Module {{ statistic: Family::{statistic}, source: Source::{source}, \
                  sink: Sink::{sink}, dtype: DType::{variant} }}, name: {name:?}, \
-                 kernels: &[\"{name}_{dtype}_registers\", \"{name}_{dtype}_looped\"{more}], paths: &[{paths}] }},"
+                 kernels: &[\"{name}_{dtype}_registers\", \"{name}_{dtype}_looped\"{more}], \
+                 forms: &[Form::GENERAL, Form::LOOPED{forms}] }},"
             ),
             Kernel::Columns => writeln!(
                 text,
                 "    Instance {{ module: Module::of_columns(DType::{variant}), name: {name:?}, \
-                 kernels: &[\"{name}_{dtype}\"], paths: &[] }},"
+                 kernels: &[\"{name}_{dtype}\"], forms: &[Form::GENERAL] }},"
             ),
         };
     }

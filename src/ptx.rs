@@ -1,6 +1,6 @@
 //! The PTX that this build carries, and which of it a device runs.
 
-use crate::plan::{Instance, Kernel, Module, Path, Sink, Source};
+use crate::plan::{Form, Instance, Kernel, Module, Path, Sink, Source, Threads};
 use crate::{DType, Family, PlanError};
 use lzma_rust2::LzmaReader;
 use std::fmt;

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use std::collections::HashSet;
-use warpnorm::plan::{EXCHANGE_BYTES, GROUP_ELEMENTS, MAX_STRETCHES, Path, Plan, Regime, Source, Team, flags, plan};
+use warpnorm::plan::{
+    EXCHANGE_BYTES, Form, GROUP_ELEMENTS, MAX_STRETCHES, Path, Plan, Regime, Source, Team, Threads, flags, plan,
+};
 use warpnorm::{
     Activation, Call, DType, DeviceFacts, Error, Family, Input, Norm, PlanError, PostAdd, RawRows, RawVector,
     ResidualAdd, WeightRounding,
@@ -81,7 +83,7 @@ proptest! {
         let plan = planned(&call(family, dtype, add, rows, hidden, hidden + padding, offset), &device);
         prop_assert!(plan.block <= device.max_threads_per_block && plan.block.is_multiple_of(32));
         // What the block does the work of.
-        let threads = plan.block * plan.kernel.path().groups();
+        let threads = plan.block * plan.kernel.form().threads.groups();
         prop_assert!(threads >= plan.team.threads);
         prop_assert!(plan.shared_bytes + EXCHANGE_BYTES <= device.max_shared_bytes_per_block);
         prop_assert!(plan.grid <= device.max_grid_x);
@@ -105,7 +107,7 @@ proptest! {
         let one = planned(&call(Family::RmsNorm, dtype, add, 1, hidden, hidden, 0), &DeviceFacts::h200());
         let other = planned(&call(Family::RmsNorm, dtype, add, rows, hidden, hidden + padding, offset), &device);
         prop_assert_eq!(one.team, other.team);
-        let kind = |plan: &Plan| (plan.kernel.module(), plan.kernel.looped());
+        let kind = |plan: &Plan| (plan.kernel.module(), plan.kernel.form().looped);
         prop_assert_eq!(kind(&one), kind(&other));
     }
 }
@@ -195,7 +197,7 @@ fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
         let mut call = call(Family::RmsNorm, DType::F16, true, 3, hidden, hidden + 8, 0);
         call.linear_bias = Some(RawVector { address: BASE * 7, dtype: DType::F16 });
         change(&mut call);
-        planned(&call, &DeviceFacts::h200()).kernel.path() != Path::General
+        planned(&call, &DeviceFacts::h200()).kernel.form().path != Path::General
     };
     assert!(aligned(4096, |_| {}) && aligned(8, |_| {}) && aligned(768, |_| {}));
     assert!(!aligned(4097, |_| {}) && !aligned(4, |_| {}));
@@ -203,7 +205,7 @@ fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
     // Those of f32 and on GPUs with slower memory have no such kernels.
     for (dtype, device) in [(DType::F32, DeviceFacts::h200()), (DType::F16, DeviceFacts::a100())] {
         let call = call(Family::RmsNorm, dtype, true, 3, 4096, 4096, 0);
-        assert_eq!(planned(&call, &device).kernel.path(), Path::General);
+        assert_eq!(planned(&call, &device).kernel.form().path, Path::General);
     }
     let moved: [fn(&mut Call); 7] = [
         |call| call.x.address += 2,
@@ -253,42 +255,46 @@ fn threads_are_paired_where_they_are_many() {
     let planned = |rows, hidden, dtype, residual| {
         let call = call(Family::LayerNorm, dtype, residual, rows, hidden, hidden, 0);
         let plan = planned(&call, &DeviceFacts::h200());
-        (plan.kernel.path(), plan.block, plan.args.rows_per_cta, plan.grid)
+        (plan.kernel.form(), plan.block, plan.args.rows_per_cta, plan.grid)
     };
+    let single = Form::registers(Path::Aligned, Threads::Single);
+    let paired = Form::registers(Path::Aligned, Threads::Paired);
+    let paired_lanes = Form::registers(Path::Aligned, Threads::PairedLanes);
+    let shifted = Form::registers(Path::Shifted, Threads::Paired);
     // 132 multiprocessors hold 1024 threads each at a time, four rows of 4096 elements.
-    assert_eq!(planned(528, 4096, DType::F16, false), (Path::Aligned, 256, 1, 528));
-    assert_eq!(planned(529, 4096, DType::F16, false), (Path::AlignedPaired, 128, 1, 529));
-    assert_eq!(planned(529, 4096, DType::F16, true).0, Path::Aligned);
-    assert_eq!(planned(529, 4096, DType::F32, false).0, Path::General);
+    assert_eq!(planned(528, 4096, DType::F16, false), (single, 256, 1, 528));
+    assert_eq!(planned(529, 4096, DType::F16, false), (paired, 128, 1, 529));
+    assert_eq!(planned(529, 4096, DType::F16, true).0, single);
+    assert_eq!(planned(529, 4096, DType::F32, false).0, Form::GENERAL);
     // Rows that begin anywhere are moved by paired threads, or by the general kernel.
-    assert_eq!(planned(529, 4097, DType::F16, false).0, Path::ShiftedPaired);
-    assert_eq!(planned(529, 4097, DType::F16, true).0, Path::ShiftedPaired);
-    assert_eq!(planned(100, 4097, DType::F16, false).0, Path::General);
-    assert_eq!(planned(65_536, 1535, DType::BF16, false), (Path::ShiftedPaired, 64, 1, 65_536));
-    assert_eq!(planned(65_536, 511, DType::BF16, false).0, Path::General);
+    assert_eq!(planned(529, 4097, DType::F16, false).0, shifted);
+    assert_eq!(planned(529, 4097, DType::F16, true).0, shifted);
+    assert_eq!(planned(100, 4097, DType::F16, false).0, Form::GENERAL);
+    assert_eq!(planned(65_536, 1535, DType::BF16, false), (shifted, 64, 1, 65_536));
+    assert_eq!(planned(65_536, 511, DType::BF16, false).0, Form::GENERAL);
     // Of an odd number of warps the last has nothing beside it, which is too much for three, and for seven.
-    assert_eq!(planned(65_536, 1536, DType::BF16, false), (Path::Aligned, 96, 1, 65_536));
-    assert_eq!(planned(65_536, 3584, DType::BF16, false), (Path::Aligned, 224, 1, 65_536));
-    assert_eq!(planned(65_536, 4608, DType::BF16, false), (Path::AlignedPaired, 160, 1, 65_536));
-    assert_eq!(planned(65_536, 16_384, DType::BF16, false), (Path::AlignedPaired, 512, 1, 65_536));
-    assert_eq!(planned(65_536, 520, DType::BF16, false), (Path::AlignedPaired, 32, 1, 65_536));
+    assert_eq!(planned(65_536, 1536, DType::BF16, false), (single, 96, 1, 65_536));
+    assert_eq!(planned(65_536, 3584, DType::BF16, false), (single, 224, 1, 65_536));
+    assert_eq!(planned(65_536, 4608, DType::BF16, false), (paired, 160, 1, 65_536));
+    assert_eq!(planned(65_536, 16_384, DType::BF16, false), (paired, 512, 1, 65_536));
+    assert_eq!(planned(65_536, 520, DType::BF16, false), (paired, 32, 1, 65_536));
     // Teams within a warp lie side by side in blocks of 128 threads, of two lanes at least.
-    assert_eq!(planned(65_536, 512, DType::BF16, false), (Path::AlignedPairedLanes, 128, 8, 8192));
-    assert_eq!(planned(65_536, 64, DType::BF16, false), (Path::AlignedPairedLanes, 128, 64, 1024));
-    assert_eq!(planned(65_536, 40, DType::BF16, false), (Path::AlignedPairedLanes, 128, 64, 1024));
-    assert_eq!(planned(1 << 20, 32, DType::BF16, false), (Path::Aligned, 128, 64, 16_384));
-    assert_eq!(planned(4224, 512, DType::BF16, false), (Path::Aligned, 128, 4, 1056));
-    assert_eq!(planned(65_536, 512, DType::BF16, true), (Path::Aligned, 128, 4, 16_384));
+    assert_eq!(planned(65_536, 512, DType::BF16, false), (paired_lanes, 128, 8, 8192));
+    assert_eq!(planned(65_536, 64, DType::BF16, false), (paired_lanes, 128, 64, 1024));
+    assert_eq!(planned(65_536, 40, DType::BF16, false), (paired_lanes, 128, 64, 1024));
+    assert_eq!(planned(1 << 20, 32, DType::BF16, false), (single, 128, 64, 16_384));
+    assert_eq!(planned(4224, 512, DType::BF16, false), (single, 128, 4, 1056));
+    assert_eq!(planned(65_536, 512, DType::BF16, true), (single, 128, 4, 16_384));
 }
 
 /// What else the path of rows that begin anywhere relies on.
 #[test]
 fn calls_are_shifted_where_their_parameters_are_aligned() {
-    let path = |change: fn(&mut Call)| {
+    let form = |change: fn(&mut Call)| {
         let mut call = call(Family::RmsNorm, DType::F16, false, 1000, 4097, 4097, 0);
         call.weight = Some(RawVector { address: BASE * 6, dtype: DType::F16 });
         change(&mut call);
-        planned(&call, &DeviceFacts::h200()).kernel.path()
+        planned(&call, &DeviceFacts::h200()).kernel.form()
     };
     let bare: [fn(&mut Call); 5] = [
         |_| {},
@@ -298,7 +304,7 @@ fn calls_are_shifted_where_their_parameters_are_aligned() {
         |call| call.norm.family = Family::L2Norm,
     ];
     for (number, change) in bare.into_iter().enumerate() {
-        assert_eq!(path(change), Path::ShiftedPaired, "change {number}");
+        assert_eq!(form(change), Form::registers(Path::Shifted, Threads::Paired), "change {number}");
     }
     let others: [fn(&mut Call); 5] = [
         |call| call.weight.as_mut().expect("set").address += 2,
@@ -308,7 +314,7 @@ fn calls_are_shifted_where_their_parameters_are_aligned() {
         |call| call.x.stride = 1 << 31,
     ];
     for (number, change) in others.into_iter().enumerate() {
-        assert_eq!(path(change), Path::General, "change {number}");
+        assert_eq!(form(change), Form::GENERAL, "change {number}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The PTX in this build: what it promises, and which of it a device gets.
 
 use std::collections::BTreeSet;
-use warpnorm::plan::{EXCHANGE_BYTES, Kernel, Module, Path, Sink, Source};
+use warpnorm::plan::{EXCHANGE_BYTES, Form, Kernel, Module, Path, Sink, Source, Threads};
 use warpnorm::ptx::{self, Origin, driver_isa, select};
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{Activation, DType, DeviceFacts, Family, Norm, PlanError, ResidualAdd};
@@ -62,25 +62,29 @@ fn every_module_has_its_kernels_for_every_target() {
     for module in Module::all() {
         let (name, dtype) = (module.name().expect("it is in the build"), module.dtype);
         let kernels: Vec<_> = module.kernels().expect("it is in the build").collect();
-        let name_of = |kernel: &Kernel| match kernel.path() {
-            Path::General if of_columns(module) => format!("{name}_{dtype}"),
-            Path::General if kernel.looped() => format!("{name}_{dtype}_looped"),
-            Path::General => format!("{name}_{dtype}_registers"),
-            Path::Aligned => format!("{name}_{dtype}_aligned"),
-            Path::AlignedRounded => format!("{name}_{dtype}_aligned_rounded"),
-            Path::AlignedWithOffset => format!("{name}_{dtype}_aligned_with_offset"),
-            Path::AlignedLooped => format!("{name}_{dtype}_aligned_looped"),
-            Path::AlignedPaired => format!("{name}_{dtype}_aligned_paired"),
-            Path::AlignedPairedLanes => format!("{name}_{dtype}_aligned_paired_lanes"),
-            Path::AlignedRoundedPaired => format!("{name}_{dtype}_aligned_rounded_paired"),
-            Path::AlignedWithOffsetPaired => format!("{name}_{dtype}_aligned_with_offset_paired"),
-            Path::Shifted => format!("{name}_{dtype}_shifted"),
-            Path::ShiftedPaired => format!("{name}_{dtype}_shifted_paired"),
+        let name_of = |kernel: &Kernel| {
+            let Form { path, threads, looped } = kernel.form();
+            let form = match (path, threads, looped) {
+                (Path::General, Threads::Single, _) if of_columns(module) => "",
+                (Path::General, Threads::Single, false) => "_registers",
+                (Path::General, Threads::Single, true) => "_looped",
+                (Path::Aligned, Threads::Single, false) => "_aligned",
+                (Path::Aligned, Threads::Single, true) => "_aligned_looped",
+                (Path::Aligned, Threads::Paired, false) => "_aligned_paired",
+                (Path::Aligned, Threads::PairedLanes, false) => "_aligned_paired_lanes",
+                (Path::AlignedRounded, Threads::Single, false) => "_aligned_rounded",
+                (Path::AlignedRounded, Threads::Paired, false) => "_aligned_rounded_paired",
+                (Path::AlignedWithOffset, Threads::Single, false) => "_aligned_with_offset",
+                (Path::AlignedWithOffset, Threads::Paired, false) => "_aligned_with_offset_paired",
+                (Path::Shifted, Threads::Paired, false) => "_shifted_paired",
+                other => panic!("no kernel is made for {other:?}"),
+            };
+            format!("{name}_{dtype}{form}")
         };
         assert!(kernels.iter().all(|kernel| kernel.name() == name_of(kernel)), "{kernels:?}");
         for target in targets() {
             // Other paths than the general one are those of fast GPUs.
-            let there = |kernel: &&Kernel| target >= 90 || kernel.path() == Path::General;
+            let there = |kernel: &&Kernel| target >= 90 || kernel.form().path == Path::General;
             let names: Vec<_> = kernels.iter().filter(there).map(|kernel| kernel.name()).collect();
             assert!(names.len() == if of_columns(module) { 1 } else { 2 } || target >= 90, "{names:?}");
             let mine = |embedded: &&ptx::EmbeddedModule| embedded.module() == module && embedded.target == target;

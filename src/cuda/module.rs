@@ -128,7 +128,7 @@ fn prepare(handle: sys::CUmodule, kernel: Kernel, facts: &DeviceFacts) -> Result
     let name = CString::new(kernel.name()).expect("kernel names are constants without NUL");
     // SAFETY: the module was just loaded into the current context.
     let function = unsafe { result::module::get_function(handle, name) }.during("find a kernel in its module")?;
-    if kernel.looped() {
+    if kernel.form().looped {
         let dynamic = facts.max_shared_bytes_per_block.saturating_sub(EXCHANGE_BYTES) as i32;
         // SAFETY: the function is of a loaded module.
         unsafe {

@@ -165,6 +165,8 @@ pub struct Placement {
     pub padding: usize,
     /// Elements by which every tensor starts past a multiple of 256 bytes.
     pub offset: usize,
+    /// Elements by which each tensor of rows starts further past such a multiple than the one before it.
+    pub stagger: usize,
     /// Whether y lies over x, and the residual that goes out over the one that comes in.
     pub in_place: bool,
 }

@@ -6,6 +6,7 @@ use crate::{
     Call, CallError, ColumnCall, DType, Error, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows,
     RawVector, Role, Rope,
 };
+use std::cell::Cell;
 
 /// Memory of a device, for one launch on copies of host tensors.
 pub(crate) trait DeviceMemory {
@@ -45,9 +46,11 @@ pub(crate) fn run_on(
     let layout = layout_of(problem.parts)?;
     let second_layout = layout_of(problem.second.map_or(1, |heads| heads.count))?;
     let offset_of = |dtype: DType| placement.offset * dtype.size();
-    let misalignment = offset_of(problem.dtype);
+    let placed = Cell::new(0);
 
     let place = |memory: &mut _, role, layout: &Layout, contents: &[u8], read_only| -> Result<RawRows, Error> {
+        let turn = placed.replace(placed.get() + 1);
+        let misalignment = (placement.offset + turn * placement.stagger) * problem.dtype.size();
         let address = DeviceMemory::allocate(memory, role, contents, misalignment, read_only)?;
         for (offset, bytes) in layout.gaps() {
             DeviceMemory::forbid(memory, address + offset as u64, bytes)?;

@@ -90,7 +90,7 @@ pub fn plan_columns(call: &ColumnCall, device: &DeviceFacts) -> Result<ColumnPla
         return Err(PlanError::Grid { rows, ctas, limit, device }.into());
     }
     Ok(ColumnPlan {
-        kernel: Module::of_columns(call.dtype).general()?,
+        kernel: Module::of_columns(call.dtype).general(false)?,
         tile,
         grid,
         block: COLUMN_THREADS,

@@ -34,10 +34,10 @@ pub const GROUP_ELEMENTS: usize = 16;
 pub const MOST_THREADS: u32 = 1024;
 
 /// Threads that a multiprocessor holds at a time where each takes 64 registers, which most kernels take or nearly so.
-/// Where a call has more of them, they are [paired](super::Path::paired).
+/// Where a call has more of them, they are [paired](super::Threads::Paired).
 pub const SINGLE_THREADS: u32 = 1024;
 
-/// Warps of a team of an odd number that pays where threads are [paired](super::Path::paired). A pair of groups takes
+/// Warps of a team of an odd number that pays where threads are [paired](super::Threads::Paired). A pair of groups takes
 /// some 0.8 times the instructions of two threads (LayerNorm at 4096 in `results/profile.json`), and the last pair of
 /// such a team has one group, which takes more than a thread of its own.
 pub const FEWEST_ODD_WARPS: u32 = 9;

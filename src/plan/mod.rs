@@ -11,6 +11,7 @@ mod args;
 mod columns;
 pub mod constants;
 mod floor;
+mod form;
 mod module;
 mod occupancy;
 mod spread;
@@ -20,8 +21,9 @@ pub use args::{PartArgs, RopeArgs, RowArgs, flags};
 pub use columns::{ColumnArgs, ColumnPlan, column_byte_floor, column_flags, plan_columns};
 pub use constants::{CHUNK_BYTES, COLUMN_THREADS, EXCHANGE_BYTES, GROUP_ELEMENTS, MAX_STRETCHES};
 pub use floor::{ByteFloor, byte_floor};
+pub use form::{Form, Path, Threads};
 pub(crate) use module::Instance;
-pub use module::{Kernel, Module, Path, Sink, Source};
+pub use module::{Kernel, Module, Sink, Source};
 pub use occupancy::{Limit, Occupancy, Resources, occupancy};
 pub use spread::Spread;
 pub use team::{Place, Team};
@@ -118,7 +120,7 @@ pub(crate) fn plan_among(
     let whole_warps = device.max_threads_per_block / WARP * WARP;
     let (regime, spread) = regime_and_spread(call, device, module, team, rows);
     let kernel = kernel_for(call, device, module, (regime, team, rows), may_be_used)?;
-    let groups = kernel.path().groups();
+    let groups = kernel.form().threads.groups();
     let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps) * groups, rows);
     // Whole warps: shuffles name all lanes of a warp.
     let block = (rows_per_cta * team.threads).div_ceil(groups).next_multiple_of(WARP);
@@ -230,13 +232,14 @@ fn kernel_for(
     may_be_used: impl Fn(Kernel) -> bool,
 ) -> Result<Kernel, PlanError> {
     let path = path(call, device);
-    let of_path = |path: Option<Path>| path.map_or(Ok(None), |path| module.of_path(path));
+    let general = Some(module.general(regime != Regime::Registers)?);
     let by_rank = if regime == Regime::Registers {
-        let (single, paired) = (of_path(Some(path))?, of_path(path.paired(team.threads))?);
-        let general = Some(module.general()?);
+        let of_threads = |threads| module.of_form(Form::registers(path, threads));
+        let single = of_threads(Threads::Single)?;
+        let paired = Threads::paired(team.threads).map_or(Ok(None), of_threads)?;
         if are_paired(team, rows, path, device) { [paired, single, general] } else { [single, general, paired] }
     } else {
-        [of_path(path.looped())?, Some(module.looped()?), None]
+        [module.of_form(Form::looped(path))?, general, None]
     };
     let mut candidates = by_rank.into_iter().flatten().peekable();
     let best = candidates.peek().copied();

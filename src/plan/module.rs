@@ -1,7 +1,7 @@
 //! Modules: the instances of the row kernel, and their exported kernels.
 
 use super::constants::{COLUMN_THREADS, FEWER_THREADS, MOST_THREADS};
-use super::team::WARP;
+use super::form::{Form, Path};
 use crate::ptx::INSTANCES;
 use crate::{DType, Family, Input, Norm, PlanError, Scope};
 use std::fmt;
@@ -157,8 +157,8 @@ impl Module {
         Ok(INSTANCES[self.index()?].name)
     }
 
-    /// The module's kernels: for rows that stay in registers, and for longer ones; then those of other
-    /// [paths](Path), which it has from compute capability 9.0 on. Of columns, the one.
+    /// The module's kernels: [`Form::GENERAL`] and [`Form::LOOPED`]; then those of other [paths](Path), which it has from
+    /// compute capability 9.0 on. Of columns, the one.
     ///
     /// # Errors
     /// [`PlanError::NoModule`] where this build has no such module.
@@ -174,21 +174,15 @@ impl Module {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    /// The kernel for all calls of long rows.
-    pub(super) fn looped(self) -> Result<Kernel, PlanError> {
-        self.kernels()?.nth(1).ok_or(PlanError::NoModule { module: self })
+    /// The kernel of a form, if there is one.
+    pub(super) fn of_form(self, form: Form) -> Result<Option<Kernel>, PlanError> {
+        Ok(self.kernels()?.find(|kernel| kernel.form == form))
     }
 
-    /// The kernel for all calls whose rows stay in registers, or of columns.
-    pub(super) fn general(self) -> Result<Kernel, PlanError> {
-        Ok(INSTANCES[self.index()?].kernel(0))
-    }
-
-    /// The kernel of a path, if there is one beside the general one.
-    pub(super) fn of_path(self, path: Path) -> Result<Option<Kernel>, PlanError> {
-        let instance = &INSTANCES[self.index()?];
-        let place = instance.paths.iter().position(|&one| one == path);
-        Ok(place.map(|place| instance.kernel(instance.kernels.len() - instance.paths.len() + place)))
+    /// The kernel for all calls, of long rows or of others, or of columns.
+    pub(super) fn general(self, looped: bool) -> Result<Kernel, PlanError> {
+        let form = if looped { Form::LOOPED } else { Form::GENERAL };
+        self.of_form(form)?.ok_or(PlanError::NoModule { module: self })
     }
 
     /// The place in [`INSTANCES`].
@@ -224,83 +218,6 @@ impl fmt::Display for Parts {
     }
 }
 
-/// What is known of a call where its kernel is compiled.
-///
-/// Of an aligned call: rows are made of whole chunks of 16 bytes, all of which begin at multiples of 16 bytes, in every
-/// tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the activation type; and
-/// norms without a mean have no bias. Of a shifted call the same, but that rows may be of any number of elements, and
-/// begin anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Path {
-    /// Nothing.
-    General,
-    /// It is aligned, its weights are not offset, and v is not rounded before them.
-    Aligned,
-    /// It is aligned, its weights are not offset, and v is rounded before them.
-    AlignedRounded,
-    /// It is aligned, its weights are offset, and v is not rounded before them.
-    AlignedWithOffset,
-    /// It is shifted, its weights are not offset, and v is not rounded before them.
-    Shifted,
-    /// As [`Aligned`](Path::Aligned), of rows that are walked in slabs.
-    AlignedLooped,
-    /// As [`Aligned`](Path::Aligned), and its threads are [paired](Path::paired).
-    AlignedPaired,
-    /// As [`AlignedPaired`](Path::AlignedPaired), and a row has no more than a warp of threads.
-    AlignedPairedLanes,
-    /// As [`AlignedRounded`](Path::AlignedRounded), and its threads are [paired](Path::paired).
-    AlignedRoundedPaired,
-    /// As [`AlignedWithOffset`](Path::AlignedWithOffset), and its threads are [paired](Path::paired).
-    AlignedWithOffsetPaired,
-    /// As [`Shifted`](Path::Shifted), and its threads are [paired](Path::paired).
-    ShiftedPaired,
-}
-
-impl Path {
-    /// The same with threads each of which does the work of two of the team, of so many threads: fewer instructions for
-    /// an element, and fewer threads for a row. The bits are the same.
-    pub const fn paired(self, team_threads: u32) -> Option<Path> {
-        match self {
-            // Two lanes move a sector of 32 bytes at once.
-            Path::Aligned if team_threads >= 4 && team_threads <= WARP => Some(Path::AlignedPairedLanes),
-            _ if team_threads <= WARP => None,
-            Path::Aligned => Some(Path::AlignedPaired),
-            Path::AlignedRounded => Some(Path::AlignedRoundedPaired),
-            Path::AlignedWithOffset => Some(Path::AlignedWithOffsetPaired),
-            Path::Shifted => Some(Path::ShiftedPaired),
-            Path::General
-            | Path::AlignedLooped
-            | Path::AlignedPaired
-            | Path::AlignedPairedLanes
-            | Path::AlignedRoundedPaired
-            | Path::AlignedWithOffsetPaired
-            | Path::ShiftedPaired => None,
-        }
-    }
-
-    /// The same of rows that are walked in slabs.
-    pub const fn looped(self) -> Option<Path> {
-        if matches!(self, Path::Aligned) { Some(Path::AlignedLooped) } else { None }
-    }
-
-    /// Threads of the team that a thread does the work of.
-    pub const fn groups(self) -> u32 {
-        match self {
-            Path::General
-            | Path::Aligned
-            | Path::AlignedRounded
-            | Path::AlignedWithOffset
-            | Path::Shifted
-            | Path::AlignedLooped => 1,
-            Path::AlignedPaired
-            | Path::AlignedPairedLanes
-            | Path::AlignedRoundedPaired
-            | Path::AlignedWithOffsetPaired
-            | Path::ShiftedPaired => 2,
-        }
-    }
-}
-
 /// The first target, compute capability × 10, whose modules have kernels for other paths than the general one: where
 /// memory is fast, fewer instructions are less time.
 pub(crate) const FIRST_WITH_PATHS: u32 = 90;
@@ -311,7 +228,7 @@ pub struct Kernel {
     module: Module,
     /// The place in [`Instance::kernels`].
     index: usize,
-    path: Path,
+    form: Form,
     name: &'static str,
 }
 
@@ -321,24 +238,18 @@ impl Kernel {
         self.module
     }
 
-    /// Whether the row is walked in slabs, or is one slab that stays in registers.
-    pub const fn looped(self) -> bool {
-        self.index == 1 || matches!(self.path, Path::AlignedLooped)
-    }
-
-    /// What it knows of a call.
-    pub const fn path(self) -> Path {
-        self.path
+    /// What it is made for.
+    pub const fn form(self) -> Form {
+        self.form
     }
 
     /// The kernel that is in its place in code for a target, compute capability × 10.
     #[cfg(any(feature = "cuda", feature = "emulator"))]
     pub(crate) fn on(self, target: u32) -> Result<Kernel, PlanError> {
-        match self.path {
-            Path::General => Ok(self),
-            _ if target >= FIRST_WITH_PATHS => Ok(self),
-            Path::AlignedLooped => self.module.looped(),
-            _ => self.module.general(),
+        if target >= FIRST_WITH_PATHS || self.form.path == Path::General {
+            Ok(self)
+        } else {
+            self.module.general(self.form.looped)
         }
     }
 
@@ -359,21 +270,21 @@ impl Kernel {
 pub(crate) struct Instance {
     pub(crate) module: Module,
     pub(crate) name: &'static str,
-    /// The exported names: of the registers regime and looped, or of the kernel of columns; then of the paths.
+    /// The exported names: of the registers regime and looped, or of the kernel of columns; then of other paths.
     pub(crate) kernels: &'static [&'static str],
-    pub(crate) paths: &'static [Path],
+    /// The forms of these.
+    pub(crate) forms: &'static [Form],
 }
 
 impl Instance {
     fn kernel(&self, index: usize) -> Kernel {
-        let of_all_targets = self.kernels.len() - self.paths.len();
-        let path = index.checked_sub(of_all_targets).map_or(Path::General, |place| self.paths[place]);
-        Kernel { module: self.module, index, path, name: self.kernels[index] }
+        Kernel { module: self.module, index, form: self.forms[index], name: self.kernels[index] }
     }
 
     /// The names that code for a target, compute capability × 10, exports.
     pub(crate) fn kernels_on(&self, target: u32) -> &'static [&'static str] {
-        if target >= FIRST_WITH_PATHS { self.kernels } else { &self.kernels[..self.kernels.len() - self.paths.len()] }
+        let general = self.forms.iter().take_while(|form| form.path == Path::General).count();
+        if target >= FIRST_WITH_PATHS { self.kernels } else { &self.kernels[..general] }
     }
 }
 
@@ -409,7 +320,7 @@ mod tests {
     fn what_is_not_in_the_table_is_not_found() {
         let norm = Norm::layer_norm(1e-5);
         let there = [Module::of(&norm, DType::F16), Module::of(&Norm::rms_norm(1e-6), DType::F32)];
-        let instances = there.map(|module| Instance { module, name: "", kernels: &["", ""], paths: &[] });
+        let instances = there.map(|module| Instance { module, name: "", kernels: &[], forms: &[] });
         let indices = indices(&instances);
         for module in Module::all() {
             let wanted = there.iter().position(|&one| one == module);

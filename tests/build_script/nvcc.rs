@@ -50,7 +50,7 @@ fn the_kernel_of_columns_is_compiled_for_every_target() {
     let home = scratch.toolkit("12.9.86");
     let run = scratch.set("CUDA_HOME", &home).run().unwrap();
     let instance = "Instance { module: Module::of_columns(DType::F16), name: \"stats\", kernels: &[\"stats_f16\"], \
-                    paths: &[] },";
+                    forms: &[Form::GENERAL] },";
     assert!(run.generated.contains(instance), "{}", run.generated);
     for target in [75, 90] {
         let file = format!("stats.f16.sm_{target}.ptx");
@@ -64,30 +64,36 @@ fn the_kernel_of_columns_is_compiled_for_every_target() {
     }
 }
 
-/// Of the types of 16 bits, for the targets that have them.
+/// Of the types of 16 bits, for the targets that have them; their names end in what is special about them.
 #[test]
 fn paths_have_kernels_of_their_own() {
     let mut scratch = Scratch::new("nvcc-paths");
     let line = "module norm Mean Plain Store f32 bf16";
-    scratch.replace("kernels/modules.txt", line, &format!("{line}\npaths norm aligned aligned_with_offset"));
+    let paths = ["aligned", "aligned_looped", "aligned_with_offset_paired", "shifted_paired_lanes"];
+    scratch.replace("kernels/modules.txt", line, &format!("{line}\npaths norm {}", paths.join(" ")));
     let home = scratch.toolkit("12.9.86");
     let run = scratch.set("CUDA_HOME", &home).run().unwrap();
-    for (dtype, more, paths) in [
+    for (dtype, more, forms) in [
         (
             "bf16",
-            ", \"norm_bf16_aligned\", \"norm_bf16_aligned_with_offset\"",
-            "Path::Aligned, Path::AlignedWithOffset",
+            ", \"norm_bf16_aligned\", \"norm_bf16_aligned_looped\", \"norm_bf16_aligned_with_offset_paired\", \
+             \"norm_bf16_shifted_paired_lanes\"",
+            ", Form::registers(Path::Aligned, Threads::Single), Form::looped(Path::Aligned), \
+             Form::registers(Path::AlignedWithOffset, Threads::Paired), \
+             Form::registers(Path::Shifted, Threads::PairedLanes)",
         ),
         ("f32", "", ""),
     ] {
         let wanted = format!(
-            "name: \"norm\", kernels: &[\"norm_{dtype}_registers\", \"norm_{dtype}_looped\"{more}], paths: &[{paths}] }},"
+            "name: \"norm\", kernels: &[\"norm_{dtype}_registers\", \"norm_{dtype}_looped\"{more}], \
+             forms: &[Form::GENERAL, Form::LOOPED{forms}] }},"
         );
         assert!(run.generated.contains(&wanted), "{}", run.generated);
         for target in [75, 90] {
             let ptx = scratch.read_output(&format!("norm.{dtype}.sm_{target}.ptx"));
             let there = dtype == "bf16" && target == 90;
-            let wanted = " -DWARPNORM_ACTIVATION_BF16 -DWARPNORM_PATH_ALIGNED -DWARPNORM_PATH_ALIGNED_WITH_OFFSET -I ";
+            let wanted = " -DWARPNORM_ACTIVATION_BF16 -DWARPNORM_PATH_ALIGNED -DWARPNORM_PATH_ALIGNED_LOOPED \
+                          -DWARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED -DWARPNORM_PATH_SHIFTED_PAIRED_LANES -I ";
             assert_eq!((ptx.contains(wanted), ptx.contains("_PATH_")), (there, there), "{ptx}");
         }
     }

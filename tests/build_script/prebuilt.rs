@@ -20,7 +20,8 @@ fn without_nvcc_the_prebuilt_ptx_is_embedded() {
         [("bf16", "BF16"), ("f32", "F32")].map(|(dtype, variant)| format!(
             "{{ module: Module {{ statistic: Family::Mean, source: Source::Plain, sink: Sink::Store, \
              dtype: DType::{variant} }}, name: \"norm\", \
-             kernels: &[\"norm_{dtype}_registers\", \"norm_{dtype}_looped\"], paths: &[] }},"
+             kernels: &[\"norm_{dtype}_registers\", \"norm_{dtype}_looped\"], \
+             forms: &[Form::GENERAL, Form::LOOPED] }},"
         ))
     );
     let modules: Vec<&str> =

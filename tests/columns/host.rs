@@ -9,10 +9,10 @@ use warpnorm::reference::{Cpu, decode};
 use warpnorm::{BatchStatistics, CallError, DType, Error, Norm, Role};
 
 const PLACEMENTS: [Placement; 4] = [
-    Placement { padding: 0, offset: 0, in_place: false },
-    Placement { padding: 3, offset: 1, in_place: false },
-    Placement { padding: 8, offset: 8, in_place: true },
-    Placement { padding: 1, offset: 0, in_place: false },
+    Placement { padding: 0, offset: 0, in_place: false, stagger: 0 },
+    Placement { padding: 3, offset: 1, in_place: false, stagger: 0 },
+    Placement { padding: 8, offset: 8, in_place: true, stagger: 0 },
+    Placement { padding: 1, offset: 0, in_place: false, stagger: 0 },
 ];
 
 /// A type, γ and β.

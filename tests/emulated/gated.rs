@@ -38,7 +38,8 @@ fn gated_rows() {
                 let norm = Norm::activation(activation);
                 let case = case((norm, weight, None), dtype, rows, hidden, Values::Unit, (index * 10 + size) as u64);
                 let padding = [0, 8, 3][(index + size) % 3];
-                let placement = Placement { padding, offset: size % 2, in_place: index % 3 == 0 };
+                let placement =
+                    Placement { padding, offset: size % 2, in_place: index % 3 == 0, ..Placement::default() };
                 judge(&mut failures, &devices[(index + size) % 2], &case, placement);
             }
         }

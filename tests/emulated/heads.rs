@@ -8,7 +8,12 @@ use warpnorm::parity::{Case, Values};
 use warpnorm::{Activation, DType, Family, Input, Norm, Rope, RopeRounding, Scope};
 
 fn placement(number: usize) -> Placement {
-    Placement { padding: [0, 8, 3][number % 3], offset: number / 3 % 2, in_place: number.is_multiple_of(4) }
+    Placement {
+        padding: [0, 8, 3][number % 3],
+        offset: number / 3 % 2,
+        in_place: number.is_multiple_of(4),
+        ..Placement::default()
+    }
 }
 
 #[test]

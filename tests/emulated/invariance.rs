@@ -73,7 +73,7 @@ fn hold_case(case: &Case, what: &str) {
     let placements = [
         Placement { offset: 1, ..Placement::default() },
         Placement { padding: 5, ..Placement::default() },
-        Placement { padding: 8, offset: 3, in_place: false },
+        Placement { padding: 8, offset: 3, in_place: false, ..Placement::default() },
         Placement { in_place: true, ..Placement::default() },
     ];
     for placement in placements {

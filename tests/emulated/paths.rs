@@ -5,13 +5,16 @@ use crate::support::{Failures, case};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Placement};
 use warpnorm::parity::{Case, Values};
-use warpnorm::plan::Path;
+use warpnorm::plan::{Form, Path, Threads};
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{
     DType, DeviceFacts, Family, Input, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, WeightRounding,
 };
 
 const DTYPES: [DType; 2] = [DType::F16, DType::BF16];
+
+/// Of rows that begin anywhere.
+const SHIFTED: Form = Form::registers(Path::Shifted, Threads::Paired);
 
 fn norms() -> Vec<Norm> {
     let wide = ResidualAdd { scale: 1.5, rounding: ResidualRounding::Wide };
@@ -57,11 +60,11 @@ fn small_h200() -> DeviceFacts {
     DeviceFacts { multiprocessors: 1, ..DeviceFacts::h200() }
 }
 
-/// The outputs of a case whose tensors lie so, and the path of its kernel.
-fn run(device: DeviceFacts, case: &Case, placement: Placement) -> (Output, Path) {
+/// The outputs of a case whose tensors lie so, and the form of its kernel.
+fn run(device: DeviceFacts, case: &Case, placement: Placement) -> (Output, Form) {
     let run = Emulated::new(device).run_counted(&case.as_problem(), placement);
     let (output, launched) = run.expect("runs");
-    (output, launched.expect("launched").0.kernel.path())
+    (output, launched.expect("launched").0.kernel.form())
 }
 
 /// All tensors of an output. A NaN is not equal to itself: the statistics are compared by their bits.
@@ -85,14 +88,15 @@ fn hold(failures: &mut Failures, case: &Case) {
         (_, false) => Path::AlignedWithOffset,
     };
     judge(failures, &DeviceFacts::h200(), case, Placement::default());
-    let (aligned, path) = run(DeviceFacts::h200(), case, Placement::default());
+    let (aligned, form) = run(DeviceFacts::h200(), case, Placement::default());
     let further_on = Placement { offset: 1, ..Placement::default() };
-    let (general, other_path) = run(DeviceFacts::h200(), case, further_on);
-    assert_eq!((path, other_path), (wanted, Path::General), "{:?}", case.norm);
-    let (paired, paired_path) = run(small_h200(), case, Placement::default());
+    let (general, other_form) = run(DeviceFacts::h200(), case, further_on);
+    let single = Form::registers(wanted, Threads::Single);
+    assert_eq!((form, other_form), (single, Form::GENERAL), "{:?}", case.norm);
+    let (paired, paired_form) = run(small_h200(), case, Placement::default());
     // Tensors of rows alone do not lie at multiples of 16 bytes.
     let apart = Placement { padding: 1, ..Placement::default() };
-    let (shifted, shifted_path) = run(small_h200(), case, apart);
+    let (shifted, shifted_form) = run(small_h200(), case, apart);
     // Only of rows of more than a warp, and of norms with one tensor in and one out.
     let plain = case.norm.input == Input::Plain && case.norm.post_add.is_none() && case.norm.quantisation.is_none();
     let quantised = case.norm.input == Input::Plain && case.norm.quantisation.is_some();
@@ -100,17 +104,16 @@ fn hold(failures: &mut Failures, case: &Case) {
     let many = warps > 1 && case.rows * warps > 32;
     let evenly = warps.is_multiple_of(2) || warps > 8;
     let groups = case.hidden.div_ceil(16).max(2).next_power_of_two();
-    let wanted_paired = match wanted {
-        Path::Aligned if (plain || quantised) && many && evenly => Path::AlignedPaired,
-        Path::AlignedRounded if plain && many && evenly => Path::AlignedRoundedPaired,
-        Path::AlignedWithOffset if plain && many && evenly => Path::AlignedWithOffsetPaired,
-        Path::Aligned if plain && (4..=32).contains(&groups) && case.rows * groups > 1024 => Path::AlignedPairedLanes,
-        _ => wanted,
+    let threads = match wanted {
+        Path::Aligned if (plain || quantised) && many && evenly => Threads::Paired,
+        Path::AlignedRounded | Path::AlignedWithOffset if plain && many && evenly => Threads::Paired,
+        Path::Aligned if plain && (4..=32).contains(&groups) && case.rows * groups > 1024 => Threads::PairedLanes,
+        _ => Threads::Single,
     };
-    assert_eq!(paired_path, wanted_paired, "{:?}", case.norm);
+    assert_eq!(paired_form, Form { threads, ..single }, "{:?}", case.norm);
     let is_moved = plain || case.norm.residual_add().is_some() && case.norm.quantisation.is_none();
-    let wanted_shifted = if is_moved && many && wanted == Path::Aligned { Path::ShiftedPaired } else { Path::General };
-    assert_eq!(shifted_path, wanted_shifted, "{:?}", case.norm);
+    let is_shifted = is_moved && many && wanted == Path::Aligned;
+    assert_eq!(shifted_form, if is_shifted { SHIFTED } else { Form::GENERAL }, "{:?}", case.norm);
     let Case { norm, dtype, rows, hidden, .. } = case;
     let others = [(general, "where it is not aligned"), (paired, "by paired threads"), (shifted, "by them, shifted")];
     for (output, what) in others {
@@ -252,11 +255,11 @@ fn long_rows() {
                 let bias = parameters.and_then(|dtype| bias(&norm, dtype));
                 let case = case((norm, parameters, bias), dtype, 2, hidden, Values::OutlierChannel, 36);
                 let further_on = Placement { offset: 1, ..Placement::default() };
-                let (general, path) = run(DeviceFacts::h200(), &case, further_on);
-                assert_eq!(path, Path::General);
+                let (general, form) = run(DeviceFacts::h200(), &case, further_on);
+                assert_eq!(form, Form::LOOPED);
                 for device in [DeviceFacts::h200(), small_h200()] {
-                    let (aligned, path) = run(device, &case, Placement::default());
-                    assert_eq!(path, Path::AlignedLooped, "{norm:?}");
+                    let (aligned, form) = run(device, &case, Placement::default());
+                    assert_eq!(form, Form::looped(Path::Aligned), "{norm:?}");
                     let what = || format!("{hidden} {dtype} {norm:?}: other bits");
                     failures.record((tensors(&general) != tensors(&aligned)).then(what));
                 }
@@ -272,8 +275,10 @@ fn long_rows() {
 #[test]
 fn rows_that_begin_anywhere() {
     let mut failures = Failures::default();
-    let placement = |padding, offset, in_place| Placement { padding, offset, in_place };
-    let placements = [placement(0, 0, false), placement(3, 0, false), placement(0, 0, true), placement(6, 0, true)];
+    let placement = |padding, stagger, in_place| Placement { padding, offset: 0, stagger, in_place };
+    // Tensors that begin alike, and each elsewhere.
+    let placements = [(0, 0, false), (3, 0, false), (0, 0, true), (6, 0, true), (0, 1, false), (1, 3, true)]
+        .map(|(padding, stagger, in_place)| placement(padding, stagger, in_place));
     for dtype in DTYPES {
         let norms = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)];
         let wide = ResidualAdd { scale: 1.5, rounding: ResidualRounding::Wide };
@@ -286,15 +291,15 @@ fn rows_that_begin_anywhere() {
                 let bias = parameters.and_then(|dtype| bias(&norm, dtype));
                 let mut case = case((norm, parameters, bias), dtype, rows, hidden, Values::Unit, 34);
                 (case.outputs.mean, case.outputs.rstd) = (norm.family == Family::LayerNorm, true);
-                let (general, path) = run(DeviceFacts::h200(), &case, placements[turn % 4]);
-                assert_eq!(path, Path::General);
+                let (general, form) = run(DeviceFacts::h200(), &case, placements[turn % 6]);
+                assert_eq!(form, Form::GENERAL);
                 for placement in placements {
-                    let (shifted, path) = run(small_h200(), &case, placement);
-                    assert_eq!(path, Path::ShiftedPaired, "{hidden}");
+                    let (shifted, form) = run(small_h200(), &case, placement);
+                    assert_eq!(form, SHIFTED, "{hidden}");
                     let what = || format!("{rows} × {hidden} {dtype} {norm:?} {placement:?}: other bits");
                     failures.record((general != shifted).then(what));
                 }
-                judge(&mut failures, &small_h200(), &case, placements[(turn + 1) % 4]);
+                judge(&mut failures, &small_h200(), &case, placements[(turn + 1) % 6]);
             }
         }
     }

@@ -46,12 +46,17 @@ fn every_padding_between_rows() {
 
 #[test]
 fn in_place() {
-    let in_place = |padding, offset| Placement { padding, offset, in_place: true };
+    let in_place = |padding, offset| Placement { padding, offset, in_place: true, ..Placement::default() };
     hold(&[in_place(0, 0), in_place(8, 0), in_place(0, 1), in_place(3, 5)], &[1, 8, 111, 768, 4097, 16400, 33000]);
 }
 
 #[test]
 fn long_rows_misaligned_and_padded() {
-    let placements = [(0, 1), (8, 8), (1, 3)].map(|(padding, offset)| Placement { padding, offset, in_place: false });
+    let placements = [(0, 1), (8, 8), (1, 3)].map(|(padding, offset)| Placement {
+        padding,
+        offset,
+        in_place: false,
+        ..Placement::default()
+    });
     hold(&placements, &[16384, 16385, 33000]);
 }

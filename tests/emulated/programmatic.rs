@@ -47,7 +47,8 @@ fn hold(dtype: DType) {
     let device = Emulated::new(DeviceFacts::h200());
     for (number, (rows, hidden)) in SHAPES.into_iter().enumerate() {
         for (name, case) in cases(dtype, rows, hidden) {
-            let placement = Placement { padding: 3 * number, offset: number % 2, in_place: number == 1 };
+            let placement =
+                Placement { padding: 3 * number, offset: number % 2, in_place: number == 1, ..Placement::default() };
             let wanted = run(&device, &case, placement, ProgrammaticLaunch::Off);
             assert!(!wanted.1, "{name}");
             for launch in [ProgrammaticLaunch::WaitFirst, ProgrammaticLaunch::ParametersFirst] {

@@ -66,7 +66,13 @@ fn ragged_and_misaligned_rows() {
     let mut failures = Failures::default();
     for (padding, offset) in [(0, 0), (1, 0), (0, 1), (3, 5), (8, 8), (16, 16)] {
         for (rows, hidden) in [(3, 1), (3, 7), (3, 20), (2, 128), (2, 257), (2, 4097), (1, 16_390)] {
-            hold(&mut failures, rows, hidden, Values::Unit, Placement { padding, offset, in_place: offset == 5 });
+            hold(
+                &mut failures,
+                rows,
+                hidden,
+                Values::Unit,
+                Placement { padding, offset, in_place: offset == 5, ..Placement::default() },
+            );
         }
     }
     failures.assert_none();

@@ -33,8 +33,12 @@ fn codes_are_exact() {
                         // A power of two leaves ties where they are, between products of few bits.
                         case.tensor_scale = Some([1.0 / 64.0, 0.007_812, 0.031][number % 3]);
                         case.outputs.y = false;
-                        let placement =
-                            Placement { padding: [0, 16, 3][number % 3], offset: number / 3 % 2, in_place: false };
+                        let placement = Placement {
+                            padding: [0, 16, 3][number % 3],
+                            offset: number / 3 % 2,
+                            in_place: false,
+                            ..Placement::default()
+                        };
                         judge(&mut failures, &emulated_devices()[number % 2], &case, placement);
                     }
                 }

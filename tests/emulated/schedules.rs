@@ -30,7 +30,9 @@ fn hold(family: Family) {
                     Outputs { y: true, residual: add.is_some(), mean: family == Family::LayerNorm, rstd: true };
                 let case =
                     case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 21).with_outputs(outputs);
-                for placement in [Placement::default(), Placement { padding: 3, offset: 1, in_place: true }] {
+                for placement in
+                    [Placement::default(), Placement { padding: 3, offset: 1, in_place: true, ..Placement::default() }]
+                {
                     let run = |schedule| {
                         let options = LaunchOptions { schedule, ..LaunchOptions::default() };
                         // Where there are clusters, none of these rows is read again.

@@ -206,7 +206,7 @@ fn statistics_cost_four_bytes_a_row() {
 #[test]
 fn the_floor_holds_wherever_the_tensors_lie() {
     let placements = [(0, 1, false), (3, 0, false), (8, 8, true), (1, 5, true)]
-        .map(|(padding, offset, in_place)| Placement { padding, offset, in_place });
+        .map(|(padding, offset, in_place)| Placement { padding, offset, in_place, ..Placement::default() });
     for cell in cells(&[(5, 1000), (5, 111), (2, 16_385)]) {
         for placement in placements {
             let Measured { report, floor, .. } = cell.run(DeviceFacts::h200(), placement, true);

@@ -21,7 +21,12 @@ fn weights(dtype: DType) -> Vec<Option<DType>> {
 }
 
 fn placement(number: usize) -> Placement {
-    Placement { padding: [0, 8, 3][number % 3], offset: number / 3 % 2, in_place: number.is_multiple_of(4) }
+    Placement {
+        padding: [0, 8, 3][number % 3],
+        offset: number / 3 % 2,
+        in_place: number.is_multiple_of(4),
+        ..Placement::default()
+    }
 }
 
 /// A case of every weight, hidden size and device, by turns.

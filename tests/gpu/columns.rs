@@ -99,7 +99,7 @@ fn statistics_of_host_memory_are_the_same_wherever_it_lies() {
                 ..BatchProblem::new(statistics, dtype, rows, hidden, &case.x)
             };
             let results = [(0, 0), (3, 1), (8, 8)].map(|(padding, offset)| {
-                let placement = Placement { padding, offset, in_place: false };
+                let placement = Placement { padding, offset, in_place: false, ..Placement::default() };
                 cuda.run_batch(&problem, placement).expect("valid")
             });
             assert!(results.iter().all(|output| *output == results[0]), "{dtype} {rows} × {hidden}");

@@ -57,7 +57,7 @@ fn row_of(output: &Output, case: &Case, index: usize) -> Output {
 fn rows_do_not_depend_on_their_batch_or_placement() {
     let cuda = gpu();
     let mut failures = Failures::default();
-    let placement = |padding, offset, in_place| Placement { padding, offset, in_place };
+    let placement = |padding, offset, in_place| Placement { padding, offset, in_place, ..Placement::default() };
     let placements = [placement(0, 1, false), placement(5, 0, false), placement(8, 3, true), placement(0, 0, true)];
     for family in Family::NORMS {
         for dtype in DType::ALL {
@@ -91,7 +91,7 @@ fn rows_do_not_depend_on_their_batch_or_placement() {
 fn codes_and_scales_do_not_depend_on_their_batch_or_placement() {
     let cuda = gpu();
     let mut failures = Failures::default();
-    let placement = |padding, offset, in_place| Placement { padding, offset, in_place };
+    let placement = |padding, offset, in_place| Placement { padding, offset, in_place, ..Placement::default() };
     let placements = [placement(0, 1, false), placement(5, 0, false), placement(16, 16, true)];
     for quantisation in [
         Quantisation::per_token(CodeType::E4m3),
@@ -127,7 +127,7 @@ fn codes_and_scales_do_not_depend_on_their_batch_or_placement() {
 fn rows_of_every_op_do_not_depend_on_their_batch_or_placement() {
     let cuda = gpu();
     let mut failures = Failures::default();
-    let placement = |padding, offset, in_place| Placement { padding, offset, in_place };
+    let placement = |padding, offset, in_place| Placement { padding, offset, in_place, ..Placement::default() };
     let placements = [placement(0, 1, false), placement(5, 0, false), placement(8, 3, true), placement(0, 0, true)];
     let rms = Norm::rms_norm(1e-6);
     for dtype in DType::ALL {

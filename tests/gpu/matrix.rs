@@ -84,7 +84,7 @@ fn every_kind_of_values() {
 fn every_placement() {
     let cuda = gpu();
     let mut failures = Failures::default();
-    let placement = |padding, offset, in_place| Placement { padding, offset, in_place };
+    let placement = |padding, offset, in_place| Placement { padding, offset, in_place, ..Placement::default() };
     let mut placements: Vec<_> = (1..=8).map(|offset| placement(0, offset, false)).collect();
     placements.extend((1..=9).map(|padding| placement(padding, 0, false)));
     placements.extend([(0, 0), (8, 0), (0, 1), (3, 5)].map(|(padding, offset)| placement(padding, offset, true)));

@@ -17,7 +17,12 @@ const SIZES: [(usize, usize); 8] =
 
 /// Aligned, padded, misaligned and in place, by turns.
 fn placement(number: usize) -> Placement {
-    Placement { padding: [0, 8, 3][number % 3], offset: number / 3 % 2, in_place: number.is_multiple_of(4) }
+    Placement {
+        padding: [0, 8, 3][number % 3],
+        offset: number / 3 % 2,
+        in_place: number.is_multiple_of(4),
+        ..Placement::default()
+    }
 }
 
 /// The types of weights that activations of a type are tested with.

@@ -58,7 +58,13 @@ fn ragged_and_misaligned_rows() {
     let (placements, sizes) = if quick() { (&placements[3..4], &sizes[2..5]) } else { (&placements[..], &sizes[..]) };
     for &(padding, offset) in placements {
         for &size in sizes {
-            hold(&mut failures, &cuda, size, Values::Unit, Placement { padding, offset, in_place: offset == 5 });
+            hold(
+                &mut failures,
+                &cuda,
+                size,
+                Values::Unit,
+                Placement { padding, offset, in_place: offset == 5, ..Placement::default() },
+            );
         }
     }
     failures.assert_none();

@@ -30,6 +30,7 @@ impl<'a> Arbitrary<'a> for Road {
         let placement = Placement {
             padding: *u.choose(&[0, 0, 0, 1, 2, 3, 4, 5, 8, 16])?,
             offset: *u.choose(&[0, 0, 0, 1, 2, 3, 4, 7, 8])?,
+            stagger: *u.choose(&[0, 0, 0, 1, 3, 8])?,
             in_place: u.arbitrary()?,
         };
         let wrong_bytes = if u.ratio(1, 32)? {

@@ -101,6 +101,7 @@ impl<'a> Arbitrary<'a> for Description {
             placement: Placement {
                 padding: *u.choose(&[0, 0, 0, 1, 3, 4, 8, 16])?,
                 offset: *u.choose(&[0, 0, 0, 1, 3, 4, 8])?,
+                stagger: *u.choose(&[0, 0, 0, 1, 3, 8])?,
                 in_place: u.arbitrary()?,
             },
             device: device(u)?,

@@ -1,0 +1,84 @@
+//! Forms: what kernels of one module differ in.
+
+use super::team::WARP;
+
+/// What is known of a call where its kernel is compiled.
+///
+/// Of an aligned call: rows are made of whole chunks of 16 bytes, all of which begin at multiples of 16 bytes, in every
+/// tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the activation type; and
+/// norms without a mean have no bias. Of a shifted call the same, but that rows may be of any number of elements, and
+/// begin anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Path {
+    /// Nothing.
+    General,
+    /// It is aligned, its weights are not offset, and v is not rounded before them.
+    Aligned,
+    /// It is aligned, its weights are not offset, and v is rounded before them.
+    AlignedRounded,
+    /// It is aligned, its weights are offset, and v is not rounded before them.
+    AlignedWithOffset,
+    /// It is shifted, its weights are not offset, and v is not rounded before them.
+    Shifted,
+}
+
+/// Whose work the threads of a row that stays in registers do. The bits are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Threads {
+    /// Each its own.
+    Single,
+    /// Each that of two of the team, which has more than a warp of them: fewer instructions for an element, and fewer
+    /// threads for a row.
+    Paired,
+    /// The same of a team within a warp.
+    PairedLanes,
+}
+
+impl Threads {
+    /// Those that do the work of two of a team of so many, if any do.
+    pub const fn paired(team_threads: u32) -> Option<Threads> {
+        match team_threads {
+            // Two lanes move a sector of 32 bytes at once.
+            0..=3 => None,
+            4..=WARP => Some(Threads::PairedLanes),
+            _ => Some(Threads::Paired),
+        }
+    }
+
+    /// Threads of the team that a thread does the work of.
+    pub const fn groups(self) -> u32 {
+        match self {
+            Threads::Single => 1,
+            Threads::Paired | Threads::PairedLanes => 2,
+        }
+    }
+}
+
+/// What a kernel is made for: [`Form::GENERAL`] and [`Form::LOOPED`], of which every module of rows has one each, take
+/// all calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Form {
+    /// What is known of the call.
+    pub path: Path,
+    /// Whose work a thread does.
+    pub threads: Threads,
+    /// Whether the row is walked in slabs, or is one slab that stays in registers.
+    pub looped: bool,
+}
+
+impl Form {
+    /// For all calls whose rows stay in registers.
+    pub const GENERAL: Form = Form { path: Path::General, threads: Threads::Single, looped: false };
+    /// For all calls of longer rows.
+    pub const LOOPED: Form = Form { looped: true, ..Form::GENERAL };
+
+    /// Of a path, for rows that stay in registers.
+    pub const fn registers(path: Path, threads: Threads) -> Form {
+        Form { path, threads, looped: false }
+    }
+
+    /// Of a path, for longer rows.
+    pub const fn looped(path: Path) -> Form {
+        Form { path, ..Form::LOOPED }
+    }
+}
