@@ -1,7 +1,7 @@
 //! Batch invariance: a row's result is the same to the bit wherever the row stands.
 
 use crate::support::catalogue::catalogue;
-use crate::support::{HIDDEN, case};
+use crate::support::{HIDDEN, bias, case};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Heads, Output, Placement, Problem, RopeTables};
 use warpnorm::parity::{Case, Values};
@@ -58,7 +58,7 @@ fn cases(family: Family, dtype: DType, hidden: usize, rows: usize) -> Vec<Case> 
     }
     norms
         .into_iter()
-        .map(|norm| case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 77))
+        .map(|norm| case((norm, Some(dtype), bias(&norm, dtype)), dtype, rows, hidden, Values::Unit, 77))
         .collect()
 }
 

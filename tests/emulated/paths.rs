@@ -1,7 +1,7 @@
 //! The paths of the kernels: aligned calls run code of their own, and get what all others get, bit by bit.
 
 use crate::judge;
-use crate::support::{Failures, case};
+use crate::support::{Failures, bias, case};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Placement};
 use warpnorm::parity::{Case, Values};
@@ -39,11 +39,6 @@ fn quantised_norms() -> impl Iterator<Item = Norm> {
     let norm = Norm::rms_norm(1e-6);
     let norms = [norm, norm.with_residual_add(ResidualAdd::default())];
     norms.into_iter().flat_map(move |norm| quantisations.map(|quantisation| norm.with_quantisation(quantisation)))
-}
-
-/// A bias of this type, for norms that have other paths with one.
-fn bias(norm: &Norm, dtype: DType) -> Option<DType> {
-    (norm.family == Family::LayerNorm).then_some(dtype)
 }
 
 fn is_wide(norm: &Norm) -> bool {

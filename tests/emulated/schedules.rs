@@ -1,13 +1,14 @@
 //! The order in which CTAs and warps run is nobody's business: the same bits and the same counts under
 //! every schedule.
 
-use crate::support::case;
 use crate::support::catalogue::catalogue;
+use crate::support::{bias, case};
 use ptx_emu::{LaunchOptions, Schedule};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement};
 use warpnorm::parity::Values;
-use warpnorm::plan::Regime;
+use warpnorm::plan::{Regime, Threads};
+use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{DType, DeviceFacts, Family, Input, Norm, ResidualAdd, ResidualRounding};
 
 /// Several teams in a warp and in a CTA, one team over the warps of a CTA, rows staged and read again,
@@ -28,8 +29,8 @@ fn hold(family: Family) {
             for (rows, hidden, regime) in SHAPES {
                 let outputs =
                     Outputs { y: true, residual: add.is_some(), mean: family == Family::LayerNorm, rstd: true };
-                let case =
-                    case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 21).with_outputs(outputs);
+                let parameters = (norm, Some(dtype), bias(&norm, dtype));
+                let case = case(parameters, dtype, rows, hidden, Values::Unit, 21).with_outputs(outputs);
                 for placement in
                     [Placement::default(), Placement { padding: 3, offset: 1, in_place: true, ..Placement::default() }]
                 {
@@ -50,6 +51,37 @@ fn hold(family: Family) {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Threads that do the work of two, of rows that begin at chunks and anywhere, and with codes.
+#[test]
+fn pairs_of_threads() {
+    let facts = DeviceFacts { multiprocessors: 1, ..DeviceFacts::h200() };
+    let norms = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)];
+    let add = ResidualAdd { scale: 1.0, rounding: ResidualRounding::Wide };
+    let mut cases = Vec::new();
+    for norm in norms {
+        cases.extend([(norm, 10, 4096), (norm, 9, 4097), (norm, 90, 200), (norm.with_residual_add(add), 9, 4097)]);
+    }
+    for quantisation in [Quantisation::per_token(CodeType::E4m3), Quantisation::per_group(CodeType::E4m3, 128)] {
+        cases.push((norms[1].with_quantisation(quantisation), 10, 4096));
+    }
+    for (norm, rows, hidden) in cases {
+        let dtype = DType::BF16;
+        let case = case((norm, Some(dtype), bias(&norm, dtype)), dtype, rows, hidden, Values::Unit, 22);
+        let run = |schedule| {
+            let options = LaunchOptions { schedule, ..LaunchOptions::default() };
+            let device = Emulated::new(facts.clone()).with_options(options);
+            let (output, counted) = device.run_counted(&case.as_problem(), Placement::default()).expect("runs");
+            let (plan, report) = counted.expect("launched");
+            assert_ne!(plan.kernel.form().threads, Threads::Single, "{}", plan.kernel.name());
+            (output, report)
+        };
+        let wanted = run(Schedule::InOrder);
+        for seed in 0..3 {
+            assert!(run(Schedule::Shuffled { seed }) == wanted, "{norm:?} {rows} × {hidden}: seed {seed}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A row's result is the same bits alone, in a batch, misaligned, strided and in place.
 
 use crate::gpu;
-use crate::support::{Failures, case};
+use crate::support::{Failures, bias, case};
 use warpnorm::host::{Device, Heads, Output, Placement, Problem, RopeTables};
 use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{CodeType, Quantisation};
@@ -67,7 +67,7 @@ fn rows_do_not_depend_on_their_batch_or_placement() {
                 // Of many rows threads do the work of two, of one alone they do not.
                 let few = [(301, 5), (301, 64), (77, 257), (33, 768), (9, 4096), (5, 16_385), (3, 65_536)];
                 for (rows, hidden) in few.into_iter().chain([(700, 4096), (700, 4097), (50_000, 64)]) {
-                    let case = case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, Values::Unit, 21);
+                    let case = case((norm, Some(dtype), bias(&norm, dtype)), dtype, rows, hidden, Values::Unit, 21);
                     let what = format!("{family} {dtype} {residual:?} {rows} × {hidden}");
                     let batch = cuda.run(&case.as_problem(), Placement::default()).expect("runs");
                     for index in [0, 1, rows / 2, rows - 1] {
@@ -100,8 +100,10 @@ fn codes_and_scales_do_not_depend_on_their_batch_or_placement() {
         Quantisation::nvfp4(),
     ] {
         for residual in [None, Some(ResidualAdd::default())] {
-            for (rows, hidden) in [(301, 64), (33, 768), (9, 4096), (5, 16_448), (3, 65_536)] {
-                let mut norm = Norm::layer_norm(1e-5).with_quantisation(quantisation);
+            for (turn, (rows, hidden)) in
+                [(301, 64), (33, 768), (9, 4096), (700, 4096), (5, 16_448), (3, 65_536)].into_iter().enumerate()
+            {
+                let mut norm = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)][turn % 2].with_quantisation(quantisation);
                 norm.input = Input::from(residual);
                 let case = case((norm, Some(DType::BF16), None), DType::BF16, rows, hidden, Values::Unit, 21);
                 let batch = cuda.run(&case.as_problem(), Placement::default()).expect("runs");

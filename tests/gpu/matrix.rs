@@ -1,7 +1,7 @@
 //! Parity with the f64 reference on the GPU: every op × type × option × choice of parameters, over the
 //! hidden sizes of the grid and the longest rows.
 
-use crate::support::{Failures, HIDDEN, case, norms};
+use crate::support::{Failures, HIDDEN, bias, case, norms};
 use crate::{gpu, judge, quick};
 use warpnorm::host::Placement;
 use warpnorm::parity::Values;
@@ -68,7 +68,8 @@ fn every_kind_of_values() {
                     let mut norm = Norm::new(family, 1e-6);
                     norm.input = Input::from(residual.map(|rounding| ResidualAdd { scale: 1.0, rounding }));
                     for (rows, hidden) in SIZES {
-                        let case = case((norm, Some(dtype), Some(dtype)), dtype, rows, hidden, values, hidden as u64);
+                        let parameters = (norm, Some(dtype), bias(&norm, dtype));
+                        let case = case(parameters, dtype, rows, hidden, values, hidden as u64);
                         judge(&mut failures, &cuda, &case, Placement::default());
                     }
                 }

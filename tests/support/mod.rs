@@ -44,6 +44,12 @@ pub fn parameters(dtype: DType) -> Vec<(Option<DType>, Option<DType>)> {
     types
 }
 
+/// A bias of this type, for norms that run by the best of their kernels with one.
+#[allow(dead_code, reason = "not every test of the support's users has a bias")]
+pub fn bias(norm: &Norm, dtype: DType) -> Option<DType> {
+    (norm.family == Family::LayerNorm).then_some(dtype)
+}
+
 /// Every norm of a family with every option, beside every choice of parameters.
 pub fn norms(family: Family, dtype: DType) -> Vec<(Norm, Option<DType>, Option<DType>)> {
     let mut norms = Vec::new();
