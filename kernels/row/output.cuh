@@ -102,8 +102,8 @@ struct Output {
     /// Computes y chunk by chunk and hands each to `take`. `ahead` and `addends` are null where nothing was loaded ahead.
     template <class Place, class Take>
     static __device__ __forceinline__ void each(const Values& values, const Moments* made, const Ahead* ahead,
-                                                const Ahead* addends, const Parameters<Element>& weight, const Addend<Element>& addend,
-                                                const G& group, const RowArgs& args, const Place& place,
+                                                const Ahead* addends, const Parameters<Element>& weight,
+                                                const Addend<Element>& addend, const G& group, const RowArgs& args, const Place& place,
                                                 const Take& take) {
         const Bounding bounding(args, group.path);
         const float share = margin(addend, args, group.path);
