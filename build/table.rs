@@ -36,7 +36,8 @@ pub struct Instance {
     pub paths: Vec<String>,
 }
 
-/// The first target whose modules have kernels of other paths than the general one; scripts/nvrtc_compile.py has the same.
+/// The first target whose modules have kernels of other paths than the general one; scripts/nvrtc_compile.py has the
+/// same.
 pub const FIRST_WITH_PATHS: u32 = 90;
 
 /// A kernel of the sources.

@@ -18,6 +18,26 @@ fn layer_norm_of_large_means() {
     }
 }
 
+/// Rows of one value but for the second, which is so far from the first that there is just a pivot, or just none: what the
+/// sums of squares cancel to is all of the variance.
+#[test]
+fn rows_around_the_choice_of_a_pivot() {
+    let device = Emulated::new(DeviceFacts::h200());
+    for dtype in [DType::F16, DType::F32] {
+        for hidden in [64, 512, 4096, 16_384, 65_536] {
+            for exponent in 1..=9 {
+                let row = |at: usize| if at == 1 { 3.0 + 3.0 * 0.5_f64.powi(exponent) } else { 3.0 };
+                let mut case =
+                    Case::new(Norm::layer_norm(1e-20), dtype, 1, hidden, Values::Zeros, 1).expect("a possible size");
+                case.x = encode(dtype, (0..hidden).map(row));
+                let verdict = check(&device, &case, Placement::default()).expect("runs");
+                let exact = dtype == DType::F32 || verdict.correctly_rounded == 1.0;
+                assert!(verdict.passed && exact, "{dtype} {hidden}, 2^-{exponent}: {verdict:?}");
+            }
+        }
+    }
+}
+
 /// At most twice the error of the plain computation in the same type, both against f64.
 #[test]
 fn at_most_twice_the_error_of_the_plain_computation() {

@@ -33,8 +33,8 @@ const SHAPES: [Shape; 15] = [
     Shape { rows: 1, hidden: 262_144 },
 ];
 
-/// As many rows as are [paired](warpnorm::plan::Threads::Paired) on an H200, where a norm has such kernels: of teams of four
-/// threads and of a warp, of eight warps, nine and 32, and of rows that begin anywhere.
+/// As many rows as are [paired](warpnorm::plan::Threads::Paired) on an H200, where a norm has such kernels: of teams of
+/// four threads and of a warp, of eight warps, nine and 32, and of rows that begin anywhere.
 const MANY_ROWS: [Shape; 6] = [
     Shape { rows: 33_793, hidden: 64 },
     Shape { rows: 4225, hidden: 512 },
