@@ -12,11 +12,25 @@ fn layer_norm(dtype: DType) -> Module {
 
 /// The same bits on every GPU: nothing approximate, nothing flushed to zero, no contraction left to the
 /// assembler (it may fuse a `mul` and an `add` that name no rounding).
+///
+/// But for the bounds of 16-bit results with an activation: that these instructions leave no trace in the results, the
+/// tests of gated rows say.
 #[test]
 fn arithmetic_is_exactly_specified() {
     for module in ptx::modules() {
+        let Module { sink, source, dtype, .. } = module.module();
+        let of_bounds: &[&str] = match (sink, dtype) {
+            (Sink::GatedStore | Sink::GatedQuantise, DType::F16 | DType::BF16) => {
+                &["ex2.approx.ftz.f32", "rcp.approx.ftz.f32"]
+            }
+            _ => &[],
+        };
+        assert!(of_bounds.is_empty() || source != Source::Gated, "what comes before a statistic is no bound");
         for (line, text) in module.ptx().lines().enumerate() {
             let instruction = text.trim();
+            if of_bounds.iter().any(|opcode| instruction.starts_with(opcode)) {
+                continue;
+            }
             for unspecified in [".approx", ".ftz", "mul.f32", "add.f32", "sub.f32", "mad.f32", "div.full"] {
                 assert!(!instruction.contains(unspecified), "{module} line {}: {instruction}", line + 1);
             }

@@ -1,4 +1,5 @@
-// The activations of gates and feed-forward layers, chosen at run time, in f32 and in two floats.
+// The activations of gates and feed-forward layers, chosen at run time: in f32, approximately for bounds, and in f64
+// for what the bounds leave in doubt.
 //
 //     identity     x
 //     ReLU         0 where x ≤ 0, else x
@@ -31,18 +32,31 @@ enum class Activation : unsigned int {
     GELU_EXACT = 6,
 };
 
+/// √(8/π), and 0.044715 times that.
+constexpr double GELU_LINEAR = 1.5957691216057307117597842397375;
+constexpr double GELU_CUBIC = 0.071354816272600248776388652279863;
+
+/// A float and the same in two, as decimal constants are given.
+constexpr __device__ TwoFloat two_floats(double value) {
+    const float hi = static_cast<float>(value);
+    return {hi, static_cast<float>(value - static_cast<double>(hi))};
+}
+
 /// How far `activate` may be off, relative to the exact value, where that is a normal f32.
 constexpr float ACTIVATION_ERROR = 6.0f / 16777216.0f;
 
-/// value·2^exponent, with an exponent from -252 to 0: f32's range is too small for what a large factor may
-/// bring back into it.
-struct ScaledTwoFloat {
-    TwoFloat value;
-    int exponent;
-};
+/// √(8/π)·(1 + 0.044715·x²), off by some 2^-46; `lo` is left large.
+__device__ __forceinline__ TwoFloat gelu_slope(float x) {
+    constexpr TwoFloat LINEAR = two_floats(GELU_LINEAR);
+    constexpr TwoFloat CUBIC = two_floats(GELU_CUBIC);
+    return add(LINEAR, multiply(CUBIC, two_product(x, x)));
+}
 
 /// What the activations from SIGMOID on have in common.
 struct Gate {
+    /// e^-172 is 2^-248, which two powers of two make up.
+    static constexpr float LIMIT = 172.0f;
+
     float factor;   // the activation is factor·G
     float size;     // |t| of σ(t), or |x| of Φ(x), at most the limit
     bool negative;  // whether G is below 1/2
@@ -50,12 +64,12 @@ struct Gate {
     TwoFloat t;     // G is h·e^t where it is below 1/2, else 1 − h·e^t
 
     /// Sizes above the limits count as the limits, which keep the exponent of e^t within bounds.
-    __device__ __forceinline__ Gate(Activation kind, float parameter, float x, float limit, float normal_limit)
+    __device__ __forceinline__ Gate(Activation kind, float parameter, float x)
         : factor(kind == Activation::SIGMOID ? 1.0f : x), negative(x < 0.0f) {
         if (kind == Activation::GELU_EXACT) {
             size = fabsf(x);
-            limited = size > normal_limit;
-            size = limited ? normal_limit : size;
+            limited = size > SCALED_TAIL_LIMIT;
+            size = limited ? SCALED_TAIL_LIMIT : size;
             t = two_product(-0.5f * size, size);
         } else {
             t = {x, 0.0f};
@@ -64,38 +78,33 @@ struct Gate {
             negative = t.hi < 0.0f;
             if (!negative) t = {-t.hi, -t.lo};
             // Past the limit the low part may be anything, for infinities even NaN.
-            limited = t.hi < -limit;
-            if (limited) t = {-limit, 0.0f};
+            limited = t.hi < -LIMIT;
+            if (limited) t = {-LIMIT, 0.0f};
             size = -t.hi;
         }
-    }
-
-    /// √(8/π)·(1 + 0.044715·x²), off by some 2^-46; `lo` is left large.
-    static __device__ __forceinline__ TwoFloat gelu_slope(float x) {
-        constexpr TwoFloat LINEAR = two_floats(1.5957691216057307117597842397375);
-        constexpr TwoFloat CUBIC = two_floats(0.071354816272600248776388652279863);
-        return add(LINEAR, multiply(CUBIC, two_product(x, x)));
     }
 
     /// The activation where G is as good as 0 or 1. For −∞·0 it is NaN.
     __device__ __forceinline__ float at_limit() const { return negative ? factor * 0.0f : factor; }
 };
 
+/// The activations that are linear on either side of 0.
+__device__ __forceinline__ float activate_piecewise(Activation kind, float parameter, float x) {
+    // Zero itself for ReLU, so that −∞ gives no NaN.
+    const float below = kind == Activation::RELU ? 0.0f : x * (kind == Activation::IDENTITY ? 1.0f : parameter);
+    return x <= 0.0f ? below : x;
+}
+
 /// The activation of x, off by at most ACTIVATION_ERROR of it where it is a normal f32; below, by a few times
 /// the smallest f32 too. The parameter is the slope or β.
 __device__ __forceinline__ float activate(Activation kind, float parameter, float x) {
-    if (kind <= Activation::LEAKY_RELU) {
-        // Zero itself for ReLU, so that −∞ gives no NaN.
-        const float below = kind == Activation::RELU ? 0.0f : x * (kind == Activation::IDENTITY ? 1.0f : parameter);
-        return x <= 0.0f ? below : x;
-    }
-    // e^-172 is 2^-248, which two powers of two make up.
-    const Gate gate(kind, parameter, x, 172.0f, SCALED_TAIL_LIMIT);
+    if (kind <= Activation::LEAKY_RELU) return activate_piecewise(kind, parameter, x);
+    const Gate gate(kind, parameter, x);
     const Exponential<float> e = exponential(gate.t);
     const PowerOfTwo power(e.exponent);
     float h;
     if (kind == Activation::GELU_EXACT) {
-        h = scaled_tail(gate.size);
+        h = scaled_tail(gate.size, reciprocal(gate.size + 4.0f));
     } else {
         h = reciprocal(__fmaf_rn(__fmaf_rn(e.fraction, power.first, power.first), power.second, 1.0f));
     }
@@ -105,63 +114,102 @@ __device__ __forceinline__ float activate(Activation kind, float parameter, floa
     return gate.limited ? gate.at_limit() : value;
 }
 
-/// Whether a value of `activate` may lack digits because f32's range ends: a factor may make them count again.
-__device__ __forceinline__ bool activation_underflows(Activation kind, float x, float value) {
-    constexpr float SMALLEST_NORMAL = 1.17549435082228750797e-38f;
-    return kind > Activation::RELU && x != 0.0f && fabsf(value) < SMALLEST_NORMAL;
+/// How far `approximate_activations` may be off, relative to the exact value, where that is a normal f32.
+constexpr float APPROXIMATE_ACTIVATION_ERROR = 12.0f / 16777216.0f;
+
+/// σ(t) from −t, a float or two.
+template <class Exponent>
+__device__ __forceinline__ float approximate_sigmoid(const Exponent& negated) {
+    return approximate_reciprocal(1.0f + approximate_exponential(negated));
 }
 
-/// Below this size G counts as 1/2. In f64, too, it all but is; where nothing else tells on which side of the
-/// middle of two 16-bit values a result lies, kernels and reference then agree.
-constexpr float TANGENT_SIZE = 0x1p-50f;
-/// Above this size a G of nearly 0 counts as 0.
-constexpr float LARGEST_SIZE = 190.0f;
+/// x·Φ(x).
+__device__ __forceinline__ float approximate_gelu(float x) {
+    const float size = fabsf(x);
+    const float h = scaled_tail(size, approximate_reciprocal(size + 4.0f));
+    const float tail = x * h * approximate_exponential(two_product(-0.5f * size, size));
+    return x > 0.0f ? x - tail : tail;
+}
 
-/// The activation of x, off by at most 2^-38 of it. Where G is nearly 1 or 1/2, the low part is at least on the
-/// right side of 0.
-__device__ __forceinline__ ScaledTwoFloat activate_in_two(Activation kind, float parameter, float x) {
-    if (kind <= Activation::LEAKY_RELU && (x > 0.0f || kind == Activation::IDENTITY || x != x)) return {{x, 0.0f}, 0};
-    if (kind == Activation::RELU) return {{0.0f, 0.0f}, 0};
-    // Low parts end at 2^-149, and with them the digits of what is below 2^-102.
-    const bool small = fabsf(x) < 0x1p-64f && kind != Activation::SIGMOID;
-    const int shift = small ? -64 : 0;
-    const float factor = kind == Activation::SIGMOID ? 1.0f : x * (small ? 0x1p64f : 1.0f);
-    if (kind == Activation::LEAKY_RELU) {
-        const TwoFloat product = two_product(factor, parameter);
-        return {isfinite(product.hi) ? product : TwoFloat{product.hi, 0.0f}, shift};
-    }
-    Gate gate(kind, parameter, x, LARGEST_SIZE, SCALED_TAIL_LIMIT_IN_TWO);
-    if (gate.limited && (gate.negative || isinf(x))) return {{gate.at_limit(), 0.0f}, 0};
-    if (gate.size < TANGENT_SIZE) {
-        gate.size = 0.0f;
-        gate.t = {0.0f, 0.0f};
-    }
-    const Exponential<TwoFloat> e = exponential_in_two(gate.t);
-    // Where it is added to or subtracted from something, no more of it than 2^-100 counts, and that by its sign.
-    const float power = power_of_two(max(e.exponent, -100));
-    TwoFloat h;
-    if (kind == Activation::GELU_EXACT) {
-        h = scaled_tail_in_two(gate.size);
+/// The activations of some values, each off by at most APPROXIMATE_ACTIVATION_ERROR of it where it is a normal f32;
+/// where it is none, NaN or 0 or less than a normal one.
+///
+/// Of the kinds up to RELU they are exact. The rest differ from GPU to GPU: they are good for bounds.
+template <unsigned int COUNT>
+__device__ __forceinline__ void approximate_activations(float (&values)[COUNT], Activation kind, float parameter,
+                                                        const float (&x)[COUNT]) {
+    if (kind <= Activation::LEAKY_RELU) {
+#pragma unroll
+        for (unsigned int e = 0; e < COUNT; ++e) values[e] = activate_piecewise(kind, parameter, x[e]);
+        return;
+    } else if (kind == Activation::GELU_EXACT) {
+#pragma unroll
+        for (unsigned int e = 0; e < COUNT; ++e) values[e] = approximate_gelu(x[e]);
+        return;
+    } else if (kind == Activation::GELU_TANH) {
+#pragma unroll
+        for (unsigned int e = 0; e < COUNT; ++e) {
+            values[e] = approximate_sigmoid(multiply(gelu_slope(x[e]), -x[e]));
+        }
+    } else if (kind == Activation::SWISH && parameter != 1.0f) {
+#pragma unroll
+        for (unsigned int e = 0; e < COUNT; ++e) values[e] = approximate_sigmoid(two_product(x[e], -parameter));
     } else {
-        h = divide({1.0f, 0.0f}, normalised(add(two_sum(1.0f, power), scaled(e.fraction, power))));
+#pragma unroll
+        for (unsigned int e = 0; e < COUNT; ++e) values[e] = approximate_sigmoid(-x[e]);
     }
-    const TwoFloat scaled_factor = normalised(multiply(h, factor));
-    const TwoFloat tail = normalised(add(scaled_factor, multiply(scaled_factor, e.fraction)));
-    if (!gate.negative) return {normalised(add({factor, 0.0f}, scaled(tail, -power))), shift};
-    const int wanted = e.exponent + shift;
-    const int exponent = max(wanted, -252);
-    return {scaled(tail, power_of_two(wanted - exponent)), exponent};
+    if (kind != Activation::SIGMOID) {
+#pragma unroll
+        for (unsigned int e = 0; e < COUNT; ++e) values[e] *= x[e];
+    }
 }
 
-/// a·factor, with the error of `multiply`. Where it is no finite f32, the low part is 0.
-__device__ __forceinline__ TwoFloat multiply(const ScaledTwoFloat& a, const TwoFloat& factor) {
-    // At first as much of the power as keeps a large factor from overflowing and a small one's digits; the rest
-    // of it, if there is any, makes the product small.
-    const int first = max(a.exponent, -64);
-    const PowerOfTwo rest(a.exponent - first);
-    TwoFloat product = multiply(a.value, scaled(factor, power_of_two(first)));
-    product = scaled(scaled(product, rest.first), rest.second);
-    return isfinite(product.hi) ? normalised(product) : TwoFloat{product.hi, 0.0f};
+/// Whether a value of `approximate_activations` may lack digits because f32's range ends, or have none: a factor may make
+/// them count again.
+__device__ __forceinline__ bool lacks_digits(float value) {
+    constexpr float SMALLEST_NORMAL = 1.17549435082228750797e-38f;
+    return !(fabsf(value) >= SMALLEST_NORMAL);
+}
+
+/// Below this size G counts as 1/2. In f64 it all but is; where nothing else tells on which side of the
+/// middle of two 16-bit values a result lies, kernels and reference then agree.
+constexpr double TANGENT_SIZE = 0x1p-50;
+/// Above these sizes, of t and of x, a G of nearly 0 counts as 0.
+constexpr double LARGEST_SIZE = 190.0;
+constexpr double LARGEST_NORMAL_SIZE = 19.0;
+
+/// The value next to a finite one that is not 0, towards 0.
+__device__ __forceinline__ double below(double value) {
+    return __longlong_as_double(__double_as_longlong(value) - 1);
+}
+
+/// The activation of x in f64, off by at most 2^-41 of it. What f64 cannot tell from the factor of a G of nearly 1 is
+/// taken as the value next to it is: in a product, its side may count.
+__device__ __forceinline__ double activate_in_f64(Activation kind, float parameter, float x) {
+    const double wide = x;
+    if (kind <= Activation::LEAKY_RELU) {
+        if (x > 0.0f || kind == Activation::IDENTITY || x != x) return wide;
+        if (kind == Activation::RELU) return 0.0;
+        const double product = wide * parameter;
+        return isinf(x * parameter) ? static_cast<double>(x * parameter) : product;
+    }
+    const double factor = kind == Activation::SIGMOID ? 1.0 : wide;
+    const bool is_normal = kind == Activation::GELU_EXACT;
+    double t = wide;
+    if (kind == Activation::SWISH) t = wide * parameter;
+    if (kind == Activation::GELU_TANH) t = wide * fma(GELU_CUBIC, wide * wide, GELU_LINEAR);
+    const double size = fabs(t);
+    const bool negative = t < 0.0;
+    if (size < TANGENT_SIZE) return 0.5 * factor;
+    if (size > (is_normal ? LARGEST_NORMAL_SIZE : LARGEST_SIZE)) {
+        if (negative) return factor * 0.0;
+        return isinf(size) ? factor : below(factor);
+    }
+    const double e = exponential_in_f64(is_normal ? -0.5 * size * size : -size);
+    const double h = is_normal ? scaled_tail_in_f64(size) : __drcp_rn(1.0 + e);
+    if (negative) return factor * (h * e);
+    const double value = fma(-factor, h * e, factor);
+    return value == factor ? below(factor) : value;
 }
 
 }  // namespace warpnorm

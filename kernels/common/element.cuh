@@ -87,6 +87,18 @@ __device__ __forceinline__ unsigned int narrow_two(const TwoFloat& value) {
     return Element::narrow(rounded_to_odd(value));
 }
 
+/// a · b rounded to a 16-bit type once.
+template <class Element>
+__device__ __forceinline__ unsigned int narrow_product(double a, double b) {
+    const double product = a * b;
+    const float nearest = static_cast<float>(product);
+    // What f32 has rounded away or, where that is nothing, f64. Only its sign counts, and of what f32 makes 0 of, nothing.
+    double rest = product - nearest;
+    if (rest == 0.0) rest = fma(a, b, -product);
+    if (nearest == 0.0f) rest = 0.0;
+    return narrow_two<Element>({nearest, rest > 0.0 ? 1.0f : rest < 0.0 ? -1.0f : 0.0f});
+}
+
 /// Two values rounded to a 16-bit type, the first in the lower half.
 template <class Element>
 __device__ __forceinline__ unsigned int narrow_pair(float low, float high) {

@@ -1,8 +1,9 @@
-// Elementary functions: exp and the tail of the normal distribution, each in two forms.
+// Elementary functions: exp and the tail of the normal distribution, each in three forms.
 //
-// The f32 forms take some twenty instructions and are off by a few units of 2^-24. The forms in two floats
-// are for results that f32 leaves in doubt: rare, so that their polynomials are loops over tables, and their
-// code is short. No instruction here is approximate, so the bits are the same on every GPU.
+// The f32 forms take some twenty instructions and are off by a few units of 2^-24; no instruction of them is
+// approximate, so the bits are the same on every GPU. The approximate forms take half as many, with instructions
+// whose last bits differ from GPU to GPU: what is made of them may be a bound, never a result. The forms in f64 are
+// for results that the bounds leave in doubt, which is rare.
 //
 // scripts/activation_tables.py computes the polynomials.
 #pragma once
@@ -11,18 +12,12 @@
 
 namespace warpnorm {
 
-/// A float and the same in two, as the decimal constants of the tables are given.
-constexpr __device__ TwoFloat two_floats(double value) {
-    const float hi = static_cast<float>(value);
-    return {hi, static_cast<float>(value - static_cast<double>(hi))};
-}
-
-/// Σ table[k]·x^k by Horner's rule, with an error of some 2^-45 of the largest term.
+/// Σ table[k]·x^k by Horner's rule.
 template <unsigned int COUNT>
-__device__ __forceinline__ TwoFloat polynomial(const TwoFloat (&table)[COUNT], const TwoFloat& x) {
-    TwoFloat sum = table[COUNT - 1];
-#pragma unroll 1
-    for (int k = COUNT - 2; k >= 0; --k) sum = add(table[k], multiply(sum, x));
+__device__ __forceinline__ double polynomial(const double (&table)[COUNT], double x) {
+    double sum = table[COUNT - 1];
+#pragma unroll
+    for (int k = COUNT - 2; k >= 0; --k) sum = fma(sum, x, table[k]);
     return sum;
 }
 
@@ -37,6 +32,14 @@ __device__ __forceinline__ float reciprocal(float x) {
         y = __fmaf_rn(y, __fmaf_rn(error, error, error), y);
     }
     return __fmaf_rn(y, __fmaf_rn(-x, y, 1.0f), y);
+}
+
+/// 1/x, off by one unit in the last place of f32 from the nearest (PTX ISA, rcp.approx); 0 for what has a denormal
+/// reciprocal.
+__device__ __forceinline__ float approximate_reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 /// 2^exponent, for exponents of normal numbers: -126 to 127.
@@ -95,22 +98,46 @@ __device__ __forceinline__ Exponential<float> exponential(const TwoFloat& t) {
     return {__fmaf_rn(r * r, sum, r), reduced.exponent};
 }
 
-/// 1/(k + 1)!: (e^r − 1)/r but for 2^-45 of it where |r| is at most ln 2 / 2.
-__constant__ TwoFloat EXPONENTIAL_TERMS[] = {
-    two_floats(1.0),           two_floats(1.0 / 2),        two_floats(1.0 / 6),       two_floats(1.0 / 24),
-    two_floats(1.0 / 120),     two_floats(1.0 / 720),      two_floats(1.0 / 5040),    two_floats(1.0 / 40320),
-    two_floats(1.0 / 362880),  two_floats(1.0 / 3628800),  two_floats(1.0 / 39916800),
+/// 2^(t·log2 e), and what is left of the exponent t.
+struct ApproximatePower {
+    float power;
+    float rest;
+
+    explicit __device__ __forceinline__ ApproximatePower(float t) {
+        constexpr float LOG2_E = 1.44269504088896340736f;
+        const float exponent = t * LOG2_E;
+        asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(exponent));
+        rest = __fmaf_rn(exponent, -ReducedExponent::LN2_MID, __fmaf_rn(exponent, -ReducedExponent::LN2_HI, t));
+    }
 };
 
-/// e^t for |t| up to 1000, where t.lo is small beside 1. The fraction is off by some 2^-44 of itself, and by
-/// what 2^-47 of t amounts to.
-__device__ __forceinline__ Exponential<TwoFloat> exponential_in_two(const TwoFloat& t) {
-    const ReducedExponent reduced(t.hi);
-    const TwoFloat middle = two_product(-reduced.multiple, ReducedExponent::LN2_MID);
-    const TwoFloat sum = two_sum(reduced.rest, middle.hi);
-    const float low = __fmaf_rn(-reduced.multiple, ReducedExponent::LN2_LO, t.lo) + middle.lo;
-    const TwoFloat r = two_sum(sum.hi, sum.lo + low);
-    return {normalised(multiply(r, polynomial(EXPONENTIAL_TERMS, r))), reduced.exponent};
+/// e^t for |t| up to 87, off by at most six units of 2^-24 of itself, five of which are the instruction's: two units in
+/// the last place from the nearest f32 (PTX ISA, ex2.approx).
+__device__ __forceinline__ float approximate_exponential(float t) {
+    const ApproximatePower of(t);
+    return __fmaf_rn(of.power, of.rest, of.power);
+}
+__device__ __forceinline__ float approximate_exponential(const TwoFloat& t) {
+    const ApproximatePower of(t.hi);
+    return __fmaf_rn(of.power, of.rest + t.lo, of.power);
+}
+
+/// e^t for |t| up to 700, off by some 2^-45 of itself.
+__device__ __forceinline__ double exponential_in_f64(double t) {
+    // 1/(k + 1)!: (e^r − 1)/r but for 2^-45 of it where |r| is at most ln 2 / 2.
+    constexpr double TERMS[] = {1.0,       1.0 / 2,    1.0 / 6,     1.0 / 24,     1.0 / 120,     1.0 / 720,
+                                1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800};
+    // The upper 32 bits of ln 2, so that its multiples are exact, and what is left of it.
+    constexpr double LN2_HI = 0x1.62e42feep-1;
+    constexpr double LN2_LO = 0x1.a39ef35793c76p-33;
+    constexpr double LOG2_E = 1.44269504088896340736;
+    // Adding 1.5·2^52 rounds to an integer, which then stands in the lowest bits.
+    constexpr double MAGIC = 6755399441055744.0;
+    const double shifted = fma(t, LOG2_E, MAGIC);
+    const double multiple = shifted - MAGIC;
+    const double r = fma(-multiple, LN2_LO, fma(-multiple, LN2_HI, t));
+    const double power = __hiloint2double((__double2loint(shifted) + 1023) << 20, 0);
+    return fma(r * polynomial(TERMS, r), power, power);
 }
 
 /// The scaled tail of the normal distribution, exp(a²/2)·Φ(−a) = erfcx(a/√2)/2, for a from 0 to 18.5, off by a
@@ -120,8 +147,9 @@ __device__ __forceinline__ Exponential<TwoFloat> exponential_in_two(const TwoFlo
 /// related functions, 1978).
 constexpr float SCALED_TAIL_LIMIT = 18.5f;
 
-__device__ __forceinline__ float scaled_tail(float a) {
-    const float reciprocal = warpnorm::reciprocal(a + 4.0f);
+///
+/// `reciprocal` is that of a + 4, and need not be exact.
+__device__ __forceinline__ float scaled_tail(float a, float reciprocal) {
     const float estimate = __fmaf_rn(-8.0f, reciprocal, 1.0f);
     // What is left of a − 4 after estimate·(a + 4) makes q right to its last digit.
     const float rest = __fmaf_rn(-estimate, a, __fmaf_rn(-4.0f, estimate + 1.0f, a));
@@ -139,23 +167,21 @@ __device__ __forceinline__ float scaled_tail(float a) {
     return __fmaf_rn(sum, q, 9.44106430e-2f);
 }
 
-/// (exp(a²/2)·Φ(−a) − 1/2)/(q + 1) for a from 0 to 19, but for 2^-42 of the scaled tail.
-__constant__ TwoFloat TAIL_TERMS[] = {
-    two_floats(-0.405589358698017952), two_floats(0.235191637149403691), two_floats(-0.110812381812866369),
-    two_floats(0.0391049744893793337), two_floats(-0.00824017028786993305), two_floats(-0.000251925527155258587),
-    two_floats(0.000759486266413536463), two_floats(-0.000120669195043869537), two_floats(-0.0000665052074156012236),
-    two_floats(0.0000209352477380210307), two_floats(7.67064160906635293e-6), two_floats(-3.00533084300286544e-6),
-    two_floats(-1.19057066242741928e-6), two_floats(3.37609297907756192e-7), two_floats(1.73318682248699627e-7),
-};
-constexpr float SCALED_TAIL_LIMIT_IN_TWO = 19.0f;
-
-/// The scaled tail in two floats, off by at most 2^-40 of itself and, towards a = 0, of what it is less than 1/2.
-__device__ __forceinline__ TwoFloat scaled_tail_in_two(float a) {
-    const TwoFloat q = divide(two_sum(a, -4.0f), two_sum(a, 4.0f));
+/// The scaled tail in f64, for a from 0 to 19: off by at most 2^-41 of itself and, towards a = 0, of what it is less than
+/// 1/2.
+__device__ __forceinline__ double scaled_tail_in_f64(double a) {
+    // (exp(a²/2)·Φ(−a) − 1/2)/(q + 1), but for 2^-42 of the scaled tail.
+    constexpr double TERMS[] = {
+        -0.405589358698017952,    0.235191637149403691,    -0.110812381812866369,
+        0.0391049744893793337,    -0.00824017028786993305, -0.000251925527155258587,
+        0.000759486266413536463,  -0.000120669195043869537, -0.0000665052074156012236,
+        0.0000209352477380210307, 7.67064160906635293e-6,  -3.00533084300286544e-6,
+        -1.19057066242741928e-6,  3.37609297907756192e-7,  1.73318682248699627e-7,
+    };
+    const double reciprocal = __drcp_rn(a + 4.0);
     // q + 1, which loses nothing where q is close to −1.
-    const TwoFloat sum = two_sum(1.0f, q.hi);
-    const TwoFloat above = two_sum(sum.hi, sum.lo + q.lo);
-    return normalised(add({0.5f, 0.0f}, multiply(above, polynomial(TAIL_TERMS, q))));
+    const double above = 2.0 * a * reciprocal;
+    return fma(above, polynomial(TERMS, (a - 4.0) * reciprocal), 0.5);
 }
 
 }  // namespace warpnorm

@@ -52,6 +52,11 @@ __device__ __forceinline__ TwoFloat multiply(const TwoFloat& a, float b) {
 /// a · scale exactly, where scale is a power of two and nothing underflows.
 __device__ __forceinline__ TwoFloat scaled(const TwoFloat& a, float scale) { return {a.hi * scale, a.lo * scale}; }
 
+/// The same value as an f64. Of what is past f32's range the low part is no number.
+__device__ __forceinline__ double in_f64(const TwoFloat& value) {
+    return isinf(value.hi) ? value.hi : static_cast<double>(value.hi) + value.lo;
+}
+
 /// The same value with `hi` as its nearest f32.
 __device__ __forceinline__ TwoFloat normalised(const TwoFloat& value) { return two_sum(value.hi, value.lo); }
 

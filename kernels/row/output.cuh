@@ -21,13 +21,15 @@ namespace warpnorm {
 /// product one with a factor a little larger than rstd, and that a little smaller; of a sum both about the sum, as far
 /// from it as the product may be off. Where both round to the same 16-bit value, that is the result. Where they do
 /// not, in about one element of a thousand (f16) or of eight thousand (bf16), and where β cancels the product, y is
-/// computed again in two floats. So is v where the op rounds it before the weight.
+/// computed again in two floats, or in f64 where an activation is a factor of it. So is v where the op rounds it before
+/// the weight.
 ///
 /// Where there is a Code, y is no value of the activation type but its code: that of the exact y times 1/scale. It
 /// is decided as the rounding to 16 bits is.
 ///
 /// Where GATED, y is R(v·(γ + γ₀)·act(z)), without β: z is a row of its own, or h itself, and v then 1. The
-/// bounds are as much wider as the activation may be off.
+/// bounds are as much wider as the activation may be off: it is an approximate one, whose last bits differ from GPU to
+/// GPU. Those of y do not.
 template <class Statistic, class Element, bool GATED, class Code = NoCode>
 struct Output {
     static constexpr bool CODED = IS_CODE<Code>;
@@ -58,8 +60,11 @@ struct Output {
     /// By what share of v·(γ + γ₀) it is off, where nothing else is rounded before β is added; half a unit to spare.
     static constexpr float RADIUS = (Statistic::ROUNDINGS + 0.5f) / 16777216.0f;
 
-    /// The same of the activation of z, which is off itself, and whose product is rounded.
-    static constexpr float GATE_MARGIN = ACTIVATION_ERROR + 3.5f / 16777216.0f;
+    /// By what share of itself the product of weight and activation is made larger: what the activation is off, and the
+    /// roundings of the two products and of this one. And smaller, for the bound below one of v.
+    static constexpr float GATE_MARGIN = APPROXIMATE_ACTIVATION_ERROR + 3.5f / 16777216.0f;
+
+    static constexpr float GATE_MARGIN_BELOW = GATE_MARGIN + 1.0f - BELOW;
 
     /// What is loaded ahead of its use: the weights of a group where they are of the activation type, or z.
     struct Ahead {
@@ -129,6 +134,15 @@ struct Output {
             } else {
                 weight.load_weights_of(first, c, group);
             }
+            float h[LENGTH];
+#pragma unroll
+            for (unsigned int e = 0; e < LENGTH; ++e) h[e] = values.at[c * LENGTH + e];
+            if (GATED && args.gate == nullptr) {
+                // h is x itself: nothing is rounded.
+                seconds = narrow_chunk<Element>(h);
+#pragma unroll
+                for (unsigned int e = 0; e < LENGTH; ++e) h[e] = 1.0f;
+            }
             if constexpr (GATED) {
                 weight.load_weights_of(gains, c, group);
             } else {
@@ -148,11 +162,10 @@ struct Output {
                 if (!GATED && addend.by_step()) addend.from.load_step_of(seconds, column, step, left);
                 const Step of = {weight,      addend, args,    bounding, moments,
                                  code_factor, gains,  seconds, step,     group.path};
-                const float* h = &values.at[c * LENGTH + step];
                 if constexpr (Element::IS_F32) {
-                    of.in_f32(y, h);
+                    of.in_f32(y, &h[step]);
                 } else {
-                    of.correctly_rounded(y, h, &doubts[step / Marks::PER_WORD]);
+                    of.correctly_rounded(y, &h[step], &doubts[step / Marks::PER_WORD]);
                 }
             }
             if constexpr (GATED && !Element::IS_F32) {
@@ -196,8 +209,8 @@ private:
 
         __device__ __forceinline__ Bounding(const RowArgs& args, Path path) {
             const bool rounded = rounds_before_weight(args, path);
-            // What has been rounded is exact, and so is the 1 that z is multiplied by where it takes the place of h.
-            below = rounded || (GATED && args.gate == nullptr) ? 1.0f : BELOW;
+            // What has been rounded is exact.
+            below = rounded ? 1.0f : BELOW;
             // As good as 0, and no NaN times infinity.
             radius = rounded ? 1.17549435082228750797e-38f : RADIUS;
             // Or the compiler would choose anew for every step.
@@ -224,19 +237,9 @@ private:
         unsigned int step;
         Path path;
 
-        /// z: of its own row, or h.
-        __device__ __forceinline__ void gate(float (&z)[STEP], const float* h) const {
+        __device__ __forceinline__ void gate(float (&z)[STEP]) const {
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) {
-                z[e] = element_of<Element>(seconds, step + e);
-                if (args.gate == nullptr) z[e] = h[e];
-            }
-        }
-
-        /// v, or the bound above it; 1 where z takes the place of h.
-        __device__ __forceinline__ float normalised_by_scale(float h) const {
-            if (GATED && args.gate == nullptr) return 1.0f;
-            return Statistic::normalise_in_one(h, moments);
+            for (unsigned int e = 0; e < STEP; ++e) z[e] = element_of<Element>(seconds, step + e);
         }
 
         /// γ + γ₀ from γ. Without an offset even the zeros keep their signs.
@@ -252,7 +255,7 @@ private:
             offset(factor);
             float y[STEP];
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) y[e] = normalised_by_scale(h[e]);
+            for (unsigned int e = 0; e < STEP; ++e) y[e] = Statistic::normalise_in_one(h[e], moments);
             if (!GATED && added.from.exist()) {
                 float addend[STEP];
                 added.from.widen(addend, seconds, step);
@@ -268,7 +271,7 @@ private:
             }
             if constexpr (GATED) {
                 float z[STEP];
-                gate(z, h);
+                gate(z);
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) {
                     y[e] *= activate(args.activation, args.activation_parameter, z[e]);
@@ -286,14 +289,16 @@ private:
             // For each pair of elements, in what bits the bounds of a rounding before the last do not agree.
             unsigned int doubt[STEP / 2] = {};
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) outer[e] = normalised_by_scale(h[e]);
+            for (unsigned int e = 0; e < STEP; ++e) outer[e] = Statistic::normalise_in_one(h[e], moments);
             float factor[STEP];
             weight.widen(factor, gains, step);
             if (path == Path::GENERAL ? !(args.flags & BARE_WEIGHTS) : !has_bare_weights(path)) {
                 if (rounds_before_weight(args, path)) round_before_weight(outer, doubt);
                 if (path != Path::ALIGNED_ROUNDED) offset(factor);
             }
-            if (!GATED && added.from.exist()) {
+            if constexpr (GATED) {
+                bound_gated(outer, inner, factor, doubt);
+            } else if (added.from.exist()) {
                 float addend[STEP];
                 added.from.widen(addend, seconds, step);
                 if (added.each) {
@@ -335,17 +340,6 @@ private:
                     inner[e] = __fmul_rd(v * bounding.below, factor[e]);
                 }
             }
-            if constexpr (GATED) {
-                float z[STEP];
-                gate(z, h);
-#pragma unroll
-                for (unsigned int e = 0; e < STEP; ++e) {
-                    const float of_z = activate(args.activation, args.activation_parameter, z[e]);
-                    outer[e] = __fmul_ru(outer[e], __fmaf_rn(of_z, GATE_MARGIN, of_z));
-                    inner[e] = __fmul_rd(inner[e], __fmaf_rn(of_z, -GATE_MARGIN, of_z));
-                    if (activation_underflows(args.activation, z[e], of_z)) doubt[e / 2] |= 1u << 16 * (e % 2);
-                }
-            }
             if constexpr (CODED) {
                 static_assert(!CODED || STEP == 4, "the codes of a step fill a word");
 #pragma unroll
@@ -363,6 +357,31 @@ private:
                     words[e / 2] = narrow_pair<Element>(outer[e], outer[e + 1]);
                     doubts[e / 2] = doubt[e / 2] | (words[e / 2] ^ narrow_pair<Element>(inner[e], inner[e + 1]));
                 }
+            }
+        }
+
+        /// From v, or the bound above it, the bounds of the product with the weight and the activation of z.
+        __device__ __forceinline__ void bound_gated(float (&outer)[STEP], float (&inner)[STEP],
+                                                    const float (&weights)[STEP], unsigned int (&doubt)[STEP / 2]) const {
+            float z[STEP];
+            gate(z);
+            float factor[STEP];
+            approximate_activations(factor, args.activation, args.activation_parameter, z);
+            bool any_lacks = false;
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; ++e) {
+                factor[e] *= weights[e];
+                inner[e] = __fmul_rd(outer[e], __fmaf_rn(factor[e], -GATE_MARGIN_BELOW, factor[e]));
+                outer[e] = __fmul_ru(outer[e], __fmaf_rn(factor[e], GATE_MARGIN, factor[e]));
+                any_lacks |= lacks_digits(factor[e]);
+            }
+            if (!any_lacks) return;
+#pragma unroll
+            for (unsigned int e = 0; e < STEP; ++e) {
+                // Of these the factor is 0 itself.
+                const bool is_zero = weights[e] == 0.0f || z[e] == 0.0f ||
+                                     (args.activation == Activation::RELU && z[e] < 0.0f);
+                if (lacks_digits(factor[e]) && !is_zero) doubt[e / 2] |= 1u << 16 * (e % 2);
             }
         }
 
@@ -454,7 +473,7 @@ private:
         }
     };
 
-    /// Computes the elements in doubt of a gated output again, in two floats. They are read again, too: while
+    /// Computes the elements in doubt of a gated output again, in f64. They are read again, too: while
     /// an activation is computed so, no registers are left to keep them in. Nothing has been written over them.
     template <class Place>
     static __device__ __forceinline__ void settle_gated(RawChunk (&y)[G::CHUNKS], Marks doubts, const Moments* made,
@@ -469,18 +488,16 @@ private:
             const unsigned int line = group.first(1) - group.first(0);
             const unsigned int at = group.first(0) + place / LENGTH * line + place % LENGTH;
             if (at >= group.hidden) continue;
-            TwoFloat result = {1.0f, 0.0f};
+            TwoFloat v = {1.0f, 0.0f};
             if (args.gate != nullptr) {
                 const float h = Element::widen(load_16(column<Element>(x, at)));
-                result = Statistic::normalise(h, read_moments<Statistic>(made, 0.0f));
+                v = Statistic::normalise(h, read_moments<Statistic>(made, 0.0f));
             }
             const float gain = weight.exist() ? weight.at(at) + weight.offset : 1.0f;
-            result = multiply(before_weight(result, args, group.path), gain);
-            // Past f32's range the low part is no number. One of the bounds got no further than its end.
-            result = isinf(result.hi) ? TwoFloat{result.hi, 0.0f} : normalised(result);
+            const double product = in_f64(before_weight(v, args, group.path)) * gain;
             const float z = Element::widen(load_16(column<Element>(gate, at)));
-            result = multiply(activate_in_two(args.activation, args.activation_parameter, z), result);
-            const unsigned int bits = narrow_two<Element>(result);
+            const double of_z = activate_in_f64(args.activation, args.activation_parameter, z);
+            const unsigned int bits = narrow_product<Element>(product, of_z);
 #pragma unroll
             for (unsigned int w = 0; w < 4 * G::CHUNKS; ++w) Marks::put(y[w / 4].words[w % 4], w, place, bits);
         }

@@ -1,7 +1,7 @@
 //! Runs a kernel of `functions.cu`, which `scripts/test_ptx.sh` compiles, on an array of arguments.
 
 use half::{bf16, f16};
-use ptx_emu::{LaunchConfig, Memory, Module};
+use ptx_emu::{Approximations, LaunchConfig, LaunchOptions, Memory, Module};
 use std::sync::LazyLock;
 use warpnorm::Activation;
 
@@ -11,28 +11,32 @@ static MODULE: LazyLock<Module> =
 /// What a kernel leaves for an element; 0 for what it does not write.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
-    pub hi: f32,
-    pub lo: f32,
-    /// The exponent in two floats; whether the value lacks digits in f32.
-    pub integer: i32,
-}
-
-impl Output {
-    /// (hi + lo)·2^integer, which f64 holds but for the last digit.
-    pub fn value(&self) -> f64 {
-        (f64::from(self.hi) + f64::from(self.lo)) * 2f64.powi(self.integer)
-    }
+    pub value: f32,
+    pub wide: f64,
+    /// A result in 16 bits; whether the value lacks digits.
+    pub bits: u32,
 }
 
 /// Applies a kernel to every argument.
 pub fn run(kernel: &str, activation: Activation, factor: f32, x: &[f32]) -> Vec<Output> {
+    run_with(kernel, activation, factor, x, Approximations::Nearest)
+}
+
+/// The same with what approximate instructions are to return.
+pub fn run_with(
+    kernel: &str,
+    activation: Activation,
+    factor: f32,
+    x: &[f32],
+    approximations: Approximations,
+) -> Vec<Output> {
     let mut memory = Memory::new();
     let x_at = memory.allocate("x", 4 * x.len());
     memory.write(x_at, &x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).expect("fits");
     memory.set_read_only(x_at, true).expect("live");
-    let outputs = ["hi", "lo", "integer"].map(|name| {
-        let address = memory.allocate(name, 4 * x.len());
-        memory.write(address, &vec![0; 4 * x.len()]).expect("fits");
+    let outputs = [("value", 4), ("wide", 8), ("bits", 4)].map(|(name, bytes)| {
+        let address = memory.allocate(name, bytes * x.len());
+        memory.write(address, &vec![0; bytes * x.len()]).expect("fits");
         address
     });
     // struct Arguments of functions.cu.
@@ -42,17 +46,20 @@ pub fn run(kernel: &str, activation: Activation, factor: f32, x: &[f32]) -> Vec<
     args.extend(activation.parameter().to_le_bytes());
     args.extend(factor.to_le_bytes());
     let config = LaunchConfig::linear(x.len().div_ceil(256) as u32, 256);
-    MODULE.launch(kernel, &config, &[&args], &mut memory).expect("runs");
-    let [hi, lo, integer] = outputs.map(|address| {
-        let mut bytes = vec![0; 4 * x.len()];
-        memory.read(address, &mut bytes).expect("written");
-        bytes.chunks_exact(4).map(|word| word.try_into().expect("four bytes")).collect::<Vec<[u8; 4]>>()
-    });
+    let options = LaunchOptions { approximations, ..LaunchOptions::default() };
+    MODULE.launch_with(kernel, &config, &[&args], &mut memory, &options).expect("runs");
+    let read = |address: u64, bytes: usize| {
+        let mut read = vec![0; bytes * x.len()];
+        memory.read(address, &mut read).expect("written");
+        read
+    };
+    let [value, wide, bits] = [read(outputs[0], 4), read(outputs[1], 8), read(outputs[2], 4)];
+    let word = |bytes: &[u8], i: usize| u32::from_le_bytes(bytes[4 * i..][..4].try_into().expect("four bytes"));
     (0..x.len())
         .map(|i| Output {
-            hi: f32::from_le_bytes(hi[i]),
-            lo: f32::from_le_bytes(lo[i]),
-            integer: i32::from_le_bytes(integer[i]),
+            value: f32::from_bits(word(&value, i)),
+            wide: f64::from_le_bytes(wide[8 * i..][..8].try_into().expect("eight bytes")),
+            bits: word(&bits, i),
         })
         .collect()
 }

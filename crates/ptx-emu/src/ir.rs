@@ -181,6 +181,8 @@ pub(crate) struct CtaBarrier {
 /// A decoded instruction's action.
 pub(crate) enum Op {
     Alu(Alu),
+    /// What `Approximations::ALL` make of an approximate instruction.
+    Approximate([Alu; 3]),
     Nop,
     /// `griddepcontrol.wait`.
     GridWait,

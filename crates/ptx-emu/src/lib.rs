@@ -78,6 +78,7 @@ pub use ir::Kernel;
 pub use memory::{Memory, MemoryError, Nearest};
 pub use module::Module;
 pub use report::{InstructionClass, InstructionCounts, Instructions, LaunchReport, SharedTraffic, Traffic};
+pub use semantics::float::Approximations;
 
 /// The README's example must go on compiling.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 // their results.
 
 #include "common/activation.cuh"
+#include "common/element.cuh"
 
 using namespace warpnorm;
 
@@ -10,9 +11,9 @@ using namespace warpnorm;
 
 struct Arguments {
     const float* x;
-    float* hi;
-    float* lo;
-    int* exponent;
+    float* value;
+    double* wide;
+    unsigned int* bits;
     unsigned int count;
     Activation kind;
     float parameter;
@@ -21,27 +22,34 @@ struct Arguments {
 
 KERNEL activate_f32(const Arguments a) {
     if (I >= a.count) return;
-    const float value = activate(a.kind, a.parameter, a.x[I]);
-    a.hi[I] = value;
-    a.exponent[I] = activation_underflows(a.kind, a.x[I], value);
+    a.value[I] = activate(a.kind, a.parameter, a.x[I]);
 }
 
-KERNEL activate_two(const Arguments a) {
+KERNEL activate_approximately(const Arguments a) {
     if (I >= a.count) return;
-    const ScaledTwoFloat value = activate_in_two(a.kind, a.parameter, a.x[I]);
-    a.hi[I] = value.value.hi;
-    a.lo[I] = value.value.lo;
-    a.exponent[I] = value.exponent;
+    const float x[1] = {a.x[I]};
+    float value[1];
+    approximate_activations(value, a.kind, a.parameter, x);
+    a.value[I] = value[0];
+    a.bits[I] = lacks_digits(value[0]);
 }
 
-KERNEL activate_times(const Arguments a) {
+KERNEL activate_f64(const Arguments a) {
     if (I >= a.count) return;
-    const TwoFloat product = multiply(activate_in_two(a.kind, a.parameter, a.x[I]), {a.factor, 0.0f});
-    a.hi[I] = product.hi;
-    a.lo[I] = product.lo;
+    a.wide[I] = activate_in_f64(a.kind, a.parameter, a.x[I]);
+}
+
+KERNEL narrow_product_f16(const Arguments a) {
+    if (I >= a.count) return;
+    a.bits[I] = narrow_product<F16>(activate_in_f64(a.kind, a.parameter, a.x[I]), a.factor);
+}
+
+KERNEL narrow_product_bf16(const Arguments a) {
+    if (I >= a.count) return;
+    a.bits[I] = narrow_product<BF16>(activate_in_f64(a.kind, a.parameter, a.x[I]), a.factor);
 }
 
 KERNEL reciprocal_f32(const Arguments a) {
     if (I >= a.count) return;
-    a.hi[I] = warpnorm::reciprocal(a.x[I]);
+    a.value[I] = warpnorm::reciprocal(a.x[I]);
 }

@@ -7,8 +7,8 @@ use crate::exec::registers::{map1, map2, map3, test1};
 use crate::ir::Op;
 use crate::parse::ast::Instruction;
 use crate::semantics::float::{
-    Approximate, NAN32, NAN64, Rounding, add32, approximate, canonical32, canonical64, div_approximate, div32, flush32,
-    fma32, min_max, mul32, saturate32, sqrt32,
+    Approximate, Approximations, NAN32, NAN64, Rounding, add32, approximate, canonical32, canonical64, div_approximate,
+    div_full, div32, flush32, fma32, min_max, mul32, saturate32, sqrt32,
 };
 use crate::semantics::small::{BF16, F16};
 
@@ -117,12 +117,21 @@ impl<'a> Decoder<'_, 'a> {
             }
             "div" => {
                 let finish = Finish { ftz, sat: false };
-                if mods.take("approx") {
-                    return self
-                        .f32_2(inst, move |a, b| finish.output(div_approximate(finish.input(a), finish.input(b))));
-                }
-                if mods.take("full") {
-                    return self.f32_2(inst, move |a, b| finish.output(finish.input(a) / finish.input(b)));
+                let approximate = match (mods.take("approx"), mods.take("full")) {
+                    (false, false) => None,
+                    (true, _) => Some(div_approximate as fn(f32, f32, Approximations) -> f32),
+                    (false, true) => Some(div_full as fn(f32, f32, Approximations) -> f32),
+                };
+                if let Some(f) = approximate {
+                    inst.expect_operands(3)?;
+                    let d = self.dest::<f32>(inst, Type::F32)?;
+                    let a = self.source::<f32>(inst, 1, Type::F32)?;
+                    let b = self.source::<f32>(inst, 2, Type::F32)?;
+                    return Ok(Op::Approximate(Approximations::ALL.map(|approximations| {
+                        map2::<f32, f32, f32>(d, a, b, move |a, b| {
+                            finish.output(f(finish.input(a), finish.input(b), approximations))
+                        })
+                    })));
                 }
                 let mode = Self::required_rounding(inst, mods)?;
                 self.f32_arithmetic2(inst, mode, finish, |a, b| a / b, div32)
@@ -256,7 +265,12 @@ impl<'a> Decoder<'_, 'a> {
                     return Err(inst.unknown_modifier("ftz"));
                 }
                 let finish = Finish { ftz, sat: false };
-                self.f32_1(inst, move |a| finish.output(approximate(function, f64::from(finish.input(a))) as f32))
+                inst.expect_operands(2)?;
+                let d = self.dest::<f32>(inst, Type::F32)?;
+                let a = self.source::<f32>(inst, 1, Type::F32)?;
+                Ok(Op::Approximate(Approximations::ALL.map(|approximations| {
+                    map1::<f32, f32>(d, a, move |a| finish.output(function.f32(finish.input(a), approximations)))
+                })))
             }
             Type::F32 => {
                 let mode = Self::required_rounding(inst, mods)?;

@@ -11,6 +11,7 @@ use crate::ir::{Kernel, Preset, SHARED_WINDOW, Special};
 use crate::memory::Memory;
 use crate::module::Module;
 use crate::report::{LaunchReport, Traffic};
+use crate::semantics::float::Approximations;
 use crate::written::ByteSet;
 use std::ops::Range;
 
@@ -53,6 +54,8 @@ pub struct LaunchOptions {
     /// The order in which clusters and warps run. Neither a kernel's results nor the report depend
     /// on it, unless the kernel is wrong, or waits in a loop until another thread has got somewhere.
     pub schedule: Schedule,
+    /// What approximate instructions return. A kernel's results depend on it where they may differ between GPUs.
+    pub approximations: Approximations,
     /// Addresses of global memory that launches before this one may still be using: for a programmatic launch,
     /// which begins before they have completed. A thread that touches them before its `griddepcontrol.wait` is at
     /// fault ([`FaultKind::Unready`](crate::FaultKind::Unready)).
@@ -62,8 +65,13 @@ pub struct LaunchOptions {
 impl Default for LaunchOptions {
     /// 2^40 warp instructions (hours, for kernels that never end), in order. No distinct bytes. Nothing unready.
     fn default() -> LaunchOptions {
-        let (instruction_limit, schedule) = (1 << 40, Schedule::InOrder);
-        LaunchOptions { instruction_limit, distinct_bytes: false, schedule, unready: Vec::new() }
+        LaunchOptions {
+            instruction_limit: 1 << 40,
+            distinct_bytes: false,
+            schedule: Schedule::InOrder,
+            approximations: Approximations::Nearest,
+            unready: Vec::new(),
+        }
     }
 }
 
@@ -272,6 +280,7 @@ impl Module {
             footprints: options.distinct_bytes.then(Default::default),
             instruction_limit: options.instruction_limit,
             scheduler: Scheduler::new(options.schedule),
+            approximations: options.approximations,
             last_hit: Default::default(),
             clocks: Clocks::new(product(config.cluster) as usize, warps_per_cta),
             shadow: Shadow::default(),

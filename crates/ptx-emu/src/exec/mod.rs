@@ -17,6 +17,7 @@ use crate::fault::{Fault, FaultKind, SourceLine};
 use crate::ir::{Kernel, Op, Origin};
 use crate::memory::Memory;
 use crate::report::LaunchReport;
+use crate::semantics::float::Approximations;
 use crate::written::ByteSet;
 use access::LastHit;
 use barrier::{BarrierState, ClusterBarrier};
@@ -59,6 +60,7 @@ pub(crate) struct Machine<'a> {
     pub footprints: Option<Footprints>,
     pub instruction_limit: u64,
     pub scheduler: Scheduler,
+    pub approximations: Approximations,
     pub last_hit: LastHit,
     pub clocks: Clocks,
     /// What has been done to global memory.
@@ -157,6 +159,10 @@ impl Machine<'_> {
             match &inst.op {
                 Op::Alu(alu) => {
                     alu(&mut warp.registers, mask);
+                    warp.pc += 1;
+                }
+                Op::Approximate(by) => {
+                    by[self.approximations as usize](&mut warp.registers, mask);
                     warp.pc += 1;
                 }
                 Op::Load(load) => {

@@ -227,8 +227,59 @@ pub(crate) fn min_max<T: MinMax>(a: T, b: T, max: bool, propagate_nan: bool) -> 
     }
 }
 
-/// The approximate functions of the special function unit, computed in f64 and rounded once:
-/// closer than the ISA's bounds, so no test should rely on their last bit.
+/// What approximate f32 instructions (`rcp.approx`, `ex2.approx` and their like) return: anything near enough to the
+/// exact value will do for the ISA, and GPUs differ. A kernel whose results are the same for all three does not depend on
+/// which one it runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Approximations {
+    /// The f32 nearest to the exact value.
+    #[default]
+    Nearest,
+    /// The least f32 that the ISA allows.
+    Least,
+    /// The largest.
+    Largest,
+}
+
+impl Approximations {
+    pub(crate) const ALL: [Approximations; 3] =
+        [Approximations::Nearest, Approximations::Least, Approximations::Largest];
+
+    /// Of an exact value, what the instruction returns.
+    fn of(self, exact: f64, bound: Bound) -> f32 {
+        let nearest = exact as f32;
+        let up = match self {
+            _ if nearest == 0.0 || !nearest.is_finite() => return nearest,
+            Approximations::Nearest => return nearest,
+            Approximations::Least => false,
+            Approximations::Largest => true,
+        };
+        let step = |value: f32| if up { value.next_up() } else { value.next_down() };
+        match bound {
+            Bound::Ulps(ulps) => (0..ulps).fold(nearest, |value, _| step(value)),
+            Bound::Error { absolute, relative } => {
+                let error = absolute + relative * exact.abs();
+                // Rounded towards the exact value, so as not to leave the bound.
+                let (moved, rounding) =
+                    if up { (exact + error, Rounding::Down) } else { (exact - error, Rounding::Up) };
+                round_to_f32(moved, rounding)
+            }
+        }
+    }
+}
+
+/// How far an approximate f32 instruction may be off, by the PTX ISA.
+#[derive(Clone, Copy)]
+enum Bound {
+    /// So many units in the last place from the nearest f32.
+    Ulps(u32),
+    Error {
+        absolute: f64,
+        relative: f64,
+    },
+}
+
+/// The approximate functions of the special function unit, computed in f64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Approximate {
     Reciprocal,
@@ -257,8 +308,29 @@ pub(crate) fn approximate(function: Approximate, x: f64) -> f64 {
     }
 }
 
+impl Approximate {
+    /// The f32 form.
+    pub(crate) fn f32(self, x: f32, approximations: Approximations) -> f32 {
+        let absolute = |power: f64| Bound::Error { absolute: power.exp2(), relative: 0.0 };
+        let relative = |power: f64| Bound::Error { absolute: 0.0, relative: power.exp2() };
+        let bound = match self {
+            Approximate::Reciprocal => Bound::Ulps(1),
+            Approximate::Exp2 => Bound::Ulps(2),
+            Approximate::SquareRoot => relative(-23.0),
+            Approximate::ReciprocalSquareRoot => relative(-22.9),
+            Approximate::Log2 if (0.5..=2.0).contains(&x) => absolute(-22.6),
+            Approximate::Log2 => relative(-22.0),
+            Approximate::Sine | Approximate::Cosine => absolute(-20.5),
+            Approximate::Tanh => relative(-11.0),
+        };
+        // The ISA tables what becomes of zeros, infinities and NaN.
+        let tabled = x == 0.0 || !x.is_finite();
+        (if tabled { Approximations::Nearest } else { approximations }).of(approximate(self, f64::from(x)), bound)
+    }
+}
+
 /// `div.approx.f32`: beyond |b| = 2^126 the quotient is zero, or NaN for a dividend that is not finite.
-pub(crate) fn div_approximate(a: f32, b: f32) -> f32 {
+pub(crate) fn div_approximate(a: f32, b: f32, approximations: Approximations) -> f32 {
     const LIMIT: f32 = f32::from_bits(0x7e80_0000);
     if b.is_finite() && b.abs() > LIMIT {
         if !a.is_finite() {
@@ -266,7 +338,12 @@ pub(crate) fn div_approximate(a: f32, b: f32) -> f32 {
         }
         return 0f32.copysign(a) * 1f32.copysign(b);
     }
-    (f64::from(a) / f64::from(b)) as f32
+    div_full(a, b, approximations)
+}
+
+/// `div.full.f32`.
+pub(crate) fn div_full(a: f32, b: f32, approximations: Approximations) -> f32 {
+    approximations.of(f64::from(a) / f64::from(b), Bound::Ulps(2))
 }
 
 #[cfg(test)]
@@ -345,8 +422,8 @@ mod tests {
         assert_eq!(approximate(Approximate::Log2, -0.0), f64::NEG_INFINITY);
         assert_eq!(approximate(Approximate::ReciprocalSquareRoot, -0.0), f64::NEG_INFINITY);
         assert!(approximate(Approximate::ReciprocalSquareRoot, -1.0).is_nan());
-        assert_eq!(div_approximate(1.0, f32::MAX), 0.0);
-        assert!(div_approximate(f32::INFINITY, f32::MAX).is_nan());
+        assert_eq!(div_approximate(1.0, f32::MAX, Approximations::Largest), 0.0);
+        assert!(div_approximate(f32::INFINITY, f32::MAX, Approximations::Nearest).is_nan());
         assert_eq!(div_approximate(6.0, 3.0), 2.0);
     }
 }
