@@ -63,23 +63,25 @@ __device__ __forceinline__ float element_of(const RawChunk& raw, unsigned int in
     }
 }
 
-/// The largest magnitude of a chunk of 16-bit values; NaNs are left out.
-template <class Element>
-__device__ __forceinline__ float largest_magnitude(const RawChunk& raw) {
+/// The largest magnitude of chunks of 16-bit values; NaNs are left out.
+template <class Element, unsigned int CHUNKS>
+__device__ __forceinline__ float largest_magnitude(const RawChunk (&raw)[CHUNKS]) {
     float largest = 0.0f;
 #if __CUDA_ARCH__ >= 900
-    RawChunk pairs = raw;
+    RawChunk pair = {};
 #pragma unroll
-    for (unsigned int w = 0; w < 4; ++w) pairs.words[w] &= 0x7fff7fffu;
+    for (unsigned int w = 0; w < 4 * CHUNKS; ++w) {
+        const unsigned int magnitudes = raw[w / 4].words[w % 4] & 0x7fff7fffu;
+        pair.words[0] = w == 0 ? magnitudes : larger_pair<Element>(pair.words[0], magnitudes);
+    }
 #pragma unroll
-    for (unsigned int w = 1; w < 4; ++w) pairs.words[0] = larger_pair<Element>(pairs.words[0], pairs.words[w]);
-    constexpr unsigned int LENGTH = 2;
+    for (unsigned int e = 0; e < 2; ++e) largest = fmaxf(largest, fabsf(element_of<Element>(pair, e)));
 #else
-    const RawChunk& pairs = raw;
-    constexpr unsigned int LENGTH = CHUNK<Element>;
-#endif
 #pragma unroll
-    for (unsigned int e = 0; e < LENGTH; ++e) largest = fmaxf(largest, fabsf(element_of<Element>(pairs, e)));
+    for (unsigned int e = 0; e < CHUNKS * CHUNK<Element>; ++e) {
+        largest = fmaxf(largest, fabsf(element_of<Element>(raw[e / CHUNK<Element>], e % CHUNK<Element>)));
+    }
+#endif
     return largest;
 }
 

@@ -60,11 +60,9 @@ struct Output {
     /// By what share of v·(γ + γ₀) it is off, where nothing else is rounded before β is added; half a unit to spare.
     static constexpr float RADIUS = (Statistic::ROUNDINGS + 0.5f) / 16777216.0f;
 
-    /// By what share of itself the product of weight and activation is made larger: what the activation is off, and the
-    /// roundings of the two products and of this one. And smaller, for the bound below one of v.
+    /// The same of the activation of z, which is off itself, and whose product is rounded.
     static constexpr float GATE_MARGIN = APPROXIMATE_ACTIVATION_ERROR + 3.5f / 16777216.0f;
 
-    static constexpr float GATE_MARGIN_BELOW = GATE_MARGIN + 1.0f - BELOW;
 
     /// What is loaded ahead of its use: the weights of a group where they are of the activation type, or z.
     struct Ahead {
@@ -296,9 +294,10 @@ private:
                 if (rounds_before_weight(args, path)) round_before_weight(outer, doubt);
                 if (path != Path::ALIGNED_ROUNDED) offset(factor);
             }
-            if constexpr (GATED) {
-                bound_gated(outer, inner, factor, doubt);
-            } else if (added.from.exist()) {
+            if (GATED && !weight.exist()) {
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) inner[e] = outer[e] * bounding.below;
+            } else if (!GATED && added.from.exist()) {
                 float addend[STEP];
                 added.from.widen(addend, seconds, step);
                 if (added.each) {
@@ -340,6 +339,7 @@ private:
                     inner[e] = __fmul_rd(v * bounding.below, factor[e]);
                 }
             }
+            if constexpr (GATED) multiply_by_activation(outer, inner, doubt);
             if constexpr (CODED) {
                 static_assert(!CODED || STEP == 4, "the codes of a step fill a word");
 #pragma unroll
@@ -360,28 +360,24 @@ private:
             }
         }
 
-        /// From v, or the bound above it, the bounds of the product with the weight and the activation of z.
-        __device__ __forceinline__ void bound_gated(float (&outer)[STEP], float (&inner)[STEP],
-                                                    const float (&weights)[STEP], unsigned int (&doubt)[STEP / 2]) const {
+        /// Multiplies bounds by those of the activation of z.
+        __device__ __forceinline__ void multiply_by_activation(float (&outer)[STEP], float (&inner)[STEP],
+                                                               unsigned int (&doubt)[STEP / 2]) const {
             float z[STEP];
             gate(z);
-            float factor[STEP];
-            approximate_activations(factor, args.activation, args.activation_parameter, z);
+            float of_z[STEP];
+            approximate_activations(of_z, args.activation, args.activation_parameter, z);
             bool any_lacks = false;
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) {
-                factor[e] *= weights[e];
-                inner[e] = __fmul_rd(outer[e], __fmaf_rn(factor[e], -GATE_MARGIN_BELOW, factor[e]));
-                outer[e] = __fmul_ru(outer[e], __fmaf_rn(factor[e], GATE_MARGIN, factor[e]));
-                any_lacks |= lacks_digits(factor[e]);
+                outer[e] = __fmul_ru(outer[e], __fmaf_rn(of_z[e], GATE_MARGIN, of_z[e]));
+                inner[e] = __fmul_rd(inner[e], __fmaf_rn(of_z[e], -GATE_MARGIN, of_z[e]));
+                any_lacks |= lacks_digits(of_z[e]);
             }
-            if (!any_lacks) return;
+            if (!any_lacks || args.activation <= Activation::RELU) return;
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) {
-                // Of these the factor is 0 itself.
-                const bool is_zero = weights[e] == 0.0f || z[e] == 0.0f ||
-                                     (args.activation == Activation::RELU && z[e] < 0.0f);
-                if (lacks_digits(factor[e]) && !is_zero) doubt[e / 2] |= 1u << 16 * (e % 2);
+                if (z[e] != 0.0f && lacks_digits(of_z[e])) doubt[e / 2] |= 1u << 16 * (e % 2);
             }
         }
 
@@ -494,7 +490,9 @@ private:
                 v = Statistic::normalise(h, read_moments<Statistic>(made, 0.0f));
             }
             const float gain = weight.exist() ? weight.at(at) + weight.offset : 1.0f;
-            const double product = in_f64(before_weight(v, args, group.path)) * gain;
+            double product = in_f64(before_weight(v, args, group.path)) * gain;
+            // Past f32's range it is infinite, whatever the activation would make of it.
+            if (isinf(static_cast<float>(product))) product = static_cast<float>(product);
             const float z = Element::widen(load_16(column<Element>(gate, at)));
             const double of_z = activate_in_f64(args.activation, args.activation_parameter, z);
             const unsigned int bits = narrow_product<Element>(product, of_z);

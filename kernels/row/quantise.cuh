@@ -33,20 +33,23 @@ struct Scaler {
         return scaler;
     }
 
-    template <unsigned int LENGTH>
-    __device__ __forceinline__ void apply(float (&values)[LENGTH]) const {
+    /// Scales the values of some chunks, each by the one of its chunk. All are of one kind: it is looked at once.
+    template <unsigned int CHUNKS, unsigned int LENGTH>
+    static __device__ __forceinline__ void apply(float (&values)[LENGTH], const Scaler* scalers) {
+        const By by = scalers[0].by;
+        const auto divisor = [&](unsigned int e) -> const Divisor& { return scalers[e / (LENGTH / CHUNKS)].divisor; };
         if (by == By::FACTOR) {
 #pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] *= divisor.reciprocal;
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] *= divisor(e).reciprocal;
         } else if (by == By::DIVISOR_OF_ALL) {
 #pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor.divide_within_range(values[e]);
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor(e).divide_within_range(values[e]);
         } else if (by == By::DIVISOR) {
 #pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor.divide(values[e]);
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor(e).divide(values[e]);
         } else {
 #pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = __fdiv_rn(values[e], divisor.scale);
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = __fdiv_rn(values[e], divisor(e).scale);
         }
     }
 };
@@ -122,8 +125,13 @@ struct QuantiseOf : CodeRows<Element> {
     }
 
     __device__ __forceinline__ void observe(const G& group) {
+        if (group.is_aligned()) {
+            // Of chunks that are not there, y is 0, or NaN, which is left out.
+            row_scale = fmaxf(row_scale, largest_magnitude<Element>(y.of));
+        } else {
 #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) row_scale = fmaxf(row_scale, amax_of(y.of[c], group.valid[c]));
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) row_scale = fmaxf(row_scale, amax_of(y.of[c], group.valid[c]));
+        }
     }
 
     /// Called by every thread of the CTA, once all of y has been observed, for all of its groups: all threads of a team
@@ -140,23 +148,40 @@ struct QuantiseOf : CodeRows<Element> {
         if (exists && team.leads()) store_f32(address_of(args.scales) + place.row * sizeof(float), scale);
     }
 
-    /// Stores the codes of a group, the scales that are its own and, where it is asked for, y. Called by every
+    /// Stores the codes of a thread's groups, the scales that are their own and, where it is asked for, y. Called by every
     /// thread of the team's warps.
-    __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
-                                          const WholeRow& place) const {
-        float largest[G::CHUNKS];
+    template <unsigned int GROUPS>
+    static __device__ __forceinline__ void store(const QuantiseOf (&sinks)[GROUPS], const Team& team,
+                                                 const G* groups, const RowArgs& args, const WholeRow& place) {
         const bool grouped = args.scale_group != 0;
-        if (grouped) group_amax(largest, y, team, group, args);
-        Codes codes[G::CHUNKS];
         Scaler by = Scaler::multiply(1.0f);
-        if (!grouped) by = by_row(args);
+        if (!grouped) by = sinks[0].by_row(args);
 #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            if (grouped) by = by_group(largest[c], c, team, group, args, place.row);
-            codes[c] = codes_of(y.of[c], by, args);
-            if (args.y != nullptr) store_chunk<Element>(place.y<Element>(args), y.of[c], c, group);
+        for (unsigned int g = 0; g < GROUPS; ++g) {
+            const Chunks& y = sinks[g].y;
+            const G& group = groups[g];
+            float largest[G::CHUNKS];
+            if (grouped) group_amax(largest, y, team, group, args);
+            Codes codes[G::CHUNKS];
+            if (group.is_aligned()) {
+                Scaler scalers[] = {by, by};
+#pragma unroll
+                for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+                    if (grouped) scalers[c] = by_group(largest[c], c, team, group, args, place.row);
+                }
+                narrow<G::CHUNKS>(codes, y.of, scalers, args);
+            }
+#pragma unroll
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+                // Where the kernel is one for all calls, no registers are left for the values of all chunks.
+                if (!group.is_aligned()) {
+                    if (grouped) by = by_group(largest[c], c, team, group, args, place.row);
+                    narrow<1>(&codes[c], &y.of[c], &by, args);
+                }
+                if (args.y != nullptr) store_chunk<Element>(place.y<Element>(args), y.of[c], c, group);
+            }
+            CodeRows<Element>::store_codes(codes, team, groups[g], args, place.row);
         }
-        CodeRows<Element>::store_codes(codes, team, group, args, place.row);
     }
 
 private:
@@ -164,7 +189,7 @@ private:
     static __device__ __forceinline__ float amax_of(const RawChunk& raw, unsigned int valid) {
         float amax = 0.0f;
         if (valid == LENGTH) {
-            amax = largest_magnitude<Element>(raw);
+            amax = largest_magnitude<Element, 1>({raw});
         } else {
 #pragma unroll
             for (unsigned int e = 0; e < LENGTH; ++e) {
@@ -261,26 +286,32 @@ private:
         return row * args.scale_row_stride + of_group * args.scale_group_stride;
     }
 
-    static __device__ __forceinline__ Codes codes_of(const RawChunk& raw, const Scaler& scaler, const RowArgs& args) {
-        float values[LENGTH];
+    /// The codes of some chunks, under a scale each.
+    template <unsigned int CHUNKS>
+    static __device__ __forceinline__ void narrow(Codes* codes, const RawChunk* chunks, const Scaler* scalers,
+                                                  const RowArgs& args) {
+        float values[CHUNKS * LENGTH];
 #pragma unroll
-        for (unsigned int e = 0; e < LENGTH; ++e) values[e] = element_of<Element>(raw, e);
-        scaler.apply(values);
-        Codes codes = {};
+        for (unsigned int c = 0; c < CHUNKS; ++c) codes[c] = {};
+#pragma unroll
+        for (unsigned int e = 0; e < CHUNKS * LENGTH; ++e) values[e] = element_of<Element>(chunks[e / LENGTH], e % LENGTH);
+        Scaler::apply<CHUNKS>(values, scalers);
         switch (args.code) {
-            case CodeType::E4M3: narrow<E4M3>(codes, values); break;
-            case CodeType::E5M2: narrow<E5M2>(codes, values); break;
-            case CodeType::INT8: narrow<Int8>(codes, values); break;
-            case CodeType::E2M1: narrow<E2M1>(codes, values); break;
+            case CodeType::E4M3: return narrow_to<E4M3, CHUNKS>(codes, values);
+            case CodeType::E5M2: return narrow_to<E5M2, CHUNKS>(codes, values);
+            case CodeType::INT8: return narrow_to<Int8, CHUNKS>(codes, values);
+            case CodeType::E2M1: return narrow_to<E2M1, CHUNKS>(codes, values);
         }
-        return codes;
     }
 
-    template <class Code>
-    static __device__ __forceinline__ void narrow(Codes& codes, const float (&values)[LENGTH]) {
+    template <class Code, unsigned int CHUNKS>
+    static __device__ __forceinline__ void narrow_to(Codes* codes, const float* values) {
 #pragma unroll
-        for (unsigned int w = 0; w < LENGTH / CODES_PER_WORD<Code>; ++w) {
-            codes.words[w] = narrow_word<Code>(&values[w * CODES_PER_WORD<Code>]);
+        for (unsigned int c = 0; c < CHUNKS; ++c) {
+#pragma unroll
+            for (unsigned int w = 0; w < LENGTH / CODES_PER_WORD<Code>; ++w) {
+                codes[c].words[w] = narrow_word<Code>(&values[c * LENGTH + w * CODES_PER_WORD<Code>]);
+            }
         }
     }
 };
@@ -314,9 +345,13 @@ struct QuantiseWide : CodeRows<Element> {
     }
 
     /// Called by every thread of the team's warps.
-    __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
-                                          const WholeRow& place) const {
-        CodeRows<Element>::store_codes(codes, team, group, args, place.row);
+    template <unsigned int GROUPS>
+    static __device__ __forceinline__ void store(const QuantiseWide (&sinks)[GROUPS], const Team& team,
+                                                 const G* groups, const RowArgs& args, const WholeRow& place) {
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) {
+            CodeRows<Element>::store_codes(sinks[g].codes, team, groups[g], args, place.row);
+        }
     }
 };
 

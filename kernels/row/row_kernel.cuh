@@ -215,8 +215,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
             for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].observe(groups[g]);
         }
         Sink::agree(sinks, team, args, place, exists);
-#pragma unroll
-        for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].store(team, groups[g], args, place);
+        Sink::store(sinks, team, groups, args, place);
     }
 }
 
@@ -391,7 +390,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
                                [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
             if constexpr (Sink::COLLECTIVE) {
                 if (stores) {
-                    sink.store(team, group, args, place);
+                    Sink::store(sinks, team, &group, args, place);
                 } else {
                     sink.observe(group);
                 }

@@ -117,10 +117,12 @@ impl<'a> Decoder<'_, 'a> {
             }
             "div" => {
                 let finish = Finish { ftz, sat: false };
-                let approximate = match (mods.take("approx"), mods.take("full")) {
-                    (false, false) => None,
-                    (true, _) => Some(div_approximate as fn(f32, f32, Approximations) -> f32),
-                    (false, true) => Some(div_full as fn(f32, f32, Approximations) -> f32),
+                let approximate: Option<fn(f32, f32, Approximations) -> f32> = if mods.take("approx") {
+                    Some(div_approximate)
+                } else if mods.take("full") {
+                    Some(div_full)
+                } else {
+                    None
                 };
                 if let Some(f) = approximate {
                     inst.expect_operands(3)?;

@@ -424,6 +424,6 @@ mod tests {
         assert!(approximate(Approximate::ReciprocalSquareRoot, -1.0).is_nan());
         assert_eq!(div_approximate(1.0, f32::MAX, Approximations::Largest), 0.0);
         assert!(div_approximate(f32::INFINITY, f32::MAX, Approximations::Nearest).is_nan());
-        assert_eq!(div_approximate(6.0, 3.0), 2.0);
+        assert_eq!(div_approximate(6.0, 3.0, Approximations::Nearest), 2.0);
     }
 }
