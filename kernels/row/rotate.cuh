@@ -35,12 +35,12 @@ struct RotateOf {
     }
 
     /// Called by every thread of the CTA.
-    __device__ __forceinline__ void store(const Team& team, const G& group, const RowArgs& args,
-                                          const PartOfRow& place) {
-        if (args.rope.half != 0) rotate(team, group, args, place);
+    static __device__ __forceinline__ void store(RotateOf (&sinks)[1], const Team& team, const G* groups,
+                                                 const RowArgs& args, const PartOfRow& place) {
+        if (args.rope.half != 0) sinks[0].rotate(team, groups[0], args, place);
         StoreOf<Output, Element> sink;
 #pragma unroll
-        for (unsigned int c = 0; c < G::CHUNKS; ++c) sink.take(c, y[c], group, args, place);
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) sink.take(c, sinks[0].y[c], groups[0], args, place);
     }
 
 private:
