@@ -100,7 +100,7 @@ __device__ __forceinline__ float activate_piecewise(Activation kind, float param
 __device__ __forceinline__ float activate(Activation kind, float parameter, float x) {
     if (kind <= Activation::LEAKY_RELU) return activate_piecewise(kind, parameter, x);
     const Gate gate(kind, parameter, x);
-    const Exponential<float> e = exponential(gate.t);
+    const Exponential e = exponential(gate.t);
     const PowerOfTwo power(e.exponent);
     float h;
     if (kind == Activation::GELU_EXACT) {

@@ -58,9 +58,8 @@ struct PowerOfTwo {
 
 /// e^t as (1 + fraction)·2^exponent, where |fraction| < 0.42. For an exponent of 0 the fraction is e^t − 1, to
 /// as many digits of its own.
-template <class Float>
 struct Exponential {
-    Float fraction;
+    float fraction;
     int exponent;
 };
 
@@ -73,7 +72,6 @@ struct ReducedExponent {
     // The upper 16 bits of ln 2, so that `rest` is exact, and what is left of it.
     static constexpr float LN2_HI = 0x1.62e4p-1f;
     static constexpr float LN2_MID = 0x1.7f7d1cp-20f;
-    static constexpr float LN2_LO = 0x1.ef357ap-45f;
 
     explicit __device__ __forceinline__ ReducedExponent(float t) {
         // Adding 1.5·2^23 rounds to an integer, which then stands in the lowest bits.
@@ -87,7 +85,7 @@ struct ReducedExponent {
 };
 
 /// e^t for |t| up to 1000. The fraction is off by at most 1.1·2^-24 of 1 + fraction.
-__device__ __forceinline__ Exponential<float> exponential(const TwoFloat& t) {
+__device__ __forceinline__ Exponential exponential(const TwoFloat& t) {
     const ReducedExponent reduced(t.hi);
     const float r = reduced.rest + __fmaf_rn(-reduced.multiple, ReducedExponent::LN2_MID, t.lo);
     float sum = 1.38624036e-3f;

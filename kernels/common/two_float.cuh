@@ -49,9 +49,6 @@ __device__ __forceinline__ TwoFloat multiply(const TwoFloat& a, float b) {
     return {product.hi, __fmaf_rn(a.lo, b, product.lo)};
 }
 
-/// a · scale exactly, where scale is a power of two and nothing underflows.
-__device__ __forceinline__ TwoFloat scaled(const TwoFloat& a, float scale) { return {a.hi * scale, a.lo * scale}; }
-
 /// The same value as an f64. Of what is past f32's range the low part is no number.
 __device__ __forceinline__ double in_f64(const TwoFloat& value) {
     return isinf(value.hi) ? value.hi : static_cast<double>(value.hi) + value.lo;
@@ -67,15 +64,6 @@ __device__ __forceinline__ TwoFloat quotient(const TwoFloat& sum, float divisor,
     float estimate = sum.hi * reciprocal;
     if (isinf(estimate) && !isinf(sum.hi)) estimate = copysignf(LARGEST, sum.hi);
     const float remainder = __fmaf_rn(-estimate, divisor, sum.hi) + sum.lo;
-    return fast_two_sum(estimate, remainder * reciprocal);
-}
-
-/// a / b with an error of some 2^-45, where b and 1/b are normal.
-__device__ __forceinline__ TwoFloat divide(const TwoFloat& a, const TwoFloat& b) {
-    const float reciprocal = __frcp_rn(b.hi);
-    const float estimate = a.hi * reciprocal;
-    // a.hi − estimate·b.hi is exact.
-    const float remainder = __fmaf_rn(-estimate, b.hi, a.hi) + __fmaf_rn(-estimate, b.lo, a.lo);
     return fast_two_sum(estimate, remainder * reciprocal);
 }
 
