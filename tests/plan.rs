@@ -6,8 +6,8 @@ use warpnorm::plan::{
     EXCHANGE_BYTES, Form, GROUP_ELEMENTS, MAX_STRETCHES, Path, Plan, Regime, Source, Team, Threads, flags, plan,
 };
 use warpnorm::{
-    Activation, Call, DType, DeviceFacts, Error, Family, Input, Norm, PlanError, PostAdd, RawRows, RawVector,
-    ResidualAdd, WeightRounding,
+    Activation, Call, DType, DeviceFacts, Error, Family, Input, Norm, Parts, PlanError, PostAdd, RawHeads, RawRows,
+    RawVector, ResidualAdd, Scope, WeightRounding,
 };
 
 const BASE: u64 = 1 << 45;
@@ -247,6 +247,63 @@ fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
     assert!(!aligned(4096, |call| {
         call.norm = call.norm.with_weight_offset(1.0).with_weight_rounding(WeightRounding::BeforeWeight);
     }));
+}
+
+/// The same of heads, of their parts in every tensor, and of gates.
+#[test]
+fn calls_of_heads_are_aligned_where_every_head_is() {
+    let path = |change: fn(&mut Call)| {
+        let at = |place: u64| RawRows { address: BASE * place, stride: 4096 };
+        let weight = |place: u64| Some(RawVector { address: BASE * place, dtype: DType::F16 });
+        let norm = Norm::rms_norm(1e-6).with_scope(Scope::Head);
+        let mut call = Call::new(norm, DType::F16, 100, 128, at(1), at(2));
+        call.parts = Parts::packed(8, 128);
+        call.weight = weight(3);
+        let (x, y) = (at(4), at(5));
+        call.second = Some(RawHeads { count: 2, x, y, x_stride: 128, y_stride: 128, weight: weight(6), bias: None });
+        change(&mut call);
+        planned(&call, &DeviceFacts::h200()).kernel.form().path
+    };
+    assert_eq!(path(|_| {}), Path::Aligned);
+    assert_eq!(
+        path(|call| call.norm = call.norm.with_weight_rounding(WeightRounding::BeforeWeight)),
+        Path::AlignedRounded
+    );
+    assert_eq!(path(|call| call.norm = call.norm.with_weight_offset(1.0)), Path::AlignedWithOffset);
+    let general: [fn(&mut Call); 11] = [
+        |call| call.parts.x_stride += 4,
+        |call| call.parts.y_stride += 4,
+        |call| (call.rows, call.x.stride, call.parts.x_stride) = (1, 1 << 34, 1 << 31),
+        |call| call.second.as_mut().expect("set").x.address += 2,
+        |call| call.second.as_mut().expect("set").y.stride += 4,
+        |call| call.second.as_mut().expect("set").x_stride += 4,
+        |call| call.second.as_mut().expect("set").y_stride += 4,
+        |call| call.second.as_mut().expect("set").weight.as_mut().expect("set").address += 2,
+        |call| {
+            call.bias = Some(RawVector { address: BASE * 7, dtype: DType::F16 });
+            call.second.as_mut().expect("set").bias = call.bias;
+        },
+        |call| call.rows = 1 << 28,
+        |call| call.hidden = 124,
+    ];
+    for (number, change) in general.into_iter().enumerate() {
+        assert_eq!(path(change), Path::General, "change {number}");
+    }
+    // From one head to the next there is nothing to go where there is one.
+    assert_eq!(path(|call| (call.parts.count, call.parts.x_stride) = (1, 1)), Path::Aligned);
+    assert_eq!(path(|call| call.rows = (1 << 31) / 10), Path::Aligned);
+
+    let gated = |change: fn(&mut Call)| {
+        let at = |place: u64| RawRows { address: BASE * place, stride: 4096 };
+        let mut call = Call::new(Norm::activation(Activation::SILU), DType::BF16, 100, 4096, at(1), at(2));
+        call.gate = Some(at(3));
+        change(&mut call);
+        planned(&call, &DeviceFacts::h200()).kernel.form().path
+    };
+    assert_eq!(gated(|_| {}), Path::Aligned);
+    assert_eq!(gated(|call| call.gate = None), Path::Aligned);
+    assert_eq!(gated(|call| call.gate.as_mut().expect("set").address += 2), Path::General);
+    assert_eq!(gated(|call| call.gate.as_mut().expect("set").stride += 4), Path::General);
 }
 
 /// Threads are paired where a wave of them does not do, and where a row has more than a warp.

@@ -88,8 +88,10 @@ fn every_module_has_its_kernels_for_every_target() {
                 (Path::Aligned, Threads::PairedLanes, false) => "_aligned_paired_lanes",
                 (Path::AlignedRounded, Threads::Single, false) => "_aligned_rounded",
                 (Path::AlignedRounded, Threads::Paired, false) => "_aligned_rounded_paired",
+                (Path::AlignedRounded, Threads::PairedLanes, false) => "_aligned_rounded_paired_lanes",
                 (Path::AlignedWithOffset, Threads::Single, false) => "_aligned_with_offset",
                 (Path::AlignedWithOffset, Threads::Paired, false) => "_aligned_with_offset_paired",
+                (Path::AlignedWithOffset, Threads::PairedLanes, false) => "_aligned_with_offset_paired_lanes",
                 (Path::Shifted, Threads::Paired, false) => "_shifted_paired",
                 other => panic!("no kernel is made for {other:?}"),
             };

@@ -17,6 +17,7 @@
 // and for x·G infinity where G is 1 and NaN where G is 0.
 #pragma once
 
+#include "arrays.cuh"
 #include "functions.cuh"
 
 namespace warpnorm {
@@ -112,6 +113,40 @@ __device__ __forceinline__ float activate(Activation kind, float parameter, floa
     const float tail = __fmaf_rn(scaled_factor, e.fraction, scaled_factor) * power.first * power.second;
     const float value = gate.negative ? tail : gate.factor - tail;
     return gate.limited ? gate.at_limit() : value;
+}
+
+/// SiLU of x, which nearly all gates have, off by no more. e^−x stays within f32's range as 2^−31·e^−x, where σ is neither as
+/// good as 0 nor as 1.
+__device__ __forceinline__ float silu(float x) {
+    constexpr int SHIFT = 31;
+    constexpr float SCALE = 1.0f / (1u << SHIFT);
+    const bool limited = fabsf(x + 22.0f) > 86.0f;
+    const Exponential e = exponential({-x, 0.0f});
+    const float power = power_of_two(e.exponent - SHIFT);
+    const float scaled_sigmoid = reciprocal(__fmaf_rn(e.fraction, power, power) + SCALE);
+    // For −∞·0 it is NaN.
+    return limited ? x * (x < 0.0f ? 0.0f : 1.0f) : x * scaled_sigmoid * SCALE;
+}
+
+/// Multiplies values by the activations of some x, which are as they were when all is done.
+template <unsigned int COUNT>
+__device__ __forceinline__ void multiply_by_activations(float (&values)[COUNT], Activation kind, float parameter,
+                                                        float (&x)[COUNT]) {
+    if (kind == Activation::SWISH && parameter == 1.0f) {
+#pragma unroll
+        for (unsigned int e = 0; e < COUNT; ++e) values[e] *= silu(x[e]);
+        return;
+    }
+    constexpr unsigned int AT_A_TIME = COUNT < 4 ? COUNT : 4;
+    static_assert(COUNT % AT_A_TIME == 0, "values go round as a whole");
+    // Other kinds are rare: values go round, so that there is code for a few of them only.
+#pragma unroll 1
+    for (unsigned int first = 0; first < COUNT; first += AT_A_TIME) {
+#pragma unroll
+        for (unsigned int e = 0; e < AT_A_TIME; ++e) values[e] *= activate(kind, parameter, x[e]);
+        go_round<AT_A_TIME>(values);
+        go_round<AT_A_TIME>(x);
+    }
 }
 
 /// How far `approximate_activations` may be off, relative to the exact value, where that is a normal f32.

@@ -9,6 +9,7 @@
 // complete a wider access.
 #pragma once
 
+#include "arrays.cuh"
 #include "element.cuh"
 
 namespace warpnorm {
@@ -31,19 +32,6 @@ __device__ __forceinline__ Address address_of(const void* pointer) {
 struct RawChunk {
     unsigned int words[4];
 };
-
-/// One of COUNT values, a power of two. An array that is indexed with a number known only at run time would lie in local
-/// memory.
-template <unsigned int COUNT, class Value>
-__device__ __forceinline__ Value pick(const Value* values, unsigned int index) {
-    if constexpr (COUNT == 1) {
-        return values[0];
-    } else {
-        const Value low = pick<COUNT / 2>(values, index);
-        const Value high = pick<COUNT / 2>(values + COUNT / 2, index);
-        return index & COUNT / 2 ? high : low;
-    }
-}
 
 __device__ __forceinline__ uint4 to_words(const RawChunk& raw) {
     return make_uint4(raw.words[0], raw.words[1], raw.words[2], raw.words[3]);

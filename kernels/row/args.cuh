@@ -49,10 +49,10 @@ enum Flag : unsigned int {
 
 /// What is known of a call where its kernel is compiled. Mirrored by plan::Path.
 ///
-/// Of an aligned call: rows are made of whole chunks, all of which begin at multiples of 16 bytes, in every tensor; they
-/// are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the activation type; norms
-/// without a mean have no bias; and of ROUND_BEFORE_WEIGHT and a weight_offset there is what stands below. Of a shifted
-/// call rows may be of any number of elements, and begin anywhere.
+/// Of an aligned call: rows, or the heads or groups of them, are made of whole chunks, all of which begin at multiples of
+/// 16 bytes, in every tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the
+/// activation type; norms without a mean have no bias; and of ROUND_BEFORE_WEIGHT and a weight_offset there is what stands
+/// below. Of a shifted call rows may be of any number of elements, and begin anywhere.
 enum class Path {
     GENERAL,              // (nothing is known)
     ALIGNED,              // neither
@@ -80,6 +80,9 @@ enum class Scaling : unsigned int {
 struct PartArgs {
     unsigned int count;   // of x
     unsigned int second;  // of x_second
+    // Of both together: index / parts is the high word of 2·index·reciprocal, shifted down, where the index has 31 bits.
+    unsigned int reciprocal;
+    unsigned int reciprocal_shift;
     // From one to the next, in elements.
     unsigned long long x_stride;
     unsigned long long gate_stride;
@@ -168,7 +171,7 @@ struct RowArgs {
     unsigned int stretch_shift;   // log2 of the slabs of a stretch
 };
 
-static_assert(sizeof(RowArgs) == 456, "the Rust side mirrors this layout");
+static_assert(sizeof(RowArgs) == 464, "the Rust side mirrors this layout");
 
 /// Whether chunks are whole, or not there at all, and begin at multiples of 16 bytes.
 __device__ constexpr bool is_aligned(Path path) { return path != Path::GENERAL && path != Path::SHIFTED; }

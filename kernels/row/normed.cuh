@@ -29,8 +29,8 @@ using InnerOutput = Output<RmsNorm<Element>, Element, false>;
 /// The moments of an inner norm, as its output takes them.
 template <class Element>
 __device__ __forceinline__ Moments inner_moments(const typename RmsNorm<Element>::State& state,
-                                                 const Addend<Element>& addend, const RowArgs& args) {
-    const float share = InnerOutput<Element>::margin(addend, args, Path::GENERAL);
+                                                 const Addend<Element>& addend, const RowArgs& args, Path path) {
+    const float share = InnerOutput<Element>::margin(addend, args, path);
     return with_larger_factor(RmsNorm<Element>::moments(state, 0.0f, args), share);
 }
 
@@ -67,11 +67,12 @@ struct PostNorm : PlainOf<Element, WholeRow> {
         return RmsNorm<Element>::of_group(values, 0.0f, group, args);
     }
     static __device__ __forceinline__ Inner inner(const State& state, const RowArgs& args, const WholeRow& place) {
-        return inner_moments(state, Addend<Element>::residual(args, place), args);
+        return inner_moments(state, Addend<Element>::residual(args, place), args, place.path);
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner* inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
-        const Parameters<Element> weight(args.inner_weight, args.flags & PARAMETERS_F32, 0, args.weight_offset);
+        const Parameters<Element> weight(args.inner_weight, parameters_are_f32(args, place.path), 0,
+                                         weight_offset(args, place.path));
         normalise_chunks(raw.x, inner, weight, Addend<Element>::residual(args, place), group, args, place);
     }
     static __device__ __forceinline__ void stage_raw(const Stage<Element>& stage, const Raw& raw, const G& group,
@@ -118,7 +119,8 @@ struct Interpolation : WithResidual<Element> {
     }
     static __device__ __forceinline__ Inner inner(const State& state, const RowArgs& args, const WholeRow& place) {
         const Addend<Element> nothing = {Parameters<Element>(nullptr, false)};
-        return {inner_moments({{state.of[0]}}, nothing, args), inner_moments({{state.of[1]}}, nothing, args)};
+        return {inner_moments({{state.of[0]}}, nothing, args, place.path),
+                inner_moments({{state.of[1]}}, nothing, args, place.path)};
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner* inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {

@@ -270,10 +270,7 @@ private:
             if constexpr (GATED) {
                 float z[STEP];
                 gate(z);
-#pragma unroll
-                for (unsigned int e = 0; e < STEP; ++e) {
-                    y[e] *= activate(args.activation, args.activation_parameter, z[e]);
-                }
+                multiply_by_activations(y, args.activation, args.activation_parameter, z);
             }
             chunk = narrow_chunk<F32>(y);
         }

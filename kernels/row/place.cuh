@@ -13,36 +13,58 @@ __device__ __forceinline__ Address row_address(const void* base, unsigned long l
     return address_of(base) + row * stride * sizeof(typename Element::Bits);
 }
 
+/// Whether parameters are f32 beside activations of 16 bits.
+__device__ __forceinline__ bool parameters_are_f32(const RowArgs& args, Path path) {
+    return path == Path::GENERAL && args.flags & PARAMETERS_F32;
+}
+
+/// What is added to weights.
+__device__ __forceinline__ float weight_offset(const RowArgs& args, Path path) {
+    return path == Path::GENERAL || path == Path::ALIGNED_WITH_OFFSET ? args.weight_offset : 0.0f;
+}
+
+/// The address that so many strides, in elements, follow: where it is known that both are counted in 32 bits, the stride
+/// in bytes. One instruction, which the compiler does not find by itself.
+template <class Element>
+__device__ __forceinline__ Address advanced(Address from, unsigned int count, unsigned long long stride) {
+    const unsigned int bytes = static_cast<unsigned int>(stride) * sizeof(typename Element::Bits);
+    Address address;
+    asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(address) : "r"(count), "r"(bytes), "l"(from));
+    return address;
+}
+
+/// Where a row begins in y, once that is kept rather than computed anew for every chunk: where registers are left for it.
+struct KeptOutput {
+    Address address = 0;
+    bool is_kept = false;  // known when compiled
+
+    __device__ __forceinline__ void keep(Address output) {
+        address = output;
+        asm volatile("" : "+l"(address));
+        is_kept = true;
+    }
+};
+
 /// A whole row.
 struct WholeRow {
     static constexpr bool IS_PART = false;
 
     unsigned long long row;
-    Path path = Path::GENERAL;  // known when compiled
-    Address output = 0;         // where it begins in y, once that is kept
-    bool keeps_output = false;  // known when compiled
+    Path path;  // known when compiled
+    KeptOutput output;
 
-    __device__ __forceinline__ WholeRow(const RowArgs&, unsigned long long row) : row(row) {}
+    __device__ __forceinline__ WholeRow(const RowArgs&, unsigned long long row, Path path) : row(row), path(path) {}
 
-    /// Keeps where it begins in y, rather than have it computed anew for every chunk: where registers are left for it.
     template <class Element>
     __device__ __forceinline__ void keep_output(const RowArgs& args) {
-        output = y<Element>(args);
-        asm volatile("" : "+l"(output));
-        keeps_output = true;
+        output.keep(y<Element>(args));
     }
 
     /// Where the row begins in a tensor.
     template <class Element>
     __device__ __forceinline__ Address at(const void* base, unsigned long long stride) const {
         if (path == Path::GENERAL) return row_address<Element>(base, row, stride);
-        // One instruction, which the compiler does not find by itself.
-        const unsigned int bytes = static_cast<unsigned int>(stride) * sizeof(typename Element::Bits);
-        Address address;
-        asm("mad.wide.u32 %0, %1, %2, %3;"
-            : "=l"(address)
-            : "r"(static_cast<unsigned int>(row)), "r"(bytes), "l"(address_of(base)));
-        return address;
+        return advanced<Element>(address_of(base), static_cast<unsigned int>(row), stride);
     }
     template <class Element>
     __device__ __forceinline__ Address x(const RowArgs& args) const {
@@ -54,26 +76,20 @@ struct WholeRow {
     }
     template <class Element>
     __device__ __forceinline__ Address y(const RowArgs& args) const {
-        return keeps_output ? output : at<Element>(args.y, args.y_stride);
+        return output.is_kept ? output.address : at<Element>(args.y, args.y_stride);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        const bool has_offset = path == Path::GENERAL || path == Path::ALIGNED_WITH_OFFSET;
-        return Parameters<Element>(args.weight, parameters_are_f32(args), 0, has_offset ? args.weight_offset : 0.0f);
+        return Parameters<Element>(args.weight, parameters_are_f32(args, path), 0, weight_offset(args, path));
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
-        return Parameters<Element>(args.bias, parameters_are_f32(args));
+        return Parameters<Element>(args.bias, parameters_are_f32(args, path));
     }
     /// The residual, where it takes the place of a bias.
     template <class Element>
     __device__ __forceinline__ Parameters<Element> residual(const RowArgs& args) const {
         return Parameters<Element>(args.residual, false, row * args.residual_stride);
-    }
-
-private:
-    __device__ __forceinline__ bool parameters_are_f32(const RowArgs& args) const {
-        return path == Path::GENERAL && args.flags & PARAMETERS_F32;
     }
 };
 
@@ -81,17 +97,28 @@ private:
 struct PartOfRow {
     static constexpr bool IS_PART = true;
 
-    unsigned long long index;  // among the parts of all rows
     unsigned long long row;
     unsigned int part;  // of the row, or of its second heads
     bool second;
+    Path path;  // known when compiled
+    KeptOutput output;
 
-    __device__ __forceinline__ PartOfRow(const RowArgs& args, unsigned long long index) : index(index) {
+    /// The part of this index among those of all rows.
+    __device__ __forceinline__ PartOfRow(const RowArgs& args, unsigned long long index, Path path) : path(path) {
         const unsigned int parts = args.parts.count + args.parts.second;
-        row = index / parts;
-        part = static_cast<unsigned int>(index - row * parts);
+        if (path == Path::GENERAL) {
+            row = index / parts;
+        } else {
+            row = __umulhi(2 * static_cast<unsigned int>(index), args.parts.reciprocal) >> args.parts.reciprocal_shift;
+        }
+        part = static_cast<unsigned int>(index) - static_cast<unsigned int>(row) * parts;
         second = part >= args.parts.count;
         if (second) part -= args.parts.count;
+    }
+
+    template <class Element>
+    __device__ __forceinline__ void keep_output(const RowArgs& args) {
+        output.keep(y<Element>(args));
     }
 
     template <class Element>
@@ -106,13 +133,14 @@ struct PartOfRow {
     }
     template <class Element>
     __device__ __forceinline__ Address y(const RowArgs& args) const {
+        if (output.is_kept) return output.address;
         const PartArgs& parts = args.parts;
         return second ? at<Element>(parts.second_y, parts.second_y_row_stride, parts.second_y_stride)
                       : at<Element>(args.y, args.y_stride, parts.y_stride);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        return parameters<Element>(second ? args.parts.second_weight : args.weight, args, args.weight_offset);
+        return parameters<Element>(second ? args.parts.second_weight : args.weight, args, weight_offset(args, path));
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
@@ -123,12 +151,16 @@ private:
     template <class Element>
     __device__ __forceinline__ Address at(const void* base, unsigned long long row_stride,
                                           unsigned long long stride) const {
-        return address_of(base) + (row * row_stride + part * stride) * sizeof(typename Element::Bits);
+        if (path == Path::GENERAL) {
+            return address_of(base) + (row * row_stride + part * stride) * sizeof(typename Element::Bits);
+        }
+        const Address of_row = advanced<Element>(address_of(base), static_cast<unsigned int>(row), row_stride);
+        return advanced<Element>(of_row, part, stride);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> parameters(const void* vector, const RowArgs& args,
                                                               float offset) const {
-        return Parameters<Element>(vector, args.flags & PARAMETERS_F32, part * args.parts.parameter_stride, offset);
+        return Parameters<Element>(vector, parameters_are_f32(args, path), part * args.parts.parameter_stride, offset);
     }
 };
 

@@ -106,6 +106,7 @@ struct QuantiseOf : CodeRows<Element> {
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = true;
+    static constexpr bool TAKES_PAIRED_LANES = false;
 
     /// y of a group. Places outside the row hold anything.
     struct Chunks {
@@ -114,6 +115,12 @@ struct QuantiseOf : CodeRows<Element> {
     /// The largest magnitude of the row so far; once the team has agreed, the row's scale. All that a thread
     /// keeps: there is no register left for more.
     float row_scale = 0.0f;
+
+    /// Shared memory of the CTA.
+    template <unsigned int GROUPS>
+    struct Memory {
+        Team::LargestSlots largest;
+    };
 
     /// Whether all of a row's y must be seen before any can be stored.
     static __device__ __forceinline__ bool observes(const RowArgs& args) { return args.scaling == Scaling::PER_TOKEN; }
@@ -137,11 +144,11 @@ struct QuantiseOf : CodeRows<Element> {
     /// Called by every thread of the CTA, once all of y has been observed, for all of its groups: all threads of a team
     /// get the row's scale.
     template <unsigned int GROUPS>
-    static __device__ __forceinline__ void agree(QuantiseOf (&groups)[GROUPS], const Team& team, const RowArgs& args,
-                                                 const WholeRow& place, bool exists) {
-        __shared__ Team::LargestSlots slots;
+    static __device__ __forceinline__ void agree(QuantiseOf (&groups)[GROUPS], Memory<GROUPS>& memory, const Team& team,
+                                                 const RowArgs& args, const WholeRow& place, bool exists) {
         if (!observes(args)) return;
-        const float largest = team.largest(fmaxf(groups[0].row_scale, groups[GROUPS - 1].row_scale), slots);
+        const float row_scale = fmaxf(groups[0].row_scale, groups[GROUPS - 1].row_scale);
+        const float largest = team.largest(row_scale, memory.largest);
         const float scale = dynamic_scale(largest, args.amax_floor, args.amax_upper, args.code_largest);
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) groups[g].row_scale = scale;
@@ -151,7 +158,7 @@ struct QuantiseOf : CodeRows<Element> {
     /// Stores the codes of a thread's groups, the scales that are their own and, where it is asked for, y. Called by every
     /// thread of the team's warps.
     template <unsigned int GROUPS>
-    static __device__ __forceinline__ void store(const QuantiseOf (&sinks)[GROUPS], const Team& team,
+    static __device__ __forceinline__ void store(const QuantiseOf (&sinks)[GROUPS], Memory<GROUPS>&, const Team& team,
                                                  const G* groups, const RowArgs& args, const WholeRow& place) {
         const bool grouped = args.scale_group != 0;
         Scaler by = Scaler::multiply(1.0f);
@@ -328,14 +335,19 @@ struct QuantiseWide : CodeRows<Element> {
     using typename CodeRows<Element>::Codes;
 
     static constexpr bool COLLECTIVE = true;
+    static constexpr bool TAKES_PAIRED_LANES = false;
+
+    /// Shared memory of the CTA: none.
+    template <unsigned int GROUPS>
+    struct Memory {};
 
     Codes codes[G::CHUNKS];
 
     static __device__ __forceinline__ bool observes(const RowArgs&) { return false; }
     __device__ __forceinline__ void observe(const G&) {}
     template <unsigned int GROUPS>
-    static __device__ __forceinline__ void agree(QuantiseWide (&)[GROUPS], const Team&, const RowArgs&, const WholeRow&,
-                                                 bool) {}
+    static __device__ __forceinline__ void agree(QuantiseWide (&)[GROUPS], Memory<GROUPS>&, const Team&, const RowArgs&,
+                                                 const WholeRow&, bool) {}
 
     /// Takes the codes of a chunk, in its first words.
     __device__ __forceinline__ void take(unsigned int c, const RawChunk& chunk, const G&, const RowArgs&,
@@ -346,7 +358,7 @@ struct QuantiseWide : CodeRows<Element> {
 
     /// Called by every thread of the team's warps.
     template <unsigned int GROUPS>
-    static __device__ __forceinline__ void store(const QuantiseWide (&sinks)[GROUPS], const Team& team,
+    static __device__ __forceinline__ void store(const QuantiseWide (&sinks)[GROUPS], Memory<GROUPS>&, const Team& team,
                                                  const G* groups, const RowArgs& args, const WholeRow& place) {
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) {

@@ -99,8 +99,9 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     constexpr unsigned int GROUPS = THREADS == Threads::SINGLE ? 1 : 2;
     static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES),
                   "pairs are of rows of which something is known, and of one statistic");
-    static_assert(!Sink::COLLECTIVE || (THREADS != Threads::PAIRED_LANES && !IS_SHIFTED),
-                  "lanes that share a scale hold neighbouring chunks, which codes are made of as they are");
+    static_assert(!Sink::COLLECTIVE || !IS_SHIFTED, "threads that act together hold chunks as they are");
+    static_assert(THREADS != Threads::PAIRED_LANES || Sink::TAKES_PAIRED_LANES,
+                  "lanes that share a scale hold neighbouring chunks");
     // What is loaded ahead of its use may be loaded ahead of the wait, too; but for a gate, which the kernel before
     // makes. Of paired threads the weights of a group are loaded when it has its turn: where there are many rows, what
     // waits for them is one of several CTAs, and there are as many more of those as there are registers left.
@@ -129,8 +130,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     };
     const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};
 
-    typename Source::Place place(args, row);
-    if constexpr (!IS_GENERAL) place.path = PATH;
+    typename Source::Place place(args, row, PATH);
     const Source source(args, place);
     typename Sink::Output::Ahead ahead[GROUPS];
     if constexpr (WEIGHTS_AHEAD) {
@@ -194,7 +194,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         if constexpr (IS_PAIRED) ahead[g] = Sink::Output::load_ahead(group, args, place);
         const Addend<Element> added = addend<Statistic, Source, PATH>(args, place);
         typename Sink::Output::Ahead addends;
-        if constexpr (!IS_GENERAL) addends = Sink::Output::load_addends(added, group);
+        if constexpr (!IS_GENERAL && !Sink::Output::IS_GATED) addends = Sink::Output::load_addends(added, group);
         Sink::Output::each(h[g], made, AHEAD || IS_PAIRED ? &ahead[g] : nullptr, IS_GENERAL ? nullptr : &addends,
                            place.template weight<Element>(args), added, group, args, place,
                            [&](unsigned int c, const RawChunk& y) {
@@ -210,12 +210,13 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         store_shifted<Element>(place.template y<Element>(args), shifted, groups, team, heads);
     }
     if constexpr (Sink::COLLECTIVE) {
+        __shared__ typename Sink::template Memory<GROUPS> sink_memory;
         if (Sink::observes(args)) {
 #pragma unroll
             for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].observe(groups[g]);
         }
-        Sink::agree(sinks, team, args, place, exists);
-        Sink::store(sinks, team, groups, args, place);
+        Sink::agree(sinks, sink_memory, team, args, place, exists);
+        Sink::store(sinks, sink_memory, team, groups, args, place);
     }
 }
 
@@ -291,8 +292,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     const Walk<PATH> walk(team, args);
     constexpr bool IS_GENERAL = PATH == Path::GENERAL;
     static_assert(IS_GENERAL || !Source::NORMALISES, "of one statistic");
-    typename Source::Place place(args, row);
-    if constexpr (!IS_GENERAL) place.path = PATH;
+    typename Source::Place place(args, row, PATH);
     const Source source(args, place);
     const auto group_of = [&](unsigned int slab, bool exists) {
         const bool is_full = !IS_GENERAL && exists && (slab + 1) * GROUP_ELEMENTS * team.threads <= args.hidden;
@@ -363,6 +363,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     }
 
     if constexpr (!IS_GENERAL && !Sink::COLLECTIVE) place.template keep_output<Element>(args);
+    __shared__ typename Sink::template Memory<1> sink_memory;
     Sink sinks[1];
     Sink& sink = sinks[0];
     bool stores = true;
@@ -370,7 +371,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
 #pragma unroll 1
     for (;; stores = true) {
         if constexpr (Sink::COLLECTIVE) {
-            if (stores) Sink::agree(sinks, team, args, place, true);
+            if (stores) Sink::agree(sinks, sink_memory, team, args, place, true);
         }
 #pragma unroll 1
         for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
@@ -390,7 +391,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
                                [&](unsigned int c, const RawChunk& y) { sink.take(c, y, group, args, place); });
             if constexpr (Sink::COLLECTIVE) {
                 if (stores) {
-                    Sink::store(sinks, team, &group, args, place);
+                    Sink::store(sinks, sink_memory, team, &group, args, place);
                 } else {
                     sink.observe(group);
                 }

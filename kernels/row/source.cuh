@@ -267,11 +267,8 @@ struct Gated : TwoInputs<Element, PartOfRow> {
     /// Places outside the row hold zeros, and 0·act(0) is one: act(0) is finite.
     __device__ __forceinline__ Values h(const Raw& raw, const G&, const RowArgs& args) const {
         Values values = widened<Element>(raw.x);
-#pragma unroll
-        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            const float z = element_of<Element>(raw.other[e / G::LENGTH], e % G::LENGTH);
-            values.at[e] *= activate(args.activation, args.activation_parameter, z);
-        }
+        Values z = widened<Element>(raw.other);
+        multiply_by_activations(values.at, args.activation, args.activation_parameter, z.at);
         return values;
     }
 

@@ -13,6 +13,11 @@ struct StoreOf {
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = false;
+    static constexpr bool TAKES_PAIRED_LANES = true;
+
+    /// Shared memory of the CTA: none.
+    template <unsigned int GROUPS>
+    struct Memory {};
 
     /// Takes a chunk of y.
     template <class Place>

@@ -150,7 +150,9 @@ fn compare(dtype: DType, tolerance: &Tolerance, got: f64, value: &Value) -> Find
         ((got - right).abs(), ulp(dtype, got.abs().min(right.abs())))
     };
     let cancelled = if dtype == DType::F32 { ulp(DType::F32, value.scale) } else { 0.0 };
-    let error = distance / spacing.max(cancelled).max(value.statistic_error);
+    // Of an error of more than a step, each of the two values may be half a step further off: both are rounded.
+    let rounded = if dtype != DType::F32 && value.statistic_error > spacing { spacing } else { 0.0 };
+    let error = distance / spacing.max(cancelled).max(value.statistic_error + rounded);
     if overflowed && error > tolerance.max_ulp {
         return finding(f64::INFINITY, None);
     }

@@ -56,6 +56,9 @@ pub mod flags {
 pub struct PartArgs {
     pub count: u32,
     pub second: u32,
+    /// With the shift, of both together: what an index of 31 bits is divided by, as a factor.
+    pub reciprocal: u32,
+    pub reciprocal_shift: u32,
     pub x_stride: u64,
     pub gate_stride: u64,
     pub y_stride: u64,
@@ -233,9 +236,13 @@ fn parts(call: &Call) -> PartArgs {
     let vector = |vector: Option<RawVector>| vector.map_or(0, |vector| vector.address);
     let second = call.second;
     let rows = second.map_or([(0, 0); 2], |heads| [heads.x, heads.y].map(|rows| (rows.address, rows.stride as u64)));
+    let second_count = second.map_or(0, |heads| heads.count);
+    let (reciprocal, reciprocal_shift) = reciprocal((count as u32).saturating_add(second_count as u32));
     PartArgs {
         count: count as u32,
-        second: second.map_or(0, |heads| heads.count as u32),
+        second: second_count as u32,
+        reciprocal,
+        reciprocal_shift,
         x_stride: x_stride as u64,
         gate_stride: gate_stride as u64,
         y_stride: y_stride as u64,
@@ -249,6 +256,19 @@ fn parts(call: &Call) -> PartArgs {
         second_x_stride: second.map_or(0, |heads| heads.x_stride as u64),
         second_y_stride: second.map_or(0, |heads| heads.y_stride as u64),
     }
+}
+
+/// m and s such that n / divisor is the high word of 2·n·m, shifted down by s, for every n of 31 bits.
+///
+/// Granlund and Montgomery, *Division by invariant integers using multiplication*, 1994: m is 2^(31+s) / divisor rounded
+/// up, where 2^s is at least the divisor. Times n it is too large by less than 2^(31+s) / divisor, which is too little to
+/// reach the next quotient.
+///
+/// Of divisors that no index of 31 bits reaches, any will do.
+fn reciprocal(divisor: u32) -> (u32, u32) {
+    let divisor = divisor.clamp(1, 1 << 31);
+    let shift = divisor.next_power_of_two().trailing_zeros();
+    ((1u64 << (31 + shift)).div_ceil(divisor.into()) as u32, shift)
 }
 
 /// The rotation; all 0 where there is none.
@@ -297,4 +317,27 @@ fn quantisation(call: &Call) -> RowArgs {
     }
 }
 
-const _: () = assert!(size_of::<RowArgs>() == 456, "kernels/row/args.cuh has the same size");
+const _: () = assert!(size_of::<RowArgs>() == 464, "kernels/row/args.cuh has the same size");
+
+#[cfg(test)]
+mod tests {
+    use super::reciprocal;
+
+    #[test]
+    fn an_index_is_divided_by_a_factor() {
+        let largest = i32::MAX as u32;
+        let divisors = (1..300).chain([511, 512, 513, 65_535, 65_537, 1 << 30, (1 << 30) + 1, largest, u32::MAX]);
+        for divisor in divisors {
+            let (factor, shift) = reciprocal(divisor);
+            let times = [1, 2, 3, largest / divisor / 2, largest / divisor];
+            let around = times.into_iter().flat_map(|times| {
+                let multiple = divisor.saturating_mul(times);
+                [multiple.saturating_sub(1), multiple, multiple.saturating_add(1)]
+            });
+            for index in around.chain([0, largest - 1, largest]).filter(|&index| index <= largest) {
+                let quotient = (((2 * u64::from(index)) * u64::from(factor)) >> 32) as u32 >> shift;
+                assert_eq!(quotient, index / divisor, "{index} / {divisor}");
+            }
+        }
+    }
+}

@@ -4,10 +4,10 @@ use super::team::WARP;
 
 /// What is known of a call where its kernel is compiled.
 ///
-/// Of an aligned call: rows are made of whole chunks of 16 bytes, all of which begin at multiples of 16 bytes, in every
-/// tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the activation type; and
-/// norms without a mean have no bias. Of a shifted call the same, but that rows may be of any number of elements, and
-/// begin anywhere.
+/// Of an aligned call: rows, or the heads or groups of them, are made of whole chunks of 16 bytes, all of which begin at
+/// multiples of 16 bytes, in every tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; parameters
+/// are of the activation type; and norms without a mean have no bias. Of a shifted call the same, but that rows may be of
+/// any number of elements, and begin anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// Nothing.

@@ -262,7 +262,7 @@ fn path(call: &Call, device: &DeviceFacts) -> Path {
     let aligned = has_aligned_rows(call);
     match (rounds_before_weight, call.norm.weight_offset != 0.0) {
         _ if !has_aligned_parameters(call) || !has_32_bit_rows(call) || !runs_hopper_code(device) => Path::General,
-        _ if call.bias.is_some() && call.norm.family != Family::LayerNorm => Path::General,
+        _ if call.bias.is_some() && !matches!(call.norm.family, Family::LayerNorm | Family::Identity) => Path::General,
         (false, false) if !aligned => Path::Shifted,
         _ if !aligned => Path::General,
         (false, false) => Path::Aligned,
@@ -276,32 +276,59 @@ fn of_chunks(bytes: u128) -> bool {
     bytes.is_multiple_of(CHUNK_BYTES as u128)
 }
 
-/// The tensors of rows that calls with paths of their own have.
-fn tensors_of_rows(call: &Call) -> impl Iterator<Item = RawRows> {
-    [Some(call.x), call.residual, call.y, call.residual_out].into_iter().flatten()
+/// The tensors of rows that are read or written in chunks, and the elements from one part of a row to the next, if there is
+/// one.
+fn tensors_of_rows(call: &Call) -> impl Iterator<Item = (RawRows, usize)> {
+    let parts = call.parts;
+    let stride_of = |count, stride| if count == 1 { 0 } else { stride };
+    let in_parts = |rows: Option<RawRows>, stride| rows.map(|rows| (rows, stride_of(parts.count, stride)));
+    let whole = |rows: Option<RawRows>| rows.map(|rows| (rows, 0));
+    let first = [
+        in_parts(Some(call.x), parts.x_stride),
+        in_parts(call.gate, parts.gate_stride),
+        in_parts(call.y, parts.y_stride),
+        whole(call.residual),
+        whole(call.residual_out),
+    ];
+    let second = call.second.map(|heads| {
+        [(heads.x, heads.x_stride), (heads.y, heads.y_stride)]
+            .map(|(rows, stride)| (rows, stride_of(heads.count, stride)))
+    });
+    first.into_iter().flatten().chain(second.into_iter().flatten())
 }
 
 /// Bytes from one row of a tensor to the next, if there is one.
 fn stride_bytes(call: &Call, rows: RawRows) -> u128 {
-    if call.rows == 1 { 0 } else { rows.stride as u128 * call.dtype.size() as u128 }
+    if call.rows == 1 { 0 } else { bytes(call, rows.stride) }
 }
 
-/// Whether rows are made of whole chunks that begin at multiples of 16 bytes, as [`Path`] says.
+fn bytes(call: &Call, elements: usize) -> u128 {
+    elements as u128 * call.dtype.size() as u128
+}
+
+/// Whether rows, and parts of them, are made of whole chunks that begin at multiples of 16 bytes, as [`Path`] says.
 fn has_aligned_rows(call: &Call) -> bool {
-    of_chunks(call.hidden as u128 * call.dtype.size() as u128)
-        && tensors_of_rows(call).all(|rows| of_chunks(rows.address.into()) && of_chunks(stride_bytes(call, rows)))
+    of_chunks(bytes(call, call.hidden))
+        && tensors_of_rows(call).all(|(rows, part_stride)| {
+            of_chunks(rows.address.into()) && of_chunks(stride_bytes(call, rows)) && of_chunks(bytes(call, part_stride))
+        })
 }
 
-/// Whether rows are counted in 31 bits, for the teams of the last CTA that have none are counted on past them, and the
-/// bytes between them in 32.
+/// Whether teams are counted in 31 bits, for those of the last CTA that have no row are counted on past them, and the
+/// bytes between rows, and between parts of them, in 32.
 fn has_32_bit_rows(call: &Call) -> bool {
-    call.rows <= i32::MAX as usize && tensors_of_rows(call).all(|rows| stride_bytes(call, rows) <= u32::MAX.into())
+    let in_32_bits = |bytes: u128| bytes <= u32::MAX.into();
+    call.teams().is_some_and(|teams| teams <= i32::MAX as u64)
+        && tensors_of_rows(call)
+            .all(|(rows, part_stride)| in_32_bits(stride_bytes(call, rows)) && in_32_bits(bytes(call, part_stride)))
 }
 
-/// Whether parameters are of the activation type and begin at multiples of 16 bytes.
+/// Whether parameters are of the activation type and begin at multiples of 16 bytes. Rates may be f32.
 fn has_aligned_parameters(call: &Call) -> bool {
-    let mut vectors = [call.linear_bias, call.weight, call.bias].into_iter().flatten();
-    vectors.all(|vector| of_chunks(vector.address.into()) && vector.dtype == call.dtype)
+    let of_second = call.second.map_or([None; 2], |heads| [heads.weight, heads.bias]);
+    let vectors = [call.linear_bias, call.weight, call.bias, call.inner_weight].into_iter().chain(of_second);
+    let is_aligned = |vector: RawVector| of_chunks(vector.address.into());
+    vectors.flatten().all(|vector| is_aligned(vector) && vector.dtype == call.dtype) && call.rate.is_none_or(is_aligned)
 }
 
 fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {

@@ -1,14 +1,16 @@
 //! The paths of the kernels: aligned calls run code of their own, and get what all others get, bit by bit.
 
 use crate::judge;
+use crate::support::ops::{groups, heads, ropes, steps, two_norms};
 use crate::support::{Failures, bias, case};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Output, Placement};
-use warpnorm::parity::{Case, Values};
+use warpnorm::parity::{Case, Rotation, Values};
 use warpnorm::plan::{Form, Path, Threads};
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{
-    DType, DeviceFacts, Family, Input, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, WeightRounding,
+    Activation, DType, DeviceFacts, Family, Input, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, Scope,
+    WeightRounding,
 };
 
 const DTYPES: [DType; 2] = [DType::F16, DType::BF16];
@@ -69,7 +71,7 @@ fn tensors(output: &Output) -> impl PartialEq + use<> {
     (output.y.clone(), output.residual.clone(), output.codes.clone(), output.scales.clone(), statistics)
 }
 
-/// Judges an aligned case, and compares it with the same case one element further on, and with paired threads.
+/// Compares a case of rows by the kernels that are there for it.
 fn hold(failures: &mut Failures, case: &Case) {
     let wanted = match (case.norm.weight_rounding, case.norm.weight_offset == 0.0) {
         // Few models have a bias without a mean.
@@ -82,16 +84,7 @@ fn hold(failures: &mut Failures, case: &Case) {
         (_, false) if case.norm.quantisation.is_some() && !is_wide(&case.norm) => Path::General,
         (_, false) => Path::AlignedWithOffset,
     };
-    judge(failures, &DeviceFacts::h200(), case, Placement::default());
-    let (aligned, form) = run(DeviceFacts::h200(), case, Placement::default());
-    let further_on = Placement { offset: 1, ..Placement::default() };
-    let (general, other_form) = run(DeviceFacts::h200(), case, further_on);
     let single = Form::registers(wanted, Threads::Single);
-    assert_eq!((form, other_form), (single, Form::GENERAL), "{:?}", case.norm);
-    let (paired, paired_form) = run(small_h200(), case, Placement::default());
-    // Tensors of rows alone do not lie at multiples of 16 bytes.
-    let apart = Placement { padding: 1, ..Placement::default() };
-    let (shifted, shifted_form) = run(small_h200(), case, apart);
     // Only of rows of more than a warp, and of norms with one tensor in and one out.
     let plain = case.norm.input == Input::Plain && case.norm.post_add.is_none() && case.norm.quantisation.is_none();
     let quantised = case.norm.input == Input::Plain && case.norm.quantisation.is_some();
@@ -105,16 +98,35 @@ fn hold(failures: &mut Failures, case: &Case) {
         Path::Aligned if plain && (4..=32).contains(&groups) && case.rows * groups > 1024 => Threads::PairedLanes,
         _ => Threads::Single,
     };
-    assert_eq!(paired_form, Form { threads, ..single }, "{:?}", case.norm);
+    let aligned = compare(failures, case, single, Form { threads, ..single });
+    // Tensors of rows alone do not lie at multiples of 16 bytes.
+    let apart = Placement { padding: 1, ..Placement::default() };
+    let (shifted, shifted_form) = run(small_h200(), case, apart);
     let is_moved = plain || case.norm.residual_add().is_some() && case.norm.quantisation.is_none();
     let is_shifted = is_moved && many && wanted == Path::Aligned;
     assert_eq!(shifted_form, if is_shifted { SHIFTED } else { Form::GENERAL }, "{:?}", case.norm);
+    record(failures, case, &aligned, &shifted, "by paired threads, shifted");
+}
+
+/// Judges a case whose tensors are aligned, and compares what it gets by the kernels for few rows and for many with what
+/// it gets one element further on.
+fn compare(failures: &mut Failures, case: &Case, few: Form, many: Form) -> Output {
+    judge(failures, &DeviceFacts::h200(), case, Placement::default());
+    let (aligned, form) = run(DeviceFacts::h200(), case, Placement::default());
+    let further_on = Placement { offset: 1, ..Placement::default() };
+    let (general, other_form) = run(DeviceFacts::h200(), case, further_on);
+    assert_eq!((form, other_form), (few, Form::GENERAL), "{:?}", case.norm);
+    let (crowded, crowded_form) = run(small_h200(), case, Placement::default());
+    assert_eq!(crowded_form, many, "{:?}", case.norm);
+    record(failures, case, &aligned, &general, "where it is not aligned");
+    record(failures, case, &aligned, &crowded, "where there are many rows");
+    aligned
+}
+
+fn record(failures: &mut Failures, case: &Case, wanted: &Output, found: &Output, what: &str) {
     let Case { norm, dtype, rows, hidden, .. } = case;
-    let others = [(general, "where it is not aligned"), (paired, "by paired threads"), (shifted, "by them, shifted")];
-    for (output, what) in others {
-        let same = tensors(&aligned) == tensors(&output);
-        failures.record((!same).then(|| format!("{rows} × {hidden} {dtype} {norm:?}: other bits {what}")));
-    }
+    let same = tensors(wanted) == tensors(found);
+    failures.record((!same).then(|| format!("{rows} × {hidden} {dtype} {norm:?}: other bits {what}")));
 }
 
 #[test]
@@ -139,6 +151,105 @@ fn aligned_calls_get_the_bits_of_others() {
                     case.outputs.y &= !is_wide(&norm);
                     hold(&mut failures, &case);
                 }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// Heads, which lie beside others, are rotated or not, and share the lanes of a warp.
+#[test]
+fn heads_of_rows() {
+    let mut failures = Failures::default();
+    let mut number = 0;
+    for dtype in DTYPES {
+        for hidden in [32, 64, 96, 128, 200, 256, 512] {
+            let norms = of_weights(Norm::rms_norm(1e-6)).into_iter().chain([Norm::l2_norm(), Norm::layer_norm(1e-5)]);
+            for norm in norms.map(|norm| norm.with_scope(Scope::Head)) {
+                let ropes = ropes(hidden);
+                for rope in [None, Some(ropes[number % 2]), Some(ropes[number % ropes.len()])] {
+                    number += 2;
+                    let norm = Norm { rope, ..norm };
+                    let rows = if number % 3 == 0 { 3 } else { 48 };
+                    let mut case = heads(norm, dtype, (rows, 3, hidden), number);
+                    if norm.weight_offset != 0.0 && case.weight.is_none() {
+                        continue;
+                    }
+                    let tables = if number % 4 == 0 { DType::F32 } else { dtype };
+                    case.rope = rope.map(|rope| Rotation::new(rope, tables, 64));
+                    let lanes = hidden.div_ceil(16).next_power_of_two();
+                    let teams = rows * (3 + case.second.as_ref().map_or(0, |heads| heads.count));
+                    let few = Form::registers(path_of(&norm), Threads::Single);
+                    let are_paired = norm.family != Family::LayerNorm && lanes >= 4 && teams * lanes > 1024;
+                    let threads = if are_paired { Threads::PairedLanes } else { Threads::Single };
+                    compare(&mut failures, &case, few, Form { threads, ..few });
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// The path of an aligned call of an op that has one for it.
+fn path_of(norm: &Norm) -> Path {
+    match (norm.weight_rounding, norm.weight_offset != 0.0) {
+        (WeightRounding::Single, false) => Path::Aligned,
+        (WeightRounding::BeforeWeight, _) => Path::AlignedRounded,
+        (_, true) => Path::AlignedWithOffset,
+    }
+}
+
+/// Groups and gates, two norms after each other, and no norm.
+#[test]
+fn other_ops() {
+    let mut failures = Failures::default();
+    let mut norms: Vec<_> = groups().into_iter().flat_map(of_weights).collect();
+    norms.extend(two_norms().into_iter().flat_map(of_weights));
+    norms.extend(steps());
+    norms.push(Norm::affine());
+    for activation in [Activation::SILU, Activation::GeluExact, Activation::Relu] {
+        let gated = Norm::rms_norm(1e-5).with_gate(activation);
+        norms.extend([Norm::activation(activation), Norm::rms_norm(1e-5).with_input(Input::Gated(activation))]);
+        norms.extend(of_weights(gated));
+    }
+    let mut number = 0;
+    for dtype in DTYPES {
+        for norm in &norms {
+            for values in [Values::Unit, Values::OutlierChannel] {
+                number += 1;
+                let hidden = [64, 200, 1024, 4096][number % 4];
+                let parts = if norm.scope == Scope::Group { 3 } else { 1 };
+                let rows = if number % 3 == 0 { 3 } else { 1 + 16 * 1024 / hidden };
+                let mut case =
+                    Case::of_parts(*norm, dtype, rows, parts, hidden, values, number as u64).expect("a shape");
+                if norm.family != Family::Identity || norm.gate.is_none() {
+                    case = case.with_weight(dtype);
+                }
+                if *norm == Norm::affine() {
+                    case = case.with_bias(dtype);
+                }
+                if matches!(norm.input, Input::PostNorm(_)) {
+                    case = case.with_inner_weight(dtype);
+                }
+                // With and without the tensor whose activation is a factor: of x itself, where it is not there.
+                if norm.family == Family::Identity && number % 2 == 0 {
+                    case.gate = None;
+                }
+                let ungated = norm.input == Input::Plain && norm.gate.is_none() && norm.family != Family::Identity;
+                let path = match path_of(norm) {
+                    Path::AlignedRounded if !ungated => Path::General,
+                    Path::AlignedWithOffset if !ungated && !matches!(norm.input, Input::PostNorm(_)) => Path::General,
+                    path => path,
+                };
+                let few = Form::registers(path, Threads::Single);
+                let lanes = hidden.div_ceil(16).next_power_of_two();
+                let are_paired = ungated && lanes <= 32 && rows * parts * lanes > 1024;
+                compare(
+                    &mut failures,
+                    &case,
+                    few,
+                    if are_paired { Form { threads: Threads::PairedLanes, ..few } } else { few },
+                );
             }
         }
     }

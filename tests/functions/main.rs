@@ -198,7 +198,7 @@ fn all<A: Copy, B: Copy>(
     first.into_iter().flat_map(move |a| second.clone().into_iter().map(move |b| (a, b)))
 }
 
-/// As good as rounded correctly, of any number whose reciprocal is a normal one.
+/// Half a unit in the last place for the rounding, and a sixteenth, of any number whose reciprocal is a normal one.
 #[test]
 fn reciprocals() {
     let of = |exponent: u32, fraction: u32| f32::from_bits(exponent << 23 | fraction);
@@ -213,6 +213,6 @@ fn reciprocals() {
         let wanted = 1.0 / f64::from(x);
         largest.add(x, f64::from(output.value), wanted, wanted / (1u64 << 24) as f64);
     }
-    largest.check(1.01);
+    largest.check(1.125);
     assert!(run("reciprocal_f32", Activation::Identity, 0.0, &[f32::NAN])[0].value.is_nan());
 }

@@ -266,6 +266,18 @@ fn a_near_tie_on_the_wrong_side_is_not_correctly_rounded() {
     assert_eq!((above.correctly_rounded, above.max_ulp, above.passed), (0.0, 1.0, false));
 }
 
+/// Where the statistic lets a result be a step and a half off, rounding makes two of it, never three.
+#[test]
+fn an_error_of_the_statistic_is_rounded_on_top() {
+    let step = 2f64.powi(-16);
+    let value = Value { exact: 1.0 / 33.0, scale: 0.0, statistic_error: 1.5 * step };
+    let right = round(DType::F16, value.exact);
+    let tolerance = Tolerance::of(DType::F16);
+    let error = |steps: f64| compare(DType::F16, &tolerance, right + steps * step, &value).error;
+    assert!(error(2.0) <= tolerance.max_ulp, "{}", error(2.0));
+    assert!(error(3.0) > tolerance.max_ulp, "{}", error(3.0));
+}
+
 #[test]
 fn outputs_of_the_wrong_size_are_refused() {
     let case = layer_norm(DType::F16);

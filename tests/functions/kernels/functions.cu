@@ -22,7 +22,10 @@ struct Arguments {
 
 KERNEL activate_f32(const Arguments a) {
     if (I >= a.count) return;
-    a.value[I] = activate(a.kind, a.parameter, a.x[I]);
+    float x[1] = {a.x[I]};
+    float value[1] = {1.0f};
+    multiply_by_activations(value, a.kind, a.parameter, x);
+    a.value[I] = value[0];
 }
 
 KERNEL activate_approximately(const Arguments a) {
