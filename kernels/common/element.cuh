@@ -119,11 +119,18 @@ __device__ __forceinline__ unsigned int narrow_pair<BF16>(float low, float high)
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
     return pair;
 }
+#endif
 
 /// The larger ones of two pairs. What is no number is left out.
 template <class Element>
-__device__ __forceinline__ unsigned int larger_pair(unsigned int a, unsigned int b);
+__device__ __forceinline__ unsigned int larger_pair(unsigned int a, unsigned int b) {
+    using Bits = typename Element::Bits;
+    const float low = fmaxf(Element::widen(static_cast<Bits>(a)), Element::widen(static_cast<Bits>(b)));
+    const float high = fmaxf(Element::widen(static_cast<Bits>(a >> 16)), Element::widen(static_cast<Bits>(b >> 16)));
+    return narrow_pair<Element>(low, high);
+}
 
+#if __CUDA_ARCH__ >= 900
 template <>
 __device__ __forceinline__ unsigned int larger_pair<F16>(unsigned int a, unsigned int b) {
     unsigned int pair;

@@ -67,7 +67,7 @@ struct Team {
     ///
     /// Called by every thread of the CTA. `slot` is shared memory.
     __device__ __forceinline__ float from_first(float value, float* slot) const {
-        if (threads <= WARP) return from_first_lane(value, lanes());
+        if (threads <= WARP) return from_lane(value, 0, lanes());
         if (rank == 0) *slot = value;
         __syncthreads();
         return *slot;

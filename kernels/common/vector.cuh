@@ -73,6 +73,22 @@ __device__ __forceinline__ float largest_magnitude(const RawChunk (&raw)[CHUNKS]
     return largest;
 }
 
+/// The largest magnitudes of two chunks of 16-bit values, in a word. What is no number is left out, unless there is nothing
+/// else.
+template <class Element>
+__device__ __forceinline__ unsigned int largest_of_chunks(const RawChunk& first, const RawChunk& second) {
+    unsigned int largest[2];
+#pragma unroll
+    for (unsigned int w = 0; w < 4; ++w) {
+        const unsigned int magnitudes[] = {first.words[w] & 0x7fff7fffu, second.words[w] & 0x7fff7fffu};
+#pragma unroll
+        for (unsigned int i = 0; i < 2; ++i) {
+            largest[i] = w == 0 ? magnitudes[i] : larger_pair<Element>(largest[i], magnitudes[i]);
+        }
+    }
+    return larger_pair<Element>(__byte_perm(largest[0], largest[1], 0x5410), __byte_perm(largest[0], largest[1], 0x7632));
+}
+
 __device__ __forceinline__ RawChunk load_wide(Address from) {
     RawChunk raw;
     asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"

@@ -28,9 +28,9 @@ __device__ __forceinline__ unsigned int from_next_lane(unsigned int value) {
     return __shfl_sync(ALL_LANES, value, lane_of_warp() + 1);
 }
 
-/// The value that the first lane of each segment of `width` lanes holds, in every lane of the segment.
-__device__ __forceinline__ float from_first_lane(float value, unsigned int width) {
-    return __shfl_sync(ALL_LANES, value, 0, width);
+/// The value that a lane of each segment of `width` lanes holds, in every lane of the segment.
+__device__ __forceinline__ float from_lane(float value, unsigned int lane, unsigned int width) {
+    return __shfl_sync(ALL_LANES, value, lane, width);
 }
 
 /// The value of the lane whose number differs in the bits of `mask`.

@@ -15,11 +15,11 @@ namespace warpnorm {
 struct Scaler {
     /// A product with `divisor.reciprocal`, a quotient that the divisor covers, of values that it makes codes of without
     /// saturating any or of others, or a quotient by any scale.
-    enum class By : unsigned int { FACTOR, DIVISOR_OF_ALL, DIVISOR, QUOTIENT } by;
-    Divisor divisor;
+    enum class By : unsigned int { FACTOR, DIVISOR_OF_ALL, DIVISOR, QUOTIENT } by = By::FACTOR;
+    Divisor divisor = Divisor(1.0f);
 
     static __device__ __forceinline__ Scaler multiply(float factor) {
-        Scaler scaler = {By::FACTOR, Divisor(1.0f)};
+        Scaler scaler;
         scaler.divisor.reciprocal = factor;
         return scaler;
     }
@@ -161,31 +161,48 @@ struct QuantiseOf : CodeRows<Element> {
     static __device__ __forceinline__ void store(const QuantiseOf (&sinks)[GROUPS], Memory<GROUPS>&, const Team& team,
                                                  const G* groups, const RowArgs& args, const WholeRow& place) {
         const bool grouped = args.scale_group != 0;
-        Scaler by = Scaler::multiply(1.0f);
+        const bool is_aligned = groups[0].is_aligned();
+        Scaler by;
         if (!grouped) by = sinks[0].by_row(args);
+        Scaler of_chunks[GROUPS * G::CHUNKS];
+#pragma unroll
+        for (unsigned int i = 0; i < GROUPS * G::CHUNKS; ++i) of_chunks[i] = by;
+        if (is_aligned && grouped) by_groups(of_chunks, sinks, team, groups, args, place.row);
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) {
             const Chunks& y = sinks[g].y;
             const G& group = groups[g];
-            float largest[G::CHUNKS];
-            if (grouped) group_amax(largest, y, team, group, args);
             Codes codes[G::CHUNKS];
-            if (group.is_aligned()) {
-                Scaler scalers[] = {by, by};
-#pragma unroll
+            if (is_aligned) {
+                narrow<G::CHUNKS>(codes, y.of, &of_chunks[g * G::CHUNKS], args);
+            } else {
+                float largest[G::CHUNKS];
+                if (grouped) group_amax(largest, y, team, group, args);
+                // Where the kernel is one for all calls, no registers are left for the values of all chunks: there is code
+                // for one.
+#pragma unroll 1
                 for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-                    if (grouped) scalers[c] = by_group(largest[c], c, team, group, args, place.row);
-                }
-                narrow<G::CHUNKS>(codes, y.of, scalers, args);
-            }
+                    // Asked for anew: no register is left for the answer.
+                    if (args.scale_group != 0) {
+                        const GroupScale scale(pick<G::CHUNKS>(largest, c), args);
+                        const bool in_first_lane = (team.rank & (group_lanes(team, args) - 1)) == 0;
+                        const bool is_first = in_first_lane && (c == 0 || !takes_both_lines(team, args));
+                        if (is_first && pick<G::CHUNKS>(group.valid, c) > 0) {
+                            store_scale(scale.stored, group.first(c), args, place.row);
+                        }
+                        by = scale.by;
+                    }
+                    const RawChunk chunk = pick<G::CHUNKS>(y.of, c);
+                    Codes of_chunk;
+                    narrow<1>(&of_chunk, &chunk, &by, args);
 #pragma unroll
-            for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-                // Where the kernel is one for all calls, no registers are left for the values of all chunks.
-                if (!group.is_aligned()) {
-                    if (grouped) by = by_group(largest[c], c, team, group, args, place.row);
-                    narrow<1>(&codes[c], &y.of[c], &by, args);
+                    for (unsigned int i = 0; i < G::CHUNKS; ++i) codes[i] = i == c ? of_chunk : codes[i];
                 }
-                if (args.y != nullptr) store_chunk<Element>(place.y<Element>(args), y.of[c], c, group);
+            }
+            if (args.y != nullptr) {
+                const Address row = place.y<Element>(args);
+#pragma unroll
+                for (unsigned int c = 0; c < G::CHUNKS; ++c) store_chunk<Element>(row, y.of[c], c, group);
             }
             CodeRows<Element>::store_codes(codes, team, groups[g], args, place.row);
         }
@@ -231,6 +248,62 @@ private:
         }
     }
 
+    /// How the values of a thread's chunks are scaled, all of which are aligned. Every scale is made by one lane of those that
+    /// hold a part of what shares it, stored there, and fetched by the others.
+    template <unsigned int GROUPS>
+    static __device__ __forceinline__ void by_groups(Scaler (&of_chunks)[GROUPS * G::CHUNKS],
+                                                     const QuantiseOf (&sinks)[GROUPS], const Team& team,
+                                                     const G* groups, const RowArgs& args, unsigned long long row) {
+        constexpr unsigned int CHUNKS = GROUPS * G::CHUNKS;
+        const unsigned int lanes = group_lanes(team, args);
+        unsigned int valid[CHUNKS];
+        unsigned int columns[CHUNKS];
+#pragma unroll
+        for (unsigned int i = 0; i < CHUNKS; ++i) {
+            valid[i] = groups[i / G::CHUNKS].valid[i % G::CHUNKS];
+            columns[i] = groups[i / G::CHUNKS].first(i % G::CHUNKS);
+        }
+        // The magnitudes of a group's two chunks, in a word.
+        unsigned int largest[GROUPS];
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) {
+            largest[g] = largest_of_chunks<Element>(sinks[g].y.of[0], sinks[g].y.of[1]);
+            if (takes_both_lines(team, args)) {
+                largest[g] = larger_pair<Element>(largest[g], __byte_perm(largest[g], 0, 0x1032));
+            }
+        }
+        // Lane i has merged with lane i ^ distance after each step; after the last all have the same.
+#pragma unroll 1
+        for (unsigned int distance = lanes / 2; distance > 0; distance /= 2) {
+#pragma unroll
+            for (unsigned int g = 0; g < GROUPS; ++g) {
+                largest[g] = larger_pair<Element>(largest[g], shuffle_xor(largest[g], distance));
+            }
+        }
+        // Lane i makes the scales of the chunks i, i + lanes, … of all that a thread has.
+        const unsigned int lane = team.rank & (lanes - 1);
+#pragma unroll 1
+        for (unsigned int first = 0; first < CHUNKS; first += lanes) {
+            const unsigned int mine = (first + lane) % CHUNKS;
+            const unsigned int c = mine % G::CHUNKS;
+            const unsigned int both = pick<GROUPS>(largest, mine / G::CHUNKS);
+            const auto bits = static_cast<typename Element::Bits>(c == 0 ? both : both >> 16);
+            const GroupScale scale(fmaxf(Element::widen(bits), 0.0f), args);
+            // Rows are made of whole groups: where one lane of a group has a chunk, all have.
+            const bool stores = lane < CHUNKS && (c == 0 || !takes_both_lines(team, args));
+            if (stores && pick<CHUNKS>(valid, mine) > 0) {
+                store_scale(scale.stored, pick<CHUNKS>(columns, mine), args, row);
+            }
+#pragma unroll
+            for (unsigned int i = 0; i < CHUNKS; ++i) {
+                if (i < first) continue;
+                of_chunks[i].by = scale.by.by;
+                of_chunks[i].divisor.reciprocal = from_lane(scale.by.divisor.reciprocal, i - first, lanes);
+                of_chunks[i].divisor.scale = from_lane(scale.by.divisor.scale, i - first, lanes);
+            }
+        }
+    }
+
     /// By the scale of the tensor or of the row; groups have their own.
     __device__ __forceinline__ Scaler by_row(const RowArgs& args) const {
         if (args.scaling == Scaling::PER_TENSOR) {
@@ -248,39 +321,44 @@ private:
         return Scaler::divide(scale, isinf(args.amax_upper) ? Scaler::By::DIVISOR_OF_ALL : Scaler::By::DIVISOR);
     }
 
-    /// By the scale of the group that chunk c belongs to, which the group's first lane stores.
-    static __device__ __forceinline__ Scaler by_group(float amax, unsigned int c, const Team& team, const G& group,
-                                                      const RowArgs& args, unsigned long long row) {
-        Scaler by = Scaler::multiply(1.0f);
+    /// The scale of a group.
+    struct GroupScale {
+        Scaler by;
         unsigned int stored;
-        if (args.scaling == Scaling::PER_GROUP) {
-            float scale = dynamic_scale(amax, args.amax_floor, args.amax_upper, args.code_largest);
-            if (args.flags & POWER_OF_TWO_SCALES) scale = next_power_of_two(scale);
-            stored = __float_as_uint(scale);
-            by = by_dynamic(scale, args);
-        } else if (args.scaling == Scaling::MXFP8) {
-            const BlockRounding rounding =
-                args.flags & FLOOR_OF_BLOCK_SCALES ? BlockRounding::FLOOR : BlockRounding::UP;
-            const bool e4m3 = args.code == CodeType::E4M3;
-            stored = e4m3 ? block_scale<E4M3>(amax, rounding) : block_scale<E5M2>(amax, rounding);
-            by = Scaler::multiply(block_factor(stored));
-        } else {
-            const Fp4Scale scale(amax, load_f32(address_of(args.tensor_scale)));
-            stored = scale.code;
-            by = Scaler::multiply(scale.factor);
-        }
-        const bool in_first_lane = (team.rank & (group_lanes(team, args) - 1)) == 0;
-        if (in_first_lane && (c == 0 || !takes_both_lines(team, args)) && group.valid[c] > 0) {
-            const unsigned int of_row = group.first(c) >> (__ffs(args.scale_group) - 1);
-            const unsigned long long index = scale_index(row, of_row, args);
-            const Address scales = address_of(args.scales);
+
+        __device__ __forceinline__ GroupScale(float amax, const RowArgs& args) {
             if (args.scaling == Scaling::PER_GROUP) {
-                store_f32(scales + index * sizeof(float), __uint_as_float(stored));
+                float scale = dynamic_scale(amax, args.amax_floor, args.amax_upper, args.code_largest);
+                if (args.flags & POWER_OF_TWO_SCALES) scale = next_power_of_two(scale);
+                stored = __float_as_uint(scale);
+                by = by_dynamic(scale, args);
+            } else if (args.scaling == Scaling::MXFP8) {
+                const BlockRounding rounding =
+                    args.flags & FLOOR_OF_BLOCK_SCALES ? BlockRounding::FLOOR : BlockRounding::UP;
+                const bool e4m3 = args.code == CodeType::E4M3;
+                stored = e4m3 ? block_scale<E4M3>(amax, rounding) : block_scale<E5M2>(amax, rounding);
+                by = Scaler::multiply(block_factor(stored));
             } else {
-                store_byte(scales + index, stored);
+                const Fp4Scale scale(amax, load_f32(address_of(args.tensor_scale)));
+                stored = scale.code;
+                by = Scaler::multiply(scale.factor);
             }
         }
-        return by;
+    };
+
+    /// Stores the scale of the group that a column of this row is in.
+    static __device__ __forceinline__ void store_scale(unsigned int stored, unsigned int column, const RowArgs& args,
+                                                       unsigned long long row) {
+        // Here, and not in front of the branch whatever call it is.
+        asm volatile("" : "+l"(row), "+r"(column));
+        const unsigned int of_row = column >> (__ffs(args.scale_group) - 1);
+        const unsigned long long index = scale_index(row, of_row, args);
+        const Address scales = address_of(args.scales);
+        if (args.scaling == Scaling::PER_GROUP) {
+            store_f32(scales + index * sizeof(float), __uint_as_float(stored));
+        } else {
+            store_byte(scales + index, stored);
+        }
     }
 
     /// Where the scale of a group of this row lies: in tiles of 128 rows × 4 groups, or by strides.

@@ -51,6 +51,9 @@ const SHAPE_OF_OPTIONS: Shape = Shape { rows: 4, hidden: 4096 };
 const SHAPE_OF_HEADS: Shape = Shape { rows: 4, hidden: 128 };
 const SHAPE_OF_GROUPS: Shape = Shape { rows: 4, hidden: 512 };
 
+/// As many rows of as many heads as are paired on an H200.
+const MANY_HEADS: [Shape; 1] = [Shape { rows: 529, hidden: 128 }];
+
 /// bf16 and f32 cost what they do with the ops of which there is the whole.
 const BREADTH: Breadth = Breadth { dtypes: &DType::ALL, sampled_dtypes: &[DType::F16], samples: true, parts: (32, 8) };
 
@@ -85,9 +88,12 @@ fn variants(arguments: &ProfileArguments) -> Result<Vec<Variant>, ToolError> {
 }
 
 /// The shapes of [`MANY_ROWS`] that there are paired kernels for: all of them of a plain norm; rows that begin anywhere
-/// with a residual, and one shape of codes.
+/// with a residual, and one shape of codes. And that of [`MANY_HEADS`].
 fn of_many_rows(variant: &Variant) -> &'static [Shape] {
     let Variant { norm, dtype, plain, extent, .. } = variant;
+    if norm.scope == Scope::Head && norm.family == Family::RmsNorm && *dtype != DType::F32 {
+        return &MANY_HEADS;
+    }
     if *dtype == DType::F32 || *extent != Extent::Whole || norm.scope != Scope::Row || norm.post_add.is_some() {
         return &[];
     }
