@@ -212,12 +212,25 @@ fn other_ops() {
         norms.extend([Norm::activation(activation), Norm::rms_norm(1e-5).with_input(Input::Gated(activation))]);
         norms.extend(of_weights(gated));
     }
+    for quantisation in [Quantisation::per_token(CodeType::E4m3), Quantisation::per_group(CodeType::Int8, 64)] {
+        let post_norm = Norm::rms_norm(1e-6).with_input(Input::PostNorm(PostAdd::default()));
+        let quantised = [
+            Norm::activation(Activation::SILU),
+            Norm::layer_norm(1e-5),
+            Norm::rms_norm(1e-6).with_post_add(PostAdd::default()),
+            post_norm,
+            post_norm.with_weight_offset(1.0),
+        ];
+        norms.extend(quantised.map(|norm| norm.with_quantisation(quantisation)));
+    }
     let mut number = 0;
     for dtype in DTYPES {
         for norm in &norms {
             for values in [Values::Unit, Values::OutlierChannel] {
                 number += 1;
-                let hidden = [64, 200, 1024, 4096][number % 4];
+                // Scales are of whole groups.
+                let ragged = if norm.quantisation.is_some() { 192 } else { 200 };
+                let hidden = [64, ragged, 1024, 4096][number % 4];
                 let parts = if norm.scope == Scope::Group { 3 } else { 1 };
                 let rows = if number % 3 == 0 { 3 } else { 1 + 16 * 1024 / hidden };
                 let mut case =
@@ -235,15 +248,16 @@ fn other_ops() {
                 if norm.family == Family::Identity && number % 2 == 0 {
                     case.gate = None;
                 }
-                let ungated = norm.input == Input::Plain && norm.gate.is_none() && norm.family != Family::Identity;
+                let of_groups = norm.scope == Scope::Group && norm.input == Input::Plain && norm.gate.is_none();
+                let of_two = matches!(norm.input, Input::PostNorm(_)) && norm.quantisation.is_none();
                 let path = match path_of(norm) {
-                    Path::AlignedRounded if !ungated => Path::General,
-                    Path::AlignedWithOffset if !ungated && !matches!(norm.input, Input::PostNorm(_)) => Path::General,
+                    Path::AlignedRounded if !of_groups => Path::General,
+                    Path::AlignedWithOffset if !of_groups && !of_two => Path::General,
                     path => path,
                 };
                 let few = Form::registers(path, Threads::Single);
                 let lanes = hidden.div_ceil(16).next_power_of_two();
-                let are_paired = ungated && lanes <= 32 && rows * parts * lanes > 1024;
+                let are_paired = of_groups && lanes <= 32 && rows * parts * lanes > 1024;
                 compare(
                     &mut failures,
                     &case,
