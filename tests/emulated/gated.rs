@@ -48,7 +48,7 @@ fn approximations_leave_no_trace() {
                     device.run_counted(&case.as_problem(), Placement::default()).expect("runs").0
                 };
                 let wanted = run(Approximations::Nearest);
-                for approximations in [Approximations::Least, Approximations::Largest] {
+                for approximations in Approximations::ALL {
                     assert!(
                         run(approximations) == wanted,
                         "{activation} {dtype} {rows} × {hidden}: {approximations:?}"

@@ -29,8 +29,6 @@ const ACTIVATION_ERROR: f64 = 6.0;
 /// `APPROXIMATE_ACTIVATION_ERROR` of the kernels, in units of 2⁻²⁴.
 const APPROXIMATE_ACTIVATION_ERROR: f64 = 12.0;
 
-const APPROXIMATIONS: [Approximations; 3] = [Approximations::Nearest, Approximations::Least, Approximations::Largest];
-
 /// The error of the forms in f64.
 const ERROR_IN_F64: f64 = 1.0 / (1u64 << 41) as f64;
 
@@ -91,7 +89,7 @@ fn f32_form() {
 #[test]
 fn approximate_form() {
     let x = arguments();
-    for (activation, approximations) in all(ACTIVATIONS, APPROXIMATIONS) {
+    for (activation, approximations) in all(ACTIVATIONS, Approximations::ALL) {
         let mut largest = Largest::new(format!("{activation}, {approximations:?}"));
         let outputs = run_with("activate_approximately", activation, 0.0, &x, approximations);
         for (&x, output) in x.iter().zip(outputs) {

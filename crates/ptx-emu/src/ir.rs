@@ -2,6 +2,7 @@
 
 use crate::exec::registers::{Alu, AnyReg, PredOperand, Reg};
 use crate::report::InstructionClass;
+use crate::semantics::float::Approximations;
 use std::fmt;
 
 /// Window of generic addresses that name shared memory; the low 32 bits are a shared address.
@@ -182,7 +183,7 @@ pub(crate) struct CtaBarrier {
 pub(crate) enum Op {
     Alu(Alu),
     /// What `Approximations::ALL` make of an approximate instruction.
-    Approximate([Alu; 3]),
+    Approximate([Alu; Approximations::ALL.len()]),
     Nop,
     /// `griddepcontrol.wait`.
     GridWait,

@@ -228,7 +228,7 @@ pub(crate) fn min_max<T: MinMax>(a: T, b: T, max: bool, propagate_nan: bool) -> 
 }
 
 /// What approximate f32 instructions (`rcp.approx`, `ex2.approx` and their like) return: anything near enough to the
-/// exact value will do for the ISA, and GPUs differ. A kernel whose results are the same for all three does not depend on
+/// exact value will do for the ISA, and GPUs differ. A kernel whose results are the same for all of these does not depend on
 /// which one it runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Approximations {
@@ -239,20 +239,33 @@ pub enum Approximations {
     Least,
     /// The largest.
     Largest,
+    /// The least reciprocal or quotient, and the largest of what is none: of a reciprocal of something else that is
+    /// approximate, the errors add up, where otherwise they cancel.
+    LeastReciprocals,
+    /// The largest reciprocal or quotient, and the least of what is none.
+    LargestReciprocals,
 }
 
 impl Approximations {
-    pub(crate) const ALL: [Approximations; 3] =
-        [Approximations::Nearest, Approximations::Least, Approximations::Largest];
+    /// Every variant.
+    pub const ALL: [Approximations; 5] = [
+        Approximations::Nearest,
+        Approximations::Least,
+        Approximations::Largest,
+        Approximations::LeastReciprocals,
+        Approximations::LargestReciprocals,
+    ];
 
     /// Of an exact value, what the instruction returns.
-    fn of(self, exact: f64, bound: Bound) -> f32 {
+    fn of(self, exact: f64, bound: Bound, is_reciprocal: bool) -> f32 {
         let nearest = exact as f32;
         let up = match self {
             _ if nearest == 0.0 || !nearest.is_finite() => return nearest,
             Approximations::Nearest => return nearest,
             Approximations::Least => false,
             Approximations::Largest => true,
+            Approximations::LeastReciprocals => !is_reciprocal,
+            Approximations::LargestReciprocals => is_reciprocal,
         };
         let step = |value: f32| if up { value.next_up() } else { value.next_down() };
         match bound {
@@ -325,7 +338,9 @@ impl Approximate {
         };
         // The ISA tables what becomes of zeros, infinities and NaN.
         let tabled = x == 0.0 || !x.is_finite();
-        (if tabled { Approximations::Nearest } else { approximations }).of(approximate(self, f64::from(x)), bound)
+        let approximations = if tabled { Approximations::Nearest } else { approximations };
+        let is_reciprocal = matches!(self, Approximate::Reciprocal | Approximate::ReciprocalSquareRoot);
+        approximations.of(approximate(self, f64::from(x)), bound, is_reciprocal)
     }
 }
 
@@ -343,7 +358,7 @@ pub(crate) fn div_approximate(a: f32, b: f32, approximations: Approximations) ->
 
 /// `div.full.f32`.
 pub(crate) fn div_full(a: f32, b: f32, approximations: Approximations) -> f32 {
-    approximations.of(f64::from(a) / f64::from(b), Bound::Ulps(2))
+    approximations.of(f64::from(a) / f64::from(b), Bound::Ulps(2), true)
 }
 
 #[cfg(test)]
