@@ -149,8 +149,8 @@ __device__ __forceinline__ void multiply_by_activations(float (&values)[COUNT], 
     }
 }
 
-/// How far `approximate_activations` may be off, relative to the exact value, where that is a normal f32.
-constexpr float APPROXIMATE_ACTIVATION_ERROR = 12.0f / 16777216.0f;
+/// How far `approximate_activations` may be off, relative to the exact value, where that is a normal f32: in units of 2^-24.
+constexpr float APPROXIMATE_ACTIVATION_UNITS = 12.0f;
 
 /// σ(t) from −t, a float or two.
 template <class Exponent>
@@ -166,7 +166,7 @@ __device__ __forceinline__ float approximate_gelu(float x) {
     return x > 0.0f ? x - tail : tail;
 }
 
-/// The activations of some values, each off by at most APPROXIMATE_ACTIVATION_ERROR of it where it is a normal f32;
+/// The activations of some values, each off by at most APPROXIMATE_ACTIVATION_UNITS where it is a normal f32;
 /// where it is none, NaN or 0 or less than a normal one.
 ///
 /// Of the kinds up to RELU they are exact. The rest differ from GPU to GPU: they are good for bounds.

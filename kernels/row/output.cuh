@@ -39,30 +39,34 @@ struct Output {
     using G = Group<Element>;
     static constexpr unsigned int LENGTH = G::LENGTH;
 
+    /// By what share the activation of z may be off, in units of 2^-24.
+    static constexpr float UNITS_OF_GATE = GATED ? APPROXIMATE_ACTIVATION_UNITS : 0.0f;
+
     /// By what share of itself the factor is made larger, in units of 2^-24: two for the last operation, whose
-    /// rounding is directed, two for the product with 1/scale, and half of one to spare.
-    static constexpr float UNITS = Statistic::ROUNDINGS + (CODED ? 4.5f : 2.5f);
+    /// rounding is directed, two for the product with 1/scale or act(z), and half of one to spare.
+    static constexpr float UNITS = Statistic::ROUNDINGS + UNITS_OF_GATE + (CODED || GATED ? 4.5f : 2.5f);
     /// f32 results are not bounded: they have the factor as it is.
     static constexpr float MARGIN = Element::IS_F32 ? 0.0f : UNITS / 16777216.0f;
     /// What makes of the bound above one as far below; one unit for the product itself.
     static constexpr float BELOW = 1.0f - (2.0f * UNITS + 1.0f) / 16777216.0f;
 
     /// On an aligned path, products are rounded to nearest where the shares hold down to f32's denormals: one unit for
-    /// it, and half of one to spare.
-    static constexpr bool TO_NEAREST = Element::KEEPS_OFF_DENORMALS && !CODED && !GATED;
-    static constexpr float UNITS_TO_NEAREST = Statistic::ROUNDINGS + 1.5f;
+    /// each, and half of one to spare.
+    static constexpr bool TO_NEAREST = Element::KEEPS_OFF_DENORMALS && !CODED;
+    static constexpr float UNITS_TO_NEAREST = Statistic::ROUNDINGS + UNITS_OF_GATE + (GATED ? 2.5f : 1.5f);
     static constexpr float BELOW_TO_NEAREST = 1.0f - (2.0f * UNITS_TO_NEAREST + 1.0f) / 16777216.0f;
 
-    /// The same of a v that is rounded before the weight, of which there is no last operation, on an aligned path.
+    /// The same of a v that is rounded before the weight, of which there is no last operation.
     static constexpr float UNITS_OF_V = Statistic::ROUNDINGS + 0.5f;
     static constexpr float BELOW_OF_V = 1.0f - (2.0f * UNITS_OF_V + 1.0f) / 16777216.0f;
 
+    /// From there on it is exact, but for a gate: a unit for making it larger once more, two for each product.
+    static constexpr float UNITS_FROM_V = UNITS_OF_GATE + 5.5f;
+    static constexpr float ABOVE_FROM_V = GATED ? 1.0f + UNITS_FROM_V / 16777216.0f : 1.0f;
+    static constexpr float BELOW_FROM_V = GATED ? 1.0f - (2.0f * UNITS_FROM_V + 1.0f) / 16777216.0f : 1.0f;
+
     /// By what share of v·(γ + γ₀) it is off, where nothing else is rounded before β is added; half a unit to spare.
     static constexpr float RADIUS = (Statistic::ROUNDINGS + 0.5f) / 16777216.0f;
-
-    /// The same of the activation of z, which is off itself, and whose product is rounded.
-    static constexpr float GATE_MARGIN = APPROXIMATE_ACTIVATION_ERROR + 3.5f / 16777216.0f;
-
 
     /// What is loaded ahead of its use: the weights of a group where they are of the activation type, or z.
     struct Ahead {
@@ -95,10 +99,12 @@ struct Output {
 
     /// By what share of itself the factor in front of h is made larger.
     static __device__ __forceinline__ float margin(const Addend<Element>& addend, const RowArgs& args, Path path) {
-        if (path == Path::ALIGNED_ROUNDED) return UNITS_OF_V / 16777216.0f;
-        if (addend.from.exist() && !addend.each && !rounds_before_weight(args, path)) return 0.0f;
+        if (Element::IS_F32) return 0.0f;
+        if (rounds_before_weight(args, path)) return UNITS_OF_V / 16777216.0f;
+        const bool is_sum = !GATED && addend.from.exist();
+        if (is_sum && !addend.each) return 0.0f;
         // The products that something is added to are rounded by direction on every path.
-        const bool to_nearest = path != Path::GENERAL && TO_NEAREST && !addend.from.exist();
+        const bool to_nearest = path != Path::GENERAL && TO_NEAREST && !is_sum;
         return to_nearest ? UNITS_TO_NEAREST / 16777216.0f : MARGIN;
     }
 
@@ -208,7 +214,7 @@ private:
         __device__ __forceinline__ Bounding(const RowArgs& args, Path path) {
             const bool rounded = rounds_before_weight(args, path);
             // What has been rounded is exact.
-            below = rounded ? 1.0f : BELOW;
+            below = rounded ? BELOW_FROM_V : BELOW;
             // As good as 0, and no NaN times infinity.
             radius = rounded ? 1.17549435082228750797e-38f : RADIUS;
             // Or the compiler would choose anew for every step.
@@ -291,7 +297,20 @@ private:
                 if (rounds_before_weight(args, path)) round_before_weight(outer, doubt);
                 if (path != Path::ALIGNED_ROUNDED) offset(factor);
             }
-            if (GATED && !weight.exist()) {
+            float of_z[STEP];
+            if constexpr (GATED) activate_gate(of_z);
+            if (GATED && path != Path::GENERAL && TO_NEAREST) {
+                const float below = path == Path::ALIGNED_ROUNDED ? BELOW_FROM_V : BELOW_TO_NEAREST;
+                if (weight.exist()) {
+#pragma unroll
+                    for (unsigned int e = 0; e < STEP; ++e) outer[e] *= factor[e];
+                }
+#pragma unroll
+                for (unsigned int e = 0; e < STEP; ++e) {
+                    outer[e] *= of_z[e];
+                    inner[e] = outer[e] * below;
+                }
+            } else if (GATED && !weight.exist()) {
 #pragma unroll
                 for (unsigned int e = 0; e < STEP; ++e) inner[e] = outer[e] * bounding.below;
             } else if (!GATED && added.from.exist()) {
@@ -336,7 +355,16 @@ private:
                     inner[e] = __fmul_rd(v * bounding.below, factor[e]);
                 }
             }
-            if constexpr (GATED) multiply_by_activation(outer, inner, doubt);
+            if constexpr (GATED) {
+                if (path == Path::GENERAL || !TO_NEAREST) {
+#pragma unroll
+                    for (unsigned int e = 0; e < STEP; ++e) {
+                        outer[e] = __fmul_ru(outer[e], of_z[e]);
+                        inner[e] = __fmul_rd(inner[e], of_z[e]);
+                    }
+                }
+                mark_lacking_digits(of_z, doubt);
+            }
             if constexpr (CODED) {
                 static_assert(!CODED || STEP == 4, "the codes of a step fill a word");
 #pragma unroll
@@ -357,37 +385,36 @@ private:
             }
         }
 
-        /// Multiplies bounds by those of the activation of z.
-        __device__ __forceinline__ void multiply_by_activation(float (&outer)[STEP], float (&inner)[STEP],
-                                                               unsigned int (&doubt)[STEP / 2]) const {
+        __device__ __forceinline__ void activate_gate(float (&of_z)[STEP]) const {
             float z[STEP];
             gate(z);
-            float of_z[STEP];
             approximate_activations(of_z, args.activation, args.activation_parameter, z);
+        }
+
+        /// Marks elements whose activation may lack digits, or be none.
+        __device__ __forceinline__ void mark_lacking_digits(const float (&of_z)[STEP],
+                                                            unsigned int (&doubt)[STEP / 2]) const {
             bool any_lacks = false;
 #pragma unroll
-            for (unsigned int e = 0; e < STEP; ++e) {
-                outer[e] = __fmul_ru(outer[e], __fmaf_rn(of_z[e], GATE_MARGIN, of_z[e]));
-                inner[e] = __fmul_rd(inner[e], __fmaf_rn(of_z[e], -GATE_MARGIN, of_z[e]));
-                any_lacks |= lacks_digits(of_z[e]);
-            }
+            for (unsigned int e = 0; e < STEP; ++e) any_lacks |= lacks_digits(of_z[e]);
             if (!any_lacks || args.activation <= Activation::RELU) return;
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) {
-                if (z[e] != 0.0f && lacks_digits(of_z[e])) doubt[e / 2] |= 1u << 16 * (e % 2);
+                if (element_of<Element>(seconds, step + e) != 0.0f && lacks_digits(of_z[e])) {
+                    doubt[e / 2] |= 1u << 16 * (e % 2);
+                }
             }
         }
 
-        /// v as the activation type holds it: from there on there is no doubt.
+        /// v as the activation type holds it: from there on there is no doubt, but of a gate.
         __device__ __forceinline__ void round_before_weight(float (&values)[STEP],
                                                             unsigned int (&doubt)[STEP / 2]) const {
-            const float below = path == Path::GENERAL ? BELOW : BELOW_OF_V;
 #pragma unroll
             for (unsigned int e = 0; e < STEP; e += 2) {
                 const unsigned int pair = narrow_pair<Element>(values[e], values[e + 1]);
-                doubt[e / 2] = pair ^ narrow_pair<Element>(values[e] * below, values[e + 1] * below);
-                values[e] = Element::widen(static_cast<typename Element::Bits>(pair));
-                values[e + 1] = Element::widen(static_cast<typename Element::Bits>(pair >> 16));
+                doubt[e / 2] = pair ^ narrow_pair<Element>(values[e] * BELOW_OF_V, values[e + 1] * BELOW_OF_V);
+                values[e] = Element::widen(static_cast<typename Element::Bits>(pair)) * ABOVE_FROM_V;
+                values[e + 1] = Element::widen(static_cast<typename Element::Bits>(pair >> 16)) * ABOVE_FROM_V;
             }
         }
 
@@ -472,15 +499,18 @@ private:
     static __device__ __forceinline__ void settle_gated(RawChunk (&y)[G::CHUNKS], Marks doubts, const Moments* made,
                                                         const Parameters<Element>& weight, const G& group,
                                                         const RowArgs& args, const Place& place) {
-        const Address x = place.template x<Element>(args);
-        const Address gate = args.gate == nullptr ? x : place.template gate<Element>(args);
 #pragma unroll 1
         while (doubts.any()) {
-            const unsigned int place = doubts.take();
+            const unsigned int index = doubts.take();
             // By arithmetic: an array that is indexed so would lie in local memory.
             const unsigned int line = group.first(1) - group.first(0);
-            const unsigned int at = group.first(0) + place / LENGTH * line + place % LENGTH;
+            const unsigned int at = group.first(0) + index / LENGTH * line + index % LENGTH;
             if (at >= group.hidden) continue;
+            Place here = place;
+            // Where the kernel is one for all calls, no registers are left to keep addresses in.
+            if (group.path == Path::GENERAL) asm volatile("" : "+l"(here.row));
+            const Address x = here.template x<Element>(args);
+            const Address gate = args.gate == nullptr ? x : here.template gate<Element>(args);
             TwoFloat v = {1.0f, 0.0f};
             if (args.gate != nullptr) {
                 const float h = Element::widen(load_16(column<Element>(x, at)));
@@ -494,7 +524,7 @@ private:
             const double of_z = activate_in_f64(args.activation, args.activation_parameter, z);
             const unsigned int bits = narrow_product<Element>(product, of_z);
 #pragma unroll
-            for (unsigned int w = 0; w < 4 * G::CHUNKS; ++w) Marks::put(y[w / 4].words[w % 4], w, place, bits);
+            for (unsigned int w = 0; w < 4 * G::CHUNKS; ++w) Marks::put(y[w / 4].words[w % 4], w, index, bits);
         }
     }
 };

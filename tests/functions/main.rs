@@ -26,8 +26,8 @@ const ACTIVATIONS: [Activation; 10] = [
 /// `ACTIVATION_ERROR` of the kernels, in units of 2⁻²⁴.
 const ACTIVATION_ERROR: f64 = 6.0;
 
-/// `APPROXIMATE_ACTIVATION_ERROR` of the kernels, in units of 2⁻²⁴.
-const APPROXIMATE_ACTIVATION_ERROR: f64 = 12.0;
+/// `APPROXIMATE_ACTIVATION_UNITS` of the kernels, in units of 2⁻²⁴.
+const APPROXIMATE_ACTIVATION_UNITS: f64 = 12.0;
 
 /// The error of the forms in f64.
 const ERROR_IN_F64: f64 = 1.0 / (1u64 << 41) as f64;
@@ -104,7 +104,7 @@ fn approximate_form() {
                 assert!(at_an_end || !wanted.is_finite(), "{activation} of {x:e}: {found:e}");
             }
         }
-        largest.check(APPROXIMATE_ACTIVATION_ERROR);
+        largest.check(APPROXIMATE_ACTIVATION_UNITS);
     }
 }
 
