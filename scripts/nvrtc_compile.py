@@ -19,6 +19,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from ptx_registers import with_shared_registers
+
 NVRTC_PACKAGE = "nvidia-cuda-nvrtc-cu12"
 TABLE = "modules.txt"
 MANIFEST = "manifest.txt"
@@ -201,23 +203,21 @@ def without_unused_globals(ptx: str) -> str:
 
 
 def renumbered(ptx: str) -> str:
-    """Numbers the registers and labels of each kernel in the order in which its text names them: what is alike in two
-    kernels then reads alike, and a compressed text is shorter. PTX declares registers by their number alone, and no
-    register gets a larger one than there are.
+    """Numbers the registers and labels of each kernel anew, so that the text reads alike wherever it can: registers share
+    numbers, and labels have theirs in the order in which the text names them.
     """
     kernels = re.split(r"(?=^\.visible \.entry )", ptx, flags=re.MULTILINE)
-    return "".join(map(renumbered_kernel, kernels))
+    return "".join(renumbered_labels(with_shared_registers(kernel)) for kernel in kernels)
 
 
-def renumbered_kernel(kernel: str) -> str:
-    numbers: dict[str, dict[str, int]] = {}
+def renumbered_labels(kernel: str) -> str:
+    numbers: dict[str, int] = {}
 
     def renumber(match: re.Match[str]) -> str:
         name, number = match.groups()
-        of_name = numbers.setdefault(name, {})
-        return f"{name}{of_name.setdefault(number, len(of_name) + 1)}"
+        return f"{name}{numbers.setdefault(number, len(numbers) + 1)}"
 
-    return re.sub(r"(%(?:p|rs|r|rd|f|fd)|\$L__BB\d+_)(\d+)\b", renumber, kernel)
+    return re.sub(r"(\$L__BB\d+_)(\d+)\b", renumber, kernel)
 
 
 def isa_of(ptx: str) -> tuple[int, ...]:

@@ -213,7 +213,7 @@ private:
 
         __device__ __forceinline__ Bounding(const RowArgs& args, Path path) {
             const bool rounded = rounds_before_weight(args, path);
-            // What has been rounded is exact.
+            // What has been rounded is exact, but for a gate.
             below = rounded ? BELOW_FROM_V : BELOW;
             // As good as 0, and no NaN times infinity.
             radius = rounded ? 1.17549435082228750797e-38f : RADIUS;

@@ -106,6 +106,7 @@ struct QuantiseOf : CodeRows<Element> {
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = true;
+    /// Whether lanes of a team within a warp may do the work of two.
     static constexpr bool TAKES_PAIRED_LANES = false;
 
     /// y of a group. Places outside the row hold anything.

@@ -19,6 +19,7 @@ struct RotateOf {
     using Looped = StoreOf<Output, Element>;
 
     static constexpr bool COLLECTIVE = true;
+    /// Whether lanes of a team within a warp may do the work of two.
     static constexpr bool TAKES_PAIRED_LANES = true;
 
     /// Shared memory of the CTA, in which the lanes of a team find each other's chunks: chunk j of a head is in line

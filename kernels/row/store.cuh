@@ -13,6 +13,7 @@ struct StoreOf {
 
     /// Whether threads act together in the sink, so that those without a row have to go along.
     static constexpr bool COLLECTIVE = false;
+    /// Whether lanes of a team within a warp may do the work of two.
     static constexpr bool TAKES_PAIRED_LANES = true;
 
     /// Shared memory of the CTA: none.
