@@ -25,7 +25,7 @@
 #define WARPNORM_REGISTERS_KERNEL(name, path) \
     WARPNORM_KERNEL(name, (registers_row<Statistic, Source, Sink, path, Threads::SINGLE>))
 #define WARPNORM_PAIRED_KERNEL(name, path, threads)                                        \
-    WARPNORM_KERNEL_OF((RESIDENT_THREADS<Statistic, Source, threads>), name, \
+    WARPNORM_KERNEL_OF((RESIDENT_THREADS<Statistic, Source, Sink, threads>), name, \
                        (registers_row<Statistic, Source, Sink, path, threads>))
 
 namespace warpnorm {

@@ -70,12 +70,13 @@ enum class Threads {
 };
 
 /// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: so many
-/// that nothing is spilt beside the weights of small teams, two sums, or two inputs.
-template <class Statistic, class Source, Threads THREADS>
-constexpr unsigned int RESIDENT_THREADS = Source::INPUTS == 2                ? 640
-                                          : THREADS == Threads::PAIRED_LANES ? (Statistic::State::SUMS == 2 ? 640 : 768)
-                                          : Statistic::State::SUMS == 2      ? 768
-                                                                             : 1024;
+/// that nothing is spilt beside the weights of small teams, a gate or a rotation, two sums, or two inputs.
+template <class Statistic, class Source, class Sink, Threads THREADS>
+constexpr unsigned int RESIDENT_THREADS = Source::INPUTS == 2               ? 640
+                                          : THREADS == Threads::PAIRED      ? (Statistic::State::SUMS == 2 ? 768 : 1024)
+                                          : Statistic::State::SUMS == 2     ? (Source::Place::IS_PART ? 512 : 640)
+                                          : Sink::Output::IS_GATED          ? 640
+                                                                            : 768;
 
 /// Has all groups of a thread loaded; compiled by itself for rows that all threads have all chunks of.
 template <unsigned int GROUPS, class Element, class Load>

@@ -180,7 +180,7 @@ fn heads_of_rows() {
                     let lanes = hidden.div_ceil(16).next_power_of_two();
                     let teams = rows * (3 + case.second.as_ref().map_or(0, |heads| heads.count));
                     let few = Form::registers(path_of(&norm), Threads::Single);
-                    let are_paired = norm.family != Family::LayerNorm && lanes >= 4 && teams * lanes > 1024;
+                    let are_paired = lanes >= 4 && teams * lanes > 1024;
                     let threads = if are_paired { Threads::PairedLanes } else { Threads::Single };
                     compare(&mut failures, &case, few, Form { threads, ..few });
                 }
@@ -217,6 +217,7 @@ fn other_ops() {
         let quantised = [
             Norm::activation(Activation::SILU),
             Norm::layer_norm(1e-5),
+            Norm::layer_norm(1e-5).with_residual_add(ResidualAdd::default()),
             Norm::rms_norm(1e-6).with_post_add(PostAdd::default()),
             post_norm,
             post_norm.with_weight_offset(1.0),
@@ -257,7 +258,8 @@ fn other_ops() {
                 };
                 let few = Form::registers(path, Threads::Single);
                 let lanes = hidden.div_ceil(16).next_power_of_two();
-                let are_paired = of_groups && lanes <= 32 && rows * parts * lanes > 1024;
+                let after_norm = norm.gate.is_some() && norm.family != Family::Identity && path == Path::Aligned;
+                let are_paired = (of_groups || after_norm) && lanes <= 32 && rows * parts * lanes > 1024;
                 compare(
                     &mut failures,
                     &case,
