@@ -7,9 +7,11 @@ the room once it is compressed.
 
 import heapq
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-REGISTER = re.compile(r"%(?:p|rs|r|rd|f|fd)\d+\b")
+KIND = r"%(?:p|rs|r|rd|f|fd)"
+REGISTER = re.compile(KIND + r"\d+\b")
 LABEL = re.compile(r"(\$L__BB\d+_\d+):")
 
 # Instructions that do nothing but write their first operand, all of it. Of any other, every register counts as one that
@@ -43,7 +45,7 @@ class Block:
 
 
 def with_shared_registers(kernel: str) -> str:
-    """The kernel with new numbers, which begin at 1 in the order of the first uses."""
+    """The kernel with new numbers, from 1 on for each kind of register."""
     head, brace, body = kernel.partition("\n{")
     if not brace:
         return kernel
@@ -59,7 +61,7 @@ def with_shared_registers(kernel: str) -> str:
     return head + brace + declare(body, numbers)
 
 
-def split(body: str) -> "list[str]":
+def split(body: str) -> Iterator[str]:
     """The statements of a body, labels on their own. A statement of an inline text stands behind a brace."""
     for text in re.split(r"[;\n]", body):
         text = text.strip().strip("{}").strip()
@@ -105,6 +107,8 @@ def blocks_of(statements: list[str], bit: dict[str, int]) -> list[Block]:
             starts.add(index)
         elif parts(statement)[0] in ENDS | {"bra"}:
             starts.add(index + 1)
+        elif parts(statement)[0] in ("brx", "call"):
+            raise UnknownFlow(statement)
     ordered = sorted(start for start in starts if start < len(statements))
     blocks = [Block(first, last - 1) for first, last in zip(ordered, [*ordered[1:], len(statements)])]
     of_label = {
@@ -120,14 +124,10 @@ def blocks_of(statements: list[str], bit: dict[str, int]) -> list[Block]:
             for name in written:
                 block.written |= bit[name]
         opcode, guarded, operands = parts(statements[block.last])
-        if opcode in ("brx", "call"):
-            raise UnknownFlow(statements[block.last])
         if opcode == "bra":
             block.next.append(of_label[operands])
         if guarded or opcode not in ENDS | {"bra"}:
             block.next += [number + 1] if number + 1 < len(blocks) else []
-    if any(parts(statement)[0] in ("brx", "call") for statement in statements):
-        raise UnknownFlow("a branch by a table, or a call")
     return blocks
 
 
@@ -161,11 +161,21 @@ def extents(
             extend(name, index)
     for block in blocks:
         for live, index in ((block.live_in, block.first), (block.live_out, block.last)):
-            while live:
-                lowest = live & -live
-                extend(names[lowest.bit_length() - 1], index)
-                live ^= lowest
+            for name in members(live, names):
+                extend(name, index)
     return begins, ends
+
+
+def members(registers: int, names: list[str]) -> Iterator[str]:
+    """The names of a set."""
+    while registers:
+        lowest = registers & -registers
+        yield names[lowest.bit_length() - 1]
+        registers ^= lowest
+
+
+def kind_of(name: str) -> str:
+    return name.rstrip("0123456789")
 
 
 def allocate(names: list[str], begins: dict[str, int], ends: dict[str, int]) -> dict[str, str]:
@@ -178,7 +188,7 @@ def allocate(names: list[str], begins: dict[str, int], ends: dict[str, int]) -> 
         while taken and taken[0][0] < begins[name]:
             _, kind, number = heapq.heappop(taken)
             heapq.heappush(free[kind], number)
-        kind = name.rstrip("0123456789")
+        kind = kind_of(name)
         if free.setdefault(kind, []):
             number = heapq.heappop(free[kind])
         else:
@@ -197,11 +207,8 @@ def check(statements: list[str], blocks: list[Block], numbers: dict[str, str], n
             if holders.setdefault(numbers[name], name) != name:
                 raise Conflict(f"{holders[numbers[name]]} and {name} are both {numbers[name]}")
 
-        live = block.live_out
-        while live:
-            lowest = live & -live
-            hold(names[lowest.bit_length() - 1])
-            live ^= lowest
+        for name in members(block.live_out, names):
+            hold(name)
         for statement in reversed(statements[block.first : block.last + 1]):
             needed, written = effects(statement)
             for name in written:
@@ -216,6 +223,6 @@ def declare(body: str, numbers: dict[str, str]) -> str:
     """The declarations `.reg .b32 %r<n>;` with as many as there are now: n is one more than the largest number."""
     largest: dict[str, int] = {}
     for name in numbers.values():
-        kind = name.rstrip("0123456789")
+        kind = kind_of(name)
         largest[kind] = max(largest.get(kind, 0), int(name[len(kind) :]))
-    return re.sub(r"(%(?:p|rs|r|rd|f|fd))<\d+>", lambda match: f"{match[1]}<{largest.get(match[1], 0) + 1}>", body)
+    return re.sub(f"({KIND})<\\d+>", lambda match: f"{match[1]}<{largest.get(match[1], 0) + 1}>", body)

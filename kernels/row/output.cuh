@@ -45,8 +45,6 @@ struct Output {
     /// By what share of itself the factor is made larger, in units of 2^-24: two for the last operation, whose
     /// rounding is directed, two for the product with 1/scale or act(z), and half of one to spare.
     static constexpr float UNITS = Statistic::ROUNDINGS + UNITS_OF_GATE + (CODED || GATED ? 4.5f : 2.5f);
-    /// f32 results are not bounded: they have the factor as it is.
-    static constexpr float MARGIN = Element::IS_F32 ? 0.0f : UNITS / 16777216.0f;
     /// What makes of the bound above one as far below; one unit for the product itself.
     static constexpr float BELOW = 1.0f - (2.0f * UNITS + 1.0f) / 16777216.0f;
 
@@ -99,13 +97,14 @@ struct Output {
 
     /// By what share of itself the factor in front of h is made larger.
     static __device__ __forceinline__ float margin(const Addend<Element>& addend, const RowArgs& args, Path path) {
+        // They are not bounded: they have the factor as it is.
         if (Element::IS_F32) return 0.0f;
         if (rounds_before_weight(args, path)) return UNITS_OF_V / 16777216.0f;
         const bool is_sum = !GATED && addend.from.exist();
         if (is_sum && !addend.each) return 0.0f;
         // The products that something is added to are rounded by direction on every path.
         const bool to_nearest = path != Path::GENERAL && TO_NEAREST && !is_sum;
-        return to_nearest ? UNITS_TO_NEAREST / 16777216.0f : MARGIN;
+        return (to_nearest ? UNITS_TO_NEAREST : UNITS) / 16777216.0f;
     }
 
     /// Computes y chunk by chunk and hands each to `take`. `ahead` and `addends` are null where nothing was loaded ahead.

@@ -433,6 +433,20 @@ mod tests {
     }
 
     #[test]
+    fn reciprocals_lean_against_the_rest() {
+        let of = |function: Approximate, approximations| function.f32(3.3, approximations);
+        for (against, of_reciprocals, of_others) in [
+            (Approximations::LeastReciprocals, Approximations::Least, Approximations::Largest),
+            (Approximations::LargestReciprocals, Approximations::Largest, Approximations::Least),
+        ] {
+            assert_ne!(of(Approximate::Exp2, of_reciprocals), of(Approximate::Exp2, of_others));
+            assert_eq!(of(Approximate::Reciprocal, against), of(Approximate::Reciprocal, of_reciprocals));
+            assert_eq!(of(Approximate::Exp2, against), of(Approximate::Exp2, of_others));
+            assert_eq!(div_full(1.0, 3.3, against), div_full(1.0, 3.3, of_reciprocals));
+        }
+    }
+
+    #[test]
     fn approximate_edges() {
         assert_eq!(approximate(Approximate::Log2, -0.0), f64::NEG_INFINITY);
         assert_eq!(approximate(Approximate::ReciprocalSquareRoot, -0.0), f64::NEG_INFINITY);

@@ -91,7 +91,7 @@ fn variants(arguments: &ProfileArguments) -> Result<Vec<Variant>, ToolError> {
 /// with a residual, and one shape of codes. And that of [`MANY_HEADS`].
 fn of_many_rows(variant: &Variant) -> &'static [Shape] {
     let Variant { norm, dtype, plain, extent, .. } = variant;
-    if norm.scope == Scope::Head && norm.family == Family::RmsNorm && *dtype != DType::F32 {
+    if norm.scope == Scope::Head && *dtype != DType::F32 {
         return &MANY_HEADS;
     }
     if *dtype == DType::F32 || *extent != Extent::Whole || norm.scope != Scope::Row || norm.post_add.is_some() {
