@@ -7,7 +7,7 @@
     target/mpmath/bin/python scripts/activation_tables.py values >fixtures/activations.txt
 
 `coefficients` prints the polynomials of kernels/common/functions.cuh, with the error of each. They are
-the best ones in the relative error (Remez, 1934), or close to them where the coefficients are f32 values.
+close to the best ones in the relative error (Remez, 1934) that have f32 coefficients.
 
 `values` prints the activations at chosen f32 arguments, which tests/activation.rs holds the f64 reference
 against. The formulas here are the textbook ones, at a precision at which nothing cancels.
@@ -121,17 +121,6 @@ def coefficients() -> None:
             mpf(-1),
             tail_end("18.5"),
             11,
-        ),
-    )
-    # Exact at a = 0, where the derivative is −1/√2π.
-    show(
-        "(the scaled tail − 1/2)/(q + 1), relative to the scaled tail",
-        *remez(
-            lambda q: (scaled_tail(tail_argument(q)) - 0.5) / (q + 1) if q > -1 else -2 / sqrt(2 * pi),
-            lambda q: (q + 1) / scaled_tail(tail_argument(q)),
-            mpf(-1),
-            tail_end("19"),
-            15,
         ),
     )
 

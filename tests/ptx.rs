@@ -116,6 +116,16 @@ fn every_module_has_its_kernels_for_every_target() {
     }
 }
 
+/// What an approximate instruction returns differs from GPU to GPU.
+#[test]
+fn no_instruction_is_approximate() {
+    for module in ptx::modules() {
+        let ptx = module.ptx();
+        let approximate = ptx.lines().find(|line| [".approx", ".full"].iter().any(|form| line.contains(form)));
+        assert_eq!(approximate, None, "{module}");
+    }
+}
+
 /// What is loaded to run a kernel is the module's text without the others: all that it has beside its kernels, and that
 /// kernel, to the letter.
 #[test]

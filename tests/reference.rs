@@ -3,10 +3,13 @@
 //! Expected decimals were computed with exact fractions and 50-digit square roots.
 
 use safetensors::SafeTensors;
-use warpnorm::host::{Device, Output, Outputs, Placement, Problem, Vector};
+use warpnorm::host::{self, Device, Output, Outputs, Placement, Problem, Vector};
 use warpnorm::parity::judge;
 use warpnorm::reference::{self, Cpu, Row, Value, decode, encode};
-use warpnorm::{CallError, DType, Error, Input, Norm, NormError, ResidualAdd, ResidualRounding, WeightRounding};
+use warpnorm::{
+    Activation, CallError, DType, Error, Input, Interpolation, Norm, NormError, PostAdd, PostRounding, ResidualAdd,
+    ResidualRounding, Rope, RopeRounding, Scope, WeightRounding,
+};
 
 fn problem<'a>(norm: Norm, dtype: DType, hidden: usize, x: &'a [u8]) -> Problem<'a> {
     let rows = x.len() / (hidden * dtype.size());
@@ -125,6 +128,191 @@ fn an_inner_tie_goes_to_the_even_value() {
         judge(&problem, &output).unwrap().max_ulp
     };
     assert_eq!((judged(2.0), judged(2.0 + 0.5f64.powi(6))), (0.0, 1.0));
+}
+
+/// One ULP of f32 at 1.
+const F32_ULP: f64 = f32::EPSILON as f64;
+
+/// Errors of y in f32 ULPs, which denormals and what is left of the mean's own add 1e-5 of to at most.
+#[track_caller]
+fn errors(row: &Row, wanted: &[f64]) {
+    for (value, wanted) in row.y.iter().zip(wanted) {
+        let error = value.error / F32_ULP;
+        assert!((error - wanted).abs() <= 1e-5 * wanted, "{error}, wanted {wanted}");
+    }
+}
+
+#[test]
+fn the_error_of_y_is_that_of_f32_arithmetic() {
+    // rstd 1/5, v = 0.2 and 1.4: two ULPs of rstd, three half ULPs on the way to v.
+    let x = encode(DType::BF16, [1.0, 7.0]);
+    let mut problem = problem(Norm::rms_norm(0.0), DType::BF16, 2, &x);
+    errors(&one_row(&problem), &[3.5 * 0.2, 3.5 * 1.4]);
+    // And half of one for the product and for what is added.
+    let parameters = [encode(DType::F32, [3.0, -2.0]), encode(DType::F32, [-0.5, 8.0])];
+    problem.weight = Some(Vector { dtype: DType::F32, bytes: &parameters[0] });
+    errors(&one_row(&problem), &[4.0 * 0.6, 4.0 * 2.8]);
+    problem.bias = Some(Vector { dtype: DType::F32, bytes: &parameters[1] });
+    errors(&one_row(&problem), &[4.0 * 0.6 + 0.25, 4.0 * 2.8 + 4.0]);
+    // Of the mean, two ULPs of the deviation.
+    let layer_norm = |dtype| row_of(Norm::layer_norm(0.0), dtype, &[1.0, 2.0, 3.0, 4.0]);
+    let v = layer_norm(DType::F16).y[3].exact;
+    errors(&layer_norm(DType::F16), &[2.0 + 3.5 * v, 2.0 + 3.5 * v / 3.0, 2.0 + 3.5 * v / 3.0, 2.0 + 3.5 * v]);
+    assert!(layer_norm(DType::F32).y.iter().all(|value| value.error < 1e-5 * F32_ULP));
+    // Four units of it are allowed where it is the result itself, as of rstd, which is held to what that of f32 is.
+    let mean_error = layer_norm(DType::F16).mean_error / (0.5 * F32_ULP * 1.25f64.sqrt());
+    assert!((mean_error - 1.0).abs() < 1e-5, "{mean_error}");
+    assert_eq!(layer_norm(DType::F16).rstd_error, layer_norm(DType::F32).rstd_error);
+    // What is not normalised has no error, nor what is multiplied by a weight more than half an ULP.
+    let affine = |weight| {
+        let mut problem = problem;
+        (problem.norm, problem.bias, problem.weight) = (Norm::affine(), None, weight);
+        one_row(&problem)
+    };
+    assert_eq!([affine(None).y[0].error, affine(None).y[1].error], [0.0, 0.0]);
+    errors(&affine(problem.weight), &[1.5, 7.0]);
+}
+
+#[test]
+fn the_error_of_an_activation_is_three_ulps() {
+    let x = encode(DType::F16, [1.0, 7.0]);
+    let z = encode(DType::F16, [0.75, -2.0]);
+    let mut problem = problem(Norm::rms_norm(0.0).with_gate(Activation::GeluExact), DType::F16, 2, &x);
+    problem.gate = Some(&z);
+    let row = one_row(&problem);
+    errors(&row, &[6.5 * row.y[0].exact, -6.5 * row.y[1].exact]);
+    // Of h = x·act(z) rstd is three and a half ULPs off, and h with it.
+    problem.norm = Norm::rms_norm(0.0).with_input(Input::Gated(Activation::GeluExact));
+    let row = one_row(&problem);
+    errors(&row, &[7.0 * row.y[0].exact, -7.0 * row.y[1].exact]);
+}
+
+/// v = 1, and a weight that puts v·weight less than an ULP of f32 below the middle of 1 and 1 + 2^-7 in bf16, or 1.5.
+fn near_tie_and_not() -> (Vec<u8>, Vec<u8>) {
+    (encode(DType::BF16, [1.0, 1.0]), encode(DType::F32, [1.0 + 0.5f64.powi(8) - F32_ULP, 1.5]))
+}
+
+const STEP: f64 = 1.0 / 128.0;
+
+#[test]
+fn v_near_a_tie_is_rounded_to_either_side() {
+    // rstd = 1 + 2^-8 but for its last bits.
+    let x = encode(DType::BF16, [1.0, 0.625]);
+    let rstd = 1.0 + 0.5f64.powi(8);
+    let eps = (rstd.powi(-2) - (1.0 + 0.625 * 0.625) / 2.0) as f32;
+    let norm = Norm::rms_norm(eps).with_weight_rounding(WeightRounding::BeforeWeight);
+    let weight = encode(DType::F32, [3.0, 3.0]);
+    let mut problem = problem(norm, DType::BF16, 2, &x);
+    problem.weight = Some(Vector { dtype: DType::F32, bytes: &weight });
+    let row = one_row(&problem);
+    let [near, far] = [&row.y[0], &row.y[1]];
+    assert!((near.error - 3.0 * STEP).abs() < 2.0 * F32_ULP && near.error > 3.0 * STEP, "{near:?}");
+    // Of v that is rounded there is only the rounding of the product.
+    assert!((far.error - far.exact * F32_ULP / 2.0).abs() < 1e-6 * F32_ULP, "{far:?}");
+}
+
+#[test]
+fn a_product_near_a_tie_goes_to_either_side_of_it_and_the_sum_of_its_own() {
+    let (x, weight) = near_tie_and_not();
+    // 1 + 2^-8 and 1 + 2^-7 + 2^-8 are ties, which go to 1 and to 1 + 2^-6.
+    let residual = encode(DType::BF16, [STEP / 2.0, 0.25]);
+    let add = PostAdd { scale: 1.0, rounding: PostRounding::Each };
+    let mut problem = problem(Norm::rms_norm(0.0).with_post_add(add), DType::BF16, 2, &x);
+    problem.weight = Some(Vector { dtype: DType::F32, bytes: &weight });
+    problem.residual = Some(&residual);
+    let row = one_row(&problem);
+    assert_eq!([row.y[0].exact, row.y[0].error, row.y[1].exact, row.y[1].error], [1.0 + STEP / 2.0, STEP, 1.75, 0.0]);
+    let judged = |y: [f64; 2]| {
+        let verdict = judge(&problem, &Output { y: encode(DType::BF16, y), ..Output::default() }).unwrap();
+        (verdict.misrounded, verdict.passed)
+    };
+    assert_eq!([0.0, 1.0, 2.0, 3.0].map(|steps| judged([1.0 + steps * STEP, 1.75]).0), [0, 0, 0, 1]);
+    assert_eq!(judged([1.0 + 2.0 * STEP, 1.75]), (0, true));
+    assert_eq!(judged([1.0 + 3.0 * STEP, 1.75]), (1, false));
+    // The other sum follows from a product near no tie.
+    assert_eq!(judged([1.0, 1.75 + STEP]).0, 1);
+    // With a scale each candidate is rounded once more, and halved.
+    problem.norm.post_add = Some(PostAdd { scale: 0.5, rounding: PostRounding::Each });
+    let row = one_row(&problem);
+    assert_eq!([row.y[0].exact, row.y[0].error, row.y[1].error], [0.5, STEP, 0.0]);
+    // Where only the end is rounded, product and residual have half an ULP each.
+    problem.norm.post_add = Some(PostAdd::default());
+    let row = one_row(&problem);
+    errors(&row, &[4.0 * (1.0 + STEP / 2.0) + STEP / 4.0, 4.0 * 1.5 + 0.125]);
+}
+
+#[test]
+fn rotated_values_near_ties_go_to_either_side() {
+    let (x, weight) = near_tie_and_not();
+    let (cos, sin) = (encode(DType::F32, [0.5]), encode(DType::F32, [0.25]));
+    for rounding in [RopeRounding::Single, RopeRounding::Each] {
+        let rope = Rope { rounding, ..Rope::half_split(2) };
+        let mut problem = problem(Norm::rms_norm(0.0).with_scope(Scope::Head).with_rope(rope), DType::BF16, 2, &x);
+        problem.weight = Some(Vector { dtype: DType::F32, bytes: &weight });
+        let tables = host::RopeTables {
+            cos: &cos,
+            sin: &sin,
+            dtype: DType::F32,
+            positions: None,
+            position_type: warpnorm::PositionType::I32,
+        };
+        problem.rope = Some(tables);
+        let row = one_row(&problem);
+        // 1/2 − 3/8 and 3/4 + 1/4.
+        assert_eq!(exact(&row), [0.125, 1.0], "{rounding:?}");
+        assert_eq!([row.y[0].error, row.y[1].error], [STEP / 2.0, STEP / 4.0], "{rounding:?}");
+    }
+}
+
+#[test]
+fn what_a_first_norm_rounds_to_either_side_goes_through_the_second() {
+    let (x, inner_weight) = near_tie_and_not();
+    let far = encode(DType::F32, [1.0 + 0.5f64.powi(9), 1.5]);
+    let zeros = encode(DType::BF16, [0.0, 0.0]);
+    let ones = encode(DType::F32, [1.0, 1.0]);
+    let norm = Norm::rms_norm(0.0).with_input(Input::PostNorm(PostAdd::default()));
+    let mut problem = problem(norm, DType::BF16, 2, &x);
+    problem.weight = Some(Vector { dtype: DType::F32, bytes: &ones });
+    problem.residual = Some(&zeros);
+    problem.outputs = Outputs { residual: true, ..Outputs::default() };
+    // The second norm of what the first one may have made.
+    let output = |first: f64| {
+        let y = row_of(Norm::rms_norm(0.0), DType::BF16, &[first, 1.5]).y;
+        let residual = Some(encode(DType::BF16, [first, 1.5]));
+        Output { y: encode(DType::BF16, exact_values(&y)), residual, ..Output::default() }
+    };
+    let mut judged = |weight, first| {
+        problem.inner_weight = Some(Vector { dtype: DType::F32, bytes: weight });
+        let verdict = judge(&problem, &output(first)).unwrap();
+        (verdict.residual_mismatches, verdict.misrounded, verdict.passed)
+    };
+    assert_eq!(judged(&inner_weight, 1.0), (0, 0, true));
+    assert_eq!(judged(&inner_weight, 1.0 + STEP), (0, 0, true));
+    assert_eq!(judged(&inner_weight, 1.0 + 2.0 * STEP).0, 1);
+    assert_eq!(judged(&far, 1.0), (0, 0, true));
+    let (of_residual, of_y, _) = judged(&far, 1.0 + STEP);
+    assert!(of_residual == 1 && of_y > 0);
+}
+
+#[test]
+fn norms_that_are_interpolated_may_each_be_rounded_to_either_side() {
+    // v = 1 + 2^-8 but for its last bits in the first column of the one row, and near no tie in the other.
+    let tie = encode(DType::BF16, [1.0, 0.625]);
+    let none = encode(DType::BF16, [0.75, 0.8125]);
+    let eps = ((1.0 + 0.5f64.powi(8)).powi(-2) - (1.0 + 0.625 * 0.625) / 2.0) as f32;
+    let rate = encode(DType::F32, [0.5, 0.5]);
+    let error = |x: &[u8], residual: &[u8]| {
+        let norm = Norm::rms_norm(eps).with_input(Input::Interpolation(Interpolation::default()));
+        let mut problem = problem(norm, DType::BF16, 2, x);
+        problem.residual = Some(residual);
+        problem.rate = Some(Vector { dtype: DType::F32, bytes: &rate });
+        one_row(&problem).y[0].error
+    };
+    let (both, neither) = (error(&tie, &tie), error(&none, &none));
+    assert!(both > 0.9 * STEP && neither < 10.0 * F32_ULP, "{both}, {neither}");
+    for one in [error(&tie, &none), error(&none, &tie)] {
+        assert!((0.4..0.65).contains(&(one / both)), "{one} of {both}");
+    }
 }
 
 #[test]

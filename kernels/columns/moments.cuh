@@ -1,6 +1,7 @@
 // Moments of columns: mean and squared deviations, carried through the rows and merged.
 #pragma once
 
+#include "../common/two_float.cuh"
 #include "../common/vector.cuh"
 #include "../common/warp.cuh"
 
@@ -78,10 +79,6 @@ __device__ __forceinline__ ColumnMoments merged(const ColumnMoments& left, const
     // Shares come first: of no rows they are 0, and δ² might be infinite.
     const TwoFloat grown = two_sum(squares.hi, delta * shares.spread * delta);
     return {two_sum(left.mean.hi, __fmaf_rn(delta, shares.right, left.mean.lo)), {grown.hi, squares.lo + grown.lo}};
-}
-
-__device__ __forceinline__ TwoFloat shuffle_xor(const TwoFloat& value, unsigned int mask) {
-    return {shuffle_xor(value.hi, mask), shuffle_xor(value.lo, mask)};
 }
 
 __device__ __forceinline__ ColumnMoments shuffle_xor(const ColumnMoments& moments, unsigned int mask) {

@@ -1,5 +1,4 @@
-// The activations of gates and feed-forward layers, chosen at run time: in f32, approximately for bounds, and in f64
-// for what the bounds leave in doubt.
+// The activations of gates and feed-forward layers, chosen at run time.
 //
 //     identity     x
 //     ReLU         0 where x ≤ 0, else x
@@ -147,104 +146,6 @@ __device__ __forceinline__ void multiply_by_activations(float (&values)[COUNT], 
         go_round<AT_A_TIME>(values);
         go_round<AT_A_TIME>(x);
     }
-}
-
-/// How far `approximate_activations` may be off, relative to the exact value, where that is a normal f32: in units of 2^-24.
-constexpr float APPROXIMATE_ACTIVATION_UNITS = 12.0f;
-
-/// σ(t) from −t, a float or two.
-template <class Exponent>
-__device__ __forceinline__ float approximate_sigmoid(const Exponent& negated) {
-    return approximate_reciprocal(1.0f + approximate_exponential(negated));
-}
-
-/// x·Φ(x).
-__device__ __forceinline__ float approximate_gelu(float x) {
-    const float size = fabsf(x);
-    const float h = scaled_tail(size, approximate_reciprocal(size + 4.0f));
-    const float tail = x * h * approximate_exponential(two_product(-0.5f * size, size));
-    return x > 0.0f ? x - tail : tail;
-}
-
-/// The activations of some values, each off by at most APPROXIMATE_ACTIVATION_UNITS where it is a normal f32;
-/// where it is none, NaN or 0 or less than a normal one.
-///
-/// Of the kinds up to RELU they are exact. The rest differ from GPU to GPU: they are good for bounds.
-template <unsigned int COUNT>
-__device__ __forceinline__ void approximate_activations(float (&values)[COUNT], Activation kind, float parameter,
-                                                        const float (&x)[COUNT]) {
-    if (kind <= Activation::LEAKY_RELU) {
-#pragma unroll
-        for (unsigned int e = 0; e < COUNT; ++e) values[e] = activate_piecewise(kind, parameter, x[e]);
-        return;
-    } else if (kind == Activation::GELU_EXACT) {
-#pragma unroll
-        for (unsigned int e = 0; e < COUNT; ++e) values[e] = approximate_gelu(x[e]);
-        return;
-    } else if (kind == Activation::GELU_TANH) {
-#pragma unroll
-        for (unsigned int e = 0; e < COUNT; ++e) {
-            values[e] = approximate_sigmoid(multiply(gelu_slope(x[e]), -x[e]));
-        }
-    } else if (kind == Activation::SWISH && parameter != 1.0f) {
-#pragma unroll
-        for (unsigned int e = 0; e < COUNT; ++e) values[e] = approximate_sigmoid(two_product(x[e], -parameter));
-    } else {
-#pragma unroll
-        for (unsigned int e = 0; e < COUNT; ++e) values[e] = approximate_sigmoid(-x[e]);
-    }
-    if (kind != Activation::SIGMOID) {
-#pragma unroll
-        for (unsigned int e = 0; e < COUNT; ++e) values[e] *= x[e];
-    }
-}
-
-/// Whether a value of `approximate_activations` may lack digits because f32's range ends, or have none: a factor may make
-/// them count again.
-__device__ __forceinline__ bool lacks_digits(float value) {
-    constexpr float SMALLEST_NORMAL = 1.17549435082228750797e-38f;
-    return !(fabsf(value) >= SMALLEST_NORMAL);
-}
-
-/// Below this size G counts as 1/2. In f64 it all but is; where nothing else tells on which side of the
-/// middle of two 16-bit values a result lies, kernels and reference then agree.
-constexpr double TANGENT_SIZE = 0x1p-50;
-/// Above these sizes, of t and of x, a G of nearly 0 counts as 0.
-constexpr double LARGEST_SIZE = 190.0;
-constexpr double LARGEST_NORMAL_SIZE = 19.0;
-
-/// The value next to a finite one that is not 0, towards 0.
-__device__ __forceinline__ double below(double value) {
-    return __longlong_as_double(__double_as_longlong(value) - 1);
-}
-
-/// The activation of x in f64, off by at most 2^-41 of it. What f64 cannot tell from the factor of a G of nearly 1 is
-/// taken as the value next to it is: in a product, its side may count.
-__device__ __forceinline__ double activate_in_f64(Activation kind, float parameter, float x) {
-    const double wide = x;
-    if (kind <= Activation::LEAKY_RELU) {
-        if (x > 0.0f || kind == Activation::IDENTITY || x != x) return wide;
-        if (kind == Activation::RELU) return 0.0;
-        const double product = wide * parameter;
-        return isinf(x * parameter) ? static_cast<double>(x * parameter) : product;
-    }
-    const double factor = kind == Activation::SIGMOID ? 1.0 : wide;
-    const bool is_normal = kind == Activation::GELU_EXACT;
-    double t = wide;
-    if (kind == Activation::SWISH) t = wide * parameter;
-    if (kind == Activation::GELU_TANH) t = wide * fma(GELU_CUBIC, wide * wide, GELU_LINEAR);
-    const double size = fabs(t);
-    const bool negative = t < 0.0;
-    if (size < TANGENT_SIZE) return 0.5 * factor;
-    if (size > (is_normal ? LARGEST_NORMAL_SIZE : LARGEST_SIZE)) {
-        if (negative) return factor * 0.0;
-        return isinf(size) ? factor : below(factor);
-    }
-    const double e = exponential_in_f64(is_normal ? -0.5 * size * size : -size);
-    const double h = is_normal ? scaled_tail_in_f64(size) : __drcp_rn(1.0 + e);
-    if (negative) return factor * (h * e);
-    const double value = fma(-factor, h * e, factor);
-    return value == factor ? below(factor) : value;
 }
 
 }  // namespace warpnorm

@@ -4,15 +4,11 @@
 // narrowing rounds to nearest, ties to even, and turns every NaN into the canonical one (what `cvt` does).
 #pragma once
 
-#include "two_float.cuh"
-
 namespace warpnorm {
 
 struct F32 {
     using Bits = unsigned int;
     static constexpr bool IS_F32 = true;
-    /// Whether what f32 holds with fewer than all of its digits is rounded to zero.
-    static constexpr bool KEEPS_OFF_DENORMALS = false;
     static constexpr Bits ONE = 0x3f800000;
 
     static __device__ __forceinline__ float widen(Bits bits) { return __uint_as_float(bits); }
@@ -22,7 +18,6 @@ struct F32 {
 struct F16 {
     using Bits = unsigned short;
     static constexpr bool IS_F32 = false;
-    static constexpr bool KEEPS_OFF_DENORMALS = true;
     static constexpr Bits ONE = 0x3c00;
 
     static __device__ __forceinline__ float widen(Bits bits) {
@@ -40,7 +35,6 @@ struct F16 {
 struct BF16 {
     using Bits = unsigned short;
     static constexpr bool IS_F32 = false;
-    static constexpr bool KEEPS_OFF_DENORMALS = false;
     static constexpr Bits ONE = 0x3f80;
 
     static __device__ __forceinline__ float widen(Bits bits) {
@@ -65,38 +59,6 @@ struct BF16 {
 template <class Element>
 __device__ __forceinline__ float round_to(float value) {
     return Element::widen(Element::narrow(value));
-}
-
-/// A sum of two floats, `hi` its nearest f32, as an f32 that rounds to fewer bits as the sum does.
-///
-/// A value between two neighbouring f32 may round differently from the nearer one only where that one is
-/// the middle of two values of fewer bits, hence even. Going to its odd neighbour on the value's side keeps the
-/// value's side of every middle (Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008).
-__device__ __forceinline__ float rounded_to_odd(const TwoFloat& value) {
-    unsigned int bits = __float_as_uint(value.hi);
-    // Where the value is past f32's range, `lo` is no number.
-    if ((value.lo > 0.0f || value.lo < 0.0f) && !(bits & 1u)) {
-        bits += (value.lo > 0.0f) == (value.hi > 0.0f) ? 1u : -1u;
-    }
-    return __uint_as_float(bits);
-}
-
-/// The same rounded to a 16-bit type once.
-template <class Element>
-__device__ __forceinline__ unsigned int narrow_two(const TwoFloat& value) {
-    return Element::narrow(rounded_to_odd(value));
-}
-
-/// a · b rounded to a 16-bit type once.
-template <class Element>
-__device__ __forceinline__ unsigned int narrow_product(double a, double b) {
-    const double product = a * b;
-    const float nearest = static_cast<float>(product);
-    // What f32 has rounded away or, where that is nothing, f64. Only its sign counts, and of what f32 makes 0 of, nothing.
-    double rest = product - nearest;
-    if (rest == 0.0) rest = fma(a, b, -product);
-    if (nearest == 0.0f) rest = 0.0;
-    return narrow_two<Element>({nearest, rest > 0.0 ? 1.0f : rest < 0.0 ? -1.0f : 0.0f});
 }
 
 /// Two values rounded to a 16-bit type, the first in the lower half.

@@ -63,16 +63,6 @@ struct Team {
         return beside != 0 ? beside : threads < WARP ? threads : WARP;
     }
 
-    /// The value that the thread of rank 0 holds, in every thread of the team.
-    ///
-    /// Called by every thread of the CTA. `slot` is shared memory.
-    __device__ __forceinline__ float from_first(float value, float* slot) const {
-        if (threads <= WARP) return from_lane(value, 0, lanes());
-        if (rank == 0) *slot = value;
-        __syncthreads();
-        return *slot;
-    }
-
     /// Shared memory for `largest`: one value a warp, and that of the CTA.
     using LargestSlots = float[MAX_TEAM_WARPS + 1];
 
@@ -107,14 +97,14 @@ struct Team {
         Result results[MAX_TEAMS];
     };
 
-    /// Where all threads of the team find what `finish` makes of the merged state of the whole team. Of the states, a
+    /// Where all threads of the team find what `finish` makes of the whole team's merged parts. Of the states, a
     /// thread has one for each thread of the team that it does the work of. `finish` is called
-    /// by the team's first warp, or its part of one, with the state in the first lane, whose result counts.
+    /// by the team's first warp, or its part of one, with the merged part in the first lane, whose result counts.
     ///
     /// Called once by every thread of the CTA.
-    template <unsigned int GROUPS, class State, class Result, class Finish>
+    template <unsigned int GROUPS, class State, class Result, class Args, class Finish>
     __device__ __forceinline__ const Result* reduce(const State (&states)[GROUPS], Exchange<State, Result>& exchange,
-                                                    const Finish& finish) const {
+                                                    const Args& args, const Finish& finish) const {
         State state = states[0];
         if (threads > WARP) {
             State::reduce_warps(states, exchange.states, rank / WARP);
@@ -125,13 +115,12 @@ struct Team {
             state.reduce_segments(lanes());
         }
         return by_first_warp(exchange.results[index], [&] {
-            // Lane w takes the share of warp w.
-            if (threads > WARP) {
-                const unsigned int warps = threads / WARP;
-                state = rank < warps ? State::get(exchange.states, rank) : State::empty();
-                state = reduce_lanes(state, warps, WARP);
-            }
-            return finish(state);
+            if (threads <= WARP) return finish(state.part(args));
+            // Lane w takes the part of warp w.
+            const unsigned int warps = threads / WARP;
+            typename State::Part part = State::Part::empty();
+            if (rank < warps) part = State::get(exchange.states, rank, Cluster::none(), 0).part(args);
+            return finish(reduce_lanes(part, warps));
         });
     }
 
@@ -152,22 +141,28 @@ struct Team {
     /// The same as `reduce` of a row of so many stretches, of which every CTA has `of_cta`.
     ///
     /// Called once by every thread of all CTAs.
-    template <class State, class Result, class Finish>
+    template <class State, class Result, class Args, class Finish>
     __device__ __forceinline__ const Result* reduce_stretches(unsigned int stretches, unsigned int of_cta,
-                                                              StretchExchange<State, Result>& exchange,
+                                                              StretchExchange<State, Result>& exchange, const Args& args,
                                                               const Finish& finish) const {
         cluster.meet();
         return by_first_warp(exchange.result, [&] {
             const unsigned int warps = threads / WARP;
             // Lane w merges what warp w found in each stretch.
-            State state = State::empty();
+            typename State::Part part = State::Part::empty();
             if (rank < warps) {
 #pragma unroll 1
                 for (unsigned int stretch = 0; stretch < stretches; ++stretch) {
-                    state.merge(State::get(exchange.states[stretch], rank, cluster, stretch / of_cta));
+                    const typename State::Part next =
+                        State::get(exchange.states[stretch], rank, cluster, stretch / of_cta).part(args);
+                    if (stretch == 0) {
+                        part = next;
+                    } else {
+                        part.merge(next);
+                    }
                 }
             }
-            return finish(reduce_lanes(state, warps, WARP));
+            return finish(reduce_lanes(part, warps));
         });
     }
 

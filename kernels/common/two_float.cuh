@@ -5,6 +5,8 @@
 // by itself: compiled with --fmad=false, fused operations are written out.
 #pragma once
 
+#include "warp.cuh"
+
 namespace warpnorm {
 
 struct TwoFloat {
@@ -38,6 +40,18 @@ __device__ __forceinline__ TwoFloat add(const TwoFloat& a, const TwoFloat& b) {
     return {sum.hi, (a.lo + b.lo) + sum.lo};
 }
 
+/// The same as one float. Of what is infinite there is no low part.
+__device__ __forceinline__ float in_one(const TwoFloat& value) {
+    return isinf(value.hi) ? value.hi : value.hi + value.lo;
+}
+
+__device__ __forceinline__ TwoFloat shuffle_down(const TwoFloat& value, unsigned int delta, unsigned int width) {
+    return {shuffle_down(value.hi, delta, width), shuffle_down(value.lo, delta, width)};
+}
+__device__ __forceinline__ TwoFloat shuffle_xor(const TwoFloat& value, unsigned int mask) {
+    return {shuffle_xor(value.hi, mask), shuffle_xor(value.lo, mask)};
+}
+
 /// a · b with an error of some 2^-46. `lo` is left as large as 2^-22 of the product.
 __device__ __forceinline__ TwoFloat multiply(const TwoFloat& a, const TwoFloat& b) {
     const TwoFloat product = two_product(a.hi, b.hi);
@@ -48,14 +62,6 @@ __device__ __forceinline__ TwoFloat multiply(const TwoFloat& a, float b) {
     const TwoFloat product = two_product(a.hi, b);
     return {product.hi, __fmaf_rn(a.lo, b, product.lo)};
 }
-
-/// The same value as an f64. Of what is past f32's range the low part is no number.
-__device__ __forceinline__ double in_f64(const TwoFloat& value) {
-    return isinf(value.hi) ? value.hi : static_cast<double>(value.hi) + value.lo;
-}
-
-/// The same value with `hi` as its nearest f32.
-__device__ __forceinline__ TwoFloat normalised(const TwoFloat& value) { return two_sum(value.hi, value.lo); }
 
 /// sum / divisor for the reciprocal given. The first estimate of a finite sum at the very end of f32's
 /// range may overflow where the quotient does not.
@@ -87,39 +93,5 @@ __device__ __forceinline__ TwoFloat rstd_of(const TwoFloat& mean_square, float e
     if (isinf(sum.hi)) return {0.0f, 0.0f};
     return reciprocal_root(fast_two_sum(sum.hi, sum.lo + mean_square.lo));
 }
-
-/// A running sum that keeps what its additions round away.
-///
-/// It starts at an anchor, which is larger than any partial sum of the magnitudes of its terms: then each
-/// addition is Dekker's and its error exact, for three operations a term more than a plain sum takes.
-/// After Rump, Ogita and Oishi, Accurate floating-point summation (2008).
-struct AnchoredSum {
-    float anchor;
-    float sum;
-    float error;
-
-    /// `magnitude` is at least the sum of the terms' magnitudes, give or take what that sum rounds away.
-    explicit __device__ __forceinline__ AnchoredSum(float magnitude)
-        : anchor(4.0f * magnitude), sum(anchor), error(0.0f) {}
-
-    /// Whether the sum stays within f32's range, which it leaves the anchor by a quarter at most; no sum can
-    /// be had of it where it does not.
-    __device__ __forceinline__ bool usable() const {
-        constexpr float LARGEST_ANCHOR = 1.70141183460469231732e38f;  // 2^127
-        return anchor <= LARGEST_ANCHOR;
-    }
-
-    __device__ __forceinline__ void add_product(float a, float b) {
-        const float next = __fmaf_rn(a, b, sum);
-        error += __fmaf_rn(a, b, sum - next);
-        sum = next;
-    }
-
-    __device__ __forceinline__ TwoFloat total() const { return two_sum(sum - anchor, error); }
-
-    /// The same of sixteen terms none of which is negative, and of a magnitude no larger than sixteen times their sum:
-    /// the error, 8 units in the anchor's last place at most, is smaller than that.
-    __device__ __forceinline__ TwoFloat total_of_squares() const { return fast_two_sum(sum - anchor, error); }
-};
 
 }  // namespace warpnorm

@@ -55,18 +55,18 @@ __device__ __forceinline__ float largest_of_lanes(float value, unsigned int widt
     return value;
 }
 
-/// Merges the states of the first `count` lanes of every segment of `width` lanes (a power of two).
+/// Merges the states of the first `count` lanes of a warp.
 ///
-/// A step of distance d leaves in lane i < d of a segment the states of the lanes i, i + d, i + 2d, …
-/// merged in a tree; after the last step the segment's first lane holds them all. Other lanes hold
-/// partial results that nobody reads. The lower lane is always the left operand, so the order of the
-/// arithmetic depends on `count` alone. Lanes from `count` to the end of the segment hold empty states. In a loop: it is
-/// one warp of a CTA that has use for it.
+/// A step of distance d leaves in lane i < d the states of the lanes i, i + d, i + 2d, … merged in a tree; after the last
+/// step the first lane holds them all. Other lanes hold partial results that nobody reads. The lower lane is always
+/// the left operand, so the order of the arithmetic depends on `count` alone. Lanes from `count` on hold empty states.
+/// In a loop: it is one warp of a CTA that has use for it.
 template <class State>
-__device__ __forceinline__ State reduce_lanes(State state, unsigned int count, unsigned int width) {
+__device__ __forceinline__ State reduce_lanes(State state, unsigned int count) {
+    // The largest power of two below the count.
 #pragma unroll 1
-    for (unsigned int distance = width / 2; distance > 0; distance /= 2) {
-        if (distance < count) state.merge(state.shuffled_down(distance, width));
+    for (unsigned int distance = count > 1 ? 1u << (31 - __clz(count - 1)) : 0; distance > 0; distance /= 2) {
+        state.merge(state.shuffled_down(distance, WARP));
     }
     return state;
 }

@@ -27,12 +27,6 @@ struct Addend {
                 (args.flags & APART) != 0};
     }
 
-    /// The sum of a rounded product and r, or that times the scale, before the last rounding.
-    __device__ __forceinline__ float sum(typename Element::Bits product, float addend) const {
-        const float sum = Element::widen(product) + addend;
-        return scale == 1.0f ? sum : round_to<Element>(sum) * scale;
-    }
-
     __device__ __forceinline__ bool by_step() const { return from.is_f32 && !of_row; }
 
     /// Those of all chunks of a group, where parameters are of the activation type.

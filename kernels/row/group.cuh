@@ -117,6 +117,19 @@ struct Group {
         return sum;
     }
 
+    /// The same of the groups of all lanes of the team in this thread's warp.
+    __device__ __forceinline__ unsigned int elements_of_lanes() const {
+        if (is_full) return lanes * GROUP_ELEMENTS;
+        const unsigned int before = (lane_of_warp() & (lanes - 1)) * LENGTH;
+        unsigned int sum = 0;
+#pragma unroll
+        for (unsigned int c = 0; c < CHUNKS; ++c) {
+            const unsigned int line = first(c) - before;
+            sum += line >= hidden ? 0 : min(hidden - line, lanes * LENGTH);
+        }
+        return sum;
+    }
+
     /// Whether the element at this place of the group lies in the row.
     __device__ __forceinline__ bool contains(unsigned int place) const {
         return place % LENGTH < valid[place / LENGTH];

@@ -1,7 +1,7 @@
 // Sources whose inputs are normalised before h is made of them: a norm in front of the norm.
 //
-// The inner norms are RMS norms (or L2 norms, by the divisor), and their results are held in the activation type,
-// correctly rounded as any output is. So they take the place of the chunks that they were computed from.
+// The inner norms are RMS norms (or L2 norms, by the divisor), and their results are held in the activation type, as any
+// output is. So they take the place of the chunks that they were computed from.
 #pragma once
 
 #include "output.cuh"
@@ -25,14 +25,6 @@ __device__ __forceinline__ void clear_outside(RawChunk& raw, unsigned int valid)
 /// The output of an inner norm.
 template <class Element>
 using InnerOutput = Output<RmsNorm<Element>, Element, false>;
-
-/// The moments of an inner norm, as its output takes them.
-template <class Element>
-__device__ __forceinline__ Moments inner_moments(const typename RmsNorm<Element>::State& state,
-                                                 const Addend<Element>& addend, const RowArgs& args, Path path) {
-    const float share = InnerOutput<Element>::margin(addend, args, path);
-    return with_larger_factor(RmsNorm<Element>::moments(state, 0.0f, args), share);
-}
 
 /// Normalises chunks in their place.
 template <class Element>
@@ -62,17 +54,15 @@ struct PostNorm : PlainOf<Element, WholeRow> {
     using State = typename RmsNorm<Element>::State;
     using Inner = Moments;
 
-    static __device__ __forceinline__ State of_group(const Raw& raw, const G& group, const RowArgs& args) {
-        Values values = widened<Element>(raw.x);
-        return RmsNorm<Element>::of_group(values, 0.0f, group, args);
+    static __device__ __forceinline__ State of_group(const Raw& raw) {
+        return {RmsNorm<Element>::sum_of_squares(widened<Element>(raw.x))};
     }
-    static __device__ __forceinline__ Inner inner(const State& state, const RowArgs& args, const WholeRow& place) {
-        return inner_moments(state, Addend<Element>::residual(args, place), args, place.path);
+    static __device__ __forceinline__ Inner inner(const typename State::Part& row, const RowArgs& args) {
+        return RmsNorm<Element>::moments(row, args);
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner* inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {
-        const Parameters<Element> weight(args.inner_weight, parameters_are_f32(args, place.path), 0,
-                                         weight_offset(args, place.path));
+        const Parameters<Element> weight(args.inner_weight, parameters_are_f32(args, place.path));
         normalise_chunks(raw.x, inner, weight, Addend<Element>::residual(args, place), group, args, place);
     }
     static __device__ __forceinline__ void stage_raw(const Stage<Element>& stage, const Raw& raw, const G& group,
@@ -103,24 +93,18 @@ struct Interpolation : WithResidual<Element> {
     static constexpr bool NORMALISES = true;
 
     // Σr² and Σx².
-    using State = Sums<2>;
+    using State = Sums<2, float>;
     struct Inner {
         Moments from;
         Moments to;
     };
 
-    static __device__ __forceinline__ State of_group(const Raw& raw, const G& group, const RowArgs& args) {
-        State state;
-        Values values = widened<Element>(raw.other);
-        state.of[0] = RmsNorm<Element>::of_group(values, 0.0f, group, args).of[0];
-        values = widened<Element>(raw.x);
-        state.of[1] = RmsNorm<Element>::of_group(values, 0.0f, group, args).of[0];
-        return state;
+    static __device__ __forceinline__ State of_group(const Raw& raw) {
+        return {RmsNorm<Element>::sum_of_squares(widened<Element>(raw.other)),
+                RmsNorm<Element>::sum_of_squares(widened<Element>(raw.x))};
     }
-    static __device__ __forceinline__ Inner inner(const State& state, const RowArgs& args, const WholeRow& place) {
-        const Addend<Element> nothing = {Parameters<Element>(nullptr, false)};
-        return {inner_moments({{state.of[0]}}, nothing, args, place.path),
-                inner_moments({{state.of[1]}}, nothing, args, place.path)};
+    static __device__ __forceinline__ Inner inner(const typename State::Part& row, const RowArgs& args) {
+        return {RmsNorm<Element>::moments({{row.of[0]}}, args), RmsNorm<Element>::moments({{row.of[1]}}, args)};
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner* inner, const G& group,
                                                      const RowArgs& args, const WholeRow& place) {

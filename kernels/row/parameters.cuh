@@ -17,14 +17,11 @@ struct Parameters {
 
     Address base;  // 0: there is none
     bool is_f32;
-    float offset;  // what is added to each of them, γ₀; 0 where there are none
 
     /// `first` elements into a vector, which may be null.
-    __device__ __forceinline__ Parameters(const void* vector, bool is_f32, unsigned long long first = 0,
-                                          float offset = 0.0f)
+    __device__ __forceinline__ Parameters(const void* vector, bool is_f32, unsigned long long first = 0)
         : base(vector == nullptr ? 0 : address_of(vector)),
-          is_f32(Element::IS_F32 || (is_f32 && vector != nullptr)),
-          offset(vector == nullptr ? 0.0f : offset) {
+          is_f32(Element::IS_F32 || (is_f32 && vector != nullptr)) {
         if (exist()) base += first * (this->is_f32 ? sizeof(float) : sizeof(typename Element::Bits));
     }
 
@@ -86,14 +83,6 @@ struct Parameters {
             if (!is_f32) return Element::widen(load_16(warpnorm::column<Element>(base, at)));
         }
         return load_f32(warpnorm::column<F32>(base, at));
-    }
-
-    /// That of one element of a chunk whose first column is `column`. Those that are f32 are read again: `raw` has those
-    /// of the chunk's last step.
-    __device__ __forceinline__ float pick(const RawChunk& raw, unsigned int element, unsigned int column) const {
-        if (is_f32) return load_f32(warpnorm::column<F32>(base, column + element));
-        const unsigned int word = warpnorm::pick<4>(raw.words, element / 2);
-        return Element::widen(static_cast<typename Element::Bits>(element % 2 ? word >> 16 : word));
     }
 
     /// The parameters of the elements of a step.

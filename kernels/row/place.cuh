@@ -18,11 +18,6 @@ __device__ __forceinline__ bool parameters_are_f32(const RowArgs& args, Path pat
     return path == Path::GENERAL && args.flags & PARAMETERS_F32;
 }
 
-/// What is added to weights.
-__device__ __forceinline__ float weight_offset(const RowArgs& args, Path path) {
-    return path == Path::GENERAL || path == Path::ALIGNED_WITH_OFFSET ? args.weight_offset : 0.0f;
-}
-
 /// The address that so many strides, in elements, follow: where it is known that both are counted in 32 bits, the stride
 /// in bytes. One instruction, which the compiler does not find by itself.
 template <class Element>
@@ -80,7 +75,7 @@ struct WholeRow {
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        return Parameters<Element>(args.weight, parameters_are_f32(args, path), 0, weight_offset(args, path));
+        return Parameters<Element>(args.weight, parameters_are_f32(args, path));
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
@@ -140,11 +135,11 @@ struct PartOfRow {
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> weight(const RowArgs& args) const {
-        return parameters<Element>(second ? args.parts.second_weight : args.weight, args, weight_offset(args, path));
+        return parameters<Element>(second ? args.parts.second_weight : args.weight, args);
     }
     template <class Element>
     __device__ __forceinline__ Parameters<Element> bias(const RowArgs& args) const {
-        return parameters<Element>(second ? args.parts.second_bias : args.bias, args, 0.0f);
+        return parameters<Element>(second ? args.parts.second_bias : args.bias, args);
     }
 
 private:
@@ -158,9 +153,8 @@ private:
         return advanced<Element>(of_row, part, stride);
     }
     template <class Element>
-    __device__ __forceinline__ Parameters<Element> parameters(const void* vector, const RowArgs& args,
-                                                              float offset) const {
-        return Parameters<Element>(vector, parameters_are_f32(args, path), part * args.parts.parameter_stride, offset);
+    __device__ __forceinline__ Parameters<Element> parameters(const void* vector, const RowArgs& args) const {
+        return Parameters<Element>(vector, parameters_are_f32(args, path), part * args.parts.parameter_stride);
     }
 };
 

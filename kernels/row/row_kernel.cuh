@@ -27,8 +27,8 @@ namespace warpnorm {
 __device__ __forceinline__ void store_moments(const Moments& moments, const Team& team, const RowArgs& args,
                                               unsigned long long row) {
     if (!team.leads()) return;
-    if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), moments.mean.hi);
-    if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd.hi);
+    if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), moments.mean);
+    if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd);
 }
 
 /// What the output adds: the residual, where the source has one for it, or β, where there may be one.
@@ -70,13 +70,13 @@ enum class Threads {
 };
 
 /// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: so many
-/// that nothing is spilt beside the weights of small teams, a gate or a rotation, two sums, or two inputs.
-template <class Statistic, class Source, class Sink, Threads THREADS>
-constexpr unsigned int RESIDENT_THREADS = Source::INPUTS == 2               ? 640
-                                          : THREADS == Threads::PAIRED      ? (Statistic::State::SUMS == 2 ? 768 : 1024)
-                                          : Statistic::State::SUMS == 2     ? (Source::Place::IS_PART ? 512 : 640)
-                                          : Sink::Output::IS_GATED          ? 640
-                                                                            : 768;
+/// that nothing is spilt beside the weights of small teams, a gate or a rotation, two sums, windows or two inputs.
+template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
+constexpr unsigned int RESIDENT_THREADS =
+    Source::INPUTS == 2            ? 640
+    : THREADS == Threads::PAIRED   ? (PATH == Path::SHIFTED && Statistic::State::SUMS == 2 ? 768 : 1024)
+    : Sink::Output::IS_GATED || Source::Place::IS_PART || Statistic::State::SUMS == 2 ? 640
+                                                                                      : 768;
 
 /// Has all groups of a thread loaded; compiled by itself for rows that all threads have all chunks of.
 template <unsigned int GROUPS, class Element, class Load>
@@ -154,10 +154,10 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         using State = typename Source::State;
         using Inner = typename Source::Inner;
         __shared__ Team::Exchange<State, Inner> exchange;
-        const State states[] = {Source::of_group(raw[0], groups[0], args)};
-        const Inner* const inner = team.reduce(states, exchange, [&](const State& state) {
-            return Source::inner(state, args, place);
-        });
+        const State states[] = {Source::of_group(raw[0])};
+        const Inner* const inner =
+            team.reduce(states, exchange, args,
+                        [&](const typename State::Part& of_row) { return Source::inner(of_row, args); });
         Source::normalise(raw[0], inner, groups[0], args, place);
     }
     Values h[GROUPS];
@@ -167,16 +167,18 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
         __shared__ Team::Exchange<State, Moments> exchange;
-        __shared__ float pivot_slot;
-        const float pivot = Statistic::pivot(h[0], groups[0], team, &pivot_slot);
         State states[GROUPS];
+        // Lanes that do the work of two are of one warp; warps that do, are of two.
+        float pivot = IS_PAIRED ? 0.0f : Statistic::template pivot<GROUPS>(h, groups);
 #pragma unroll
-        for (unsigned int g = 0; g < GROUPS; ++g) states[g] = Statistic::of_group(h[g], pivot, groups[g], args);
-        made = team.reduce(states, exchange, [&](const State& state) {
-            const Moments moments = Statistic::moments(state, pivot, args);
+        for (unsigned int g = 0; g < GROUPS; ++g) {
+            if (IS_PAIRED) pivot = Statistic::template pivot<1>(&h[g], &groups[g]);
+            states[g] = Statistic::of_group(h[g], pivot, groups[g], args);
+        }
+        made = team.reduce(states, exchange, args, [&](const typename State::Part& of_row) {
+            const Moments moments = Statistic::moments(of_row, args);
             if (exists) store_moments(moments, team, args, row);
-            const Addend<Element> added = addend<Statistic, Source, PATH>(args, place);
-            return with_larger_factor(moments, Sink::Output::margin(added, args, PATH));
+            return moments;
         });
     }
 
@@ -231,8 +233,7 @@ struct InnerOf<Source, true> {
     using Type = typename Source::Inner;
 };
 
-/// The slabs of a long row that a CTA walks. Where the kernel is one for all calls, their end is computed anew for every
-/// slab: no register is left for it.
+/// The slabs of a long row that a CTA walks. Where the kernel is one for all calls, no register is left for their end.
 template <Path PATH>
 struct Walk {
     const Team& team;
@@ -253,16 +254,29 @@ struct Walk {
     }
 
     __device__ __forceinline__ bool more(unsigned int slab) const {
-        return slab < (PATH == Path::GENERAL ? end() : kept_end);
+        if constexpr (PATH != Path::GENERAL) return slab < kept_end;
+        // Or it would be known that the end is always the same.
+        asm volatile("" : "+r"(slab));
+        return slab - first_slab() < args.cta_slabs && slab < args.slabs;
     }
 
-    /// Puts the state aside after the last slab of a stretch, and begins with the next.
+    /// Whether a slab is the first of a stretch.
+    __device__ __forceinline__ bool begins_stretch(unsigned int slab) const {
+        return slab % (1u << args.stretch_shift) == 0;
+    }
+
+    /// Merges the state of a slab with those of the slabs before it, which the first of a stretch has none of, and puts it
+    /// aside after the last.
     template <class State, class Result>
-    __device__ __forceinline__ void end_slab(State& state, unsigned int slab,
-                                             Team::StretchExchange<State, Result>& exchange) const {
-        if (more(slab + 1) && (slab + 1) % (1u << args.stretch_shift) != 0) return;
-        team.put_stretch(state, slab >> args.stretch_shift, exchange);
-        state = State::empty();
+    __device__ __forceinline__ void take_slab(typename State::Running& running, const State& found, unsigned int slab,
+                                              Team::StretchExchange<State, Result>& exchange) const {
+        if (begins_stretch(slab)) {
+            running = State::running(found);
+        } else {
+            running.merge(found);
+        }
+        if (more(slab + 1) && !begins_stretch(slab + 1)) return;
+        team.put_stretch(State::of_running(running), slab >> args.stretch_shift, exchange);
     }
 
     /// What `finish` makes of the state of the row.
@@ -270,7 +284,7 @@ struct Walk {
     __device__ __forceinline__ const Result* merged(Team::StretchExchange<State, Result>& exchange,
                                                     const Finish& finish) const {
         const unsigned int stretches = ((args.slabs - 1) >> args.stretch_shift) + 1;
-        return team.reduce_stretches(stretches, args.cta_slabs >> args.stretch_shift, exchange, finish);
+        return team.reduce_stretches(stretches, args.cta_slabs >> args.stretch_shift, exchange, args, finish);
     }
 };
 
@@ -295,28 +309,28 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     static_assert(IS_GENERAL || !Source::NORMALISES, "of one statistic");
     typename Source::Place place(args, row, PATH);
     const Source source(args, place);
-    const auto group_of = [&](unsigned int slab, bool exists) {
-        const bool is_full = !IS_GENERAL && exists && (slab + 1) * GROUP_ELEMENTS * team.threads <= args.hidden;
+    const auto group_of = [&](unsigned int slab) {
+        const bool is_full = !IS_GENERAL && (slab + 1) * GROUP_ELEMENTS * team.threads <= args.hidden;
         Team here = team;
         // Where the kernel is one for all calls, no register is left for it.
         if (IS_GENERAL) asm volatile("mov.u32 %0, %%tid.x;" : "=r"(here.rank));
-        return Group<Element>(here, slab, args.hidden, false, exists, PATH, 0, is_full);
+        return Group<Element>(here, slab, args.hidden, false, true, PATH, 0, is_full);
     };
 
     const typename InnerOf<Source>::Type* inner;
     if constexpr (Source::NORMALISES) {
         using State = typename Source::State;
         __shared__ Team::StretchExchange<State, typename Source::Inner> exchange;
-        State state = State::empty();
+        typename State::Running running;
 #pragma unroll 1
         for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
-            const Group<Element> group = group_of(slab, true);
+            const Group<Element> group = group_of(slab);
             const typename Source::Raw raw = source.load(group);
             if (staged) Source::stage_raw(stage, raw, group, args);
-            state.merge(Source::of_group(raw, group, args));
-            walk.end_slab(state, slab, exchange);
+            walk.take_slab(running, Source::of_group(raw), slab, exchange);
         }
-        inner = walk.merged(exchange, [&](const State& merged) { return Source::inner(merged, args, place); });
+        inner = walk.merged(exchange,
+                            [&](const typename State::Part& of_row) { return Source::inner(of_row, args); });
     }
     // What h is made of, in the first pass after that of the source's own norms, and in every pass where nothing
     // is staged.
@@ -334,32 +348,21 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
         __shared__ Team::StretchExchange<State, Moments> exchange;
-        __shared__ float pivot_slot;
-        State state = State::empty();
+        typename State::Running running;
         float pivot = 0.0f;
-        // The row's first values are another CTA's: the first thread looks at them before all begin.
-        bool looks = Statistic::PIVOTS && cluster.ctas > 1 && cluster.rank() != 0;
 #pragma unroll 1
-        for (unsigned int slab = walk.first_slab(); walk.more(slab);) {
-            const bool holds = !looks || team.rank == 0;
-            const Group<Element> group = group_of(looks ? 0 : slab, holds);
-            const typename Source::Raw raw = inputs(group, staged && !looks);
+        for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
+            const Group<Element> group = group_of(slab);
+            const typename Source::Raw raw = inputs(group, staged);
             Values h = source.h(raw, group, args);
-            if (looks || slab == 0) pivot = Statistic::pivot(h, group, team, &pivot_slot);
-            if (looks) {
-                looks = false;
-                continue;
-            }
             if (staged) Source::stage(stage, raw, h, group, args);
-            state.merge(Statistic::of_group(h, pivot, group, args));
-            walk.end_slab(state, slab, exchange);
-            ++slab;
+            if (walk.begins_stretch(slab)) pivot = Statistic::template pivot<1>(&h, &group);
+            walk.take_slab(running, Statistic::of_group(h, pivot, group, args), slab, exchange);
         }
-        made = walk.merged(exchange, [&](const State& merged) {
-            const Moments moments = Statistic::moments(merged, pivot, args);
+        made = walk.merged(exchange, [&](const typename State::Part& of_row) {
+            const Moments moments = Statistic::moments(of_row, args);
             store_moments(moments, team, args, row);
-            const Addend<Element> added = addend<Statistic, Source, PATH>(args, place);
-            return with_larger_factor(moments, Sink::Output::margin(added, args, PATH));
+            return moments;
         });
     }
 
@@ -376,7 +379,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         }
 #pragma unroll 1
         for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
-            const Group<Element> group = group_of(slab, true);
+            const Group<Element> group = group_of(slab);
             Values h = staged ? source.staged(stage, group, args) : source.h(inputs(group, false), group, args);
             if (stores) source.store_residual(h, group, args, place);
             source.output(h, args);

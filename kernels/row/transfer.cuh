@@ -50,8 +50,10 @@ __device__ __forceinline__ RawChunk load_chunk(Address row, unsigned int c, cons
     if (is_wide(row) && group.valid[c] == CHUNK<Element>) return load_wide(from);
     if (!is_wide(row) && apart && group.inside(c)) {
         const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
-        const RawChunk lower = load_wide(from - shift);
-        return between<Element>(lower, load_wide(from - shift + CHUNK_BYTES), shift);
+        // As far into a window as the row is.
+        const Address windows = from & ~static_cast<Address>(CHUNK_BYTES - 1);
+        const RawChunk lower = load_wide(windows);
+        return between<Element>(lower, load_wide(windows + CHUNK_BYTES), shift);
     }
     return load_narrow<Element>(from, group.valid[c]);
 }
@@ -103,7 +105,8 @@ __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, un
         for (unsigned int w = 0; w < 4; ++w) next.words[w] = shuffle_down(raw.words[w], 1, lanes, mask);
         const RawChunk window = between<Element>(raw, next, CHUNK_BYTES - shift);
         if (lane + 1 < lanes && group.beyond(c) >= head) {
-            store_wide(to - shift + CHUNK_BYTES, window);
+            // The same window; one form spills less beside four chunks, the other beside two.
+            store_wide(Element::IS_F32 ? (to | (CHUNK_BYTES - 1)) + 1 : to - shift + CHUNK_BYTES, window);
             end = head;
         }
         if (lane > 0 && valid >= head) begin = head;

@@ -1,7 +1,7 @@
 //! Verdicts on the statistics of columns, and on batch normalisation.
 
-use super::Verdict;
 use super::verdict::Tally;
+use super::{Tolerance, Verdict};
 use crate::host::{BatchOutput, BatchProblem, HostError, Outputs};
 use crate::reference::columns::{Bound, Column, of_problem};
 use crate::reference::{Value, decode};
@@ -64,7 +64,7 @@ pub fn judge_columns(problem: &BatchProblem<'_>, output: &BatchOutput) -> Result
 ///
 /// The tolerance is that of [`Norm::affine`]; the error of a statistic in a [`Verdict`] is what the
 /// [reference](crate::reference::columns) says it may be, divided into the tolerance's ULPs, and what the errors of
-/// scale and shift amount to in y is one unit.
+/// scale and shift amount to in y, with the f32 rounding of a 16-bit result, is one unit.
 ///
 /// # Errors
 /// As [`judge_columns`], and where y does not fit the problem.
@@ -81,8 +81,11 @@ pub fn judge_batch_norm(problem: &BatchProblem<'_>, output: &BatchOutput, y: &[u
         for (at, ((x, got), column)) in x.iter().zip(y).zip(&columns).enumerate() {
             let exact =
                 if column.may_be_nan && got.is_nan() { f64::NAN } else { x.mul_add(column.scale, column.shift) };
-            let statistic_error = column.scale_error * x.abs() + column.shift_error;
-            tally.value(row, at, got, &Value { exact, scale: (x * column.scale).abs(), statistic_error });
+            let scale = (x * column.scale).abs();
+            let of_statistic = column.scale_error * x.abs() + column.shift_error;
+            // One operation, and one rounding of what the two terms come to.
+            let error = of_statistic + Tolerance::error_of_rounding(problem.dtype, 1.0, exact.abs());
+            tally.value(row, at, got, &Value { exact, scale, error });
         }
     }
     for (column, (&mean, &rstd)) in columns.iter().zip(output.mean.iter().zip(&output.rstd)) {
@@ -99,4 +102,39 @@ fn check_sizes(problem: &BatchProblem<'_>, output: &BatchOutput) -> Result<(), H
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Device, Placement, Vector};
+    use crate::reference::{Cpu, encode};
+    use crate::{BatchStatistics, DType};
+
+    /// With weight 0 y is the bias, of which shift is half an ULP off at most, and the rounding of y as much.
+    #[test]
+    fn y_may_be_off_by_the_rounding_of_its_one_operation() {
+        let hidden = 100;
+        let wrong = encode(DType::BF16, (0..2 * hidden).map(|_| 1.0 + 0.5f64.powi(7)));
+        for (ulps, misrounded) in [(1.0, 0), (2.0, 200)] {
+            // Below the middle of 1 and 1 + 2^-7.
+            let bias = 1.0 + 0.5f64.powi(8) - ulps * f64::from(f32::EPSILON);
+            let [weight, bias] = [0.0, bias].map(|value| encode(DType::F32, vec![value; hidden]));
+            let x = encode(DType::BF16, (0..2 * hidden).map(|at| at as f64));
+            let vector = |bytes| Some(Vector { dtype: DType::F32, bytes });
+            let problem = BatchProblem {
+                statistics: BatchStatistics::new(1.0),
+                dtype: DType::BF16,
+                rows: 2,
+                hidden,
+                x: &x,
+                weight: vector(&weight),
+                bias: vector(&bias),
+            };
+            let output = Cpu.run_batch(&problem, Placement::default()).expect("a valid problem");
+            let verdict = judge_batch_norm(&problem, &output, &wrong).expect("a valid problem");
+            assert_eq!((verdict.misrounded, verdict.passed), (misrounded, misrounded == 0), "{verdict:?}");
+            assert_eq!(verdict.correctly_rounded, 0.0);
+        }
+    }
 }

@@ -4,24 +4,25 @@ use crate::{DType, Input, Norm};
 
 /// What a result may differ from the reference, by activation type.
 ///
-/// 16-bit results are within one ULP of the correctly rounded exact value whatever cancels, and nearly
-/// all of them are that value: the kernels decide near ties, and what a bias or the mean cancels, in
-/// twice f32's digits.
+/// The kernels compute in f32, every operation as IEEE 754 has it, and round to the activation type at the end and
+/// where the op says so. A 16-bit result is therefore within one ULP of the correctly rounded exact value, but where
+/// a bias or a residual cancels it, and it is that value unless the exact one lies within a few f32 ULPs of the
+/// middle of two: all but a few of 10 000 elements in f16, of 100 000 in bf16.
 ///
 /// Errors are counted in *units*. The unit of an element is the largest of
 /// - one ULP of the activation type at the element;
 /// - for f32, one ULP at |v·(weight + offset)|, the term that the bias may cancel;
-/// - what the [error of the mean](Self::error_of_mean) amounts to in y, which twice f32's digits leave of
-///   a value next to its row's mean, and what the [error of rstd](Self::error_of_rstd) does, and that
-///   [of a gate's factors](Self::error_of_gate).
+/// - the [error of computing y in f32](crate::reference::Value::error), which the functions here add up to: for f32
+///   what the units above do not cover, and for 16 bits all of it, rounded: how far the rounding of a value that is so
+///   far off may be from the correctly rounded one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// The largest error of an element, in units. For 16-bit types it is the distance to the correctly
     /// rounded value, so that 1 stands for the neighbour of the right value; for f32 it is the distance
     /// to the exact value, of which correct rounding takes at most 0.5.
     pub max_ulp: f64,
-    /// The share of elements that must be the correctly rounded exact value, or its neighbour where the
-    /// error of the statistic spans the middle of the two.
+    /// The share of elements that must be the correctly rounded exact value, or else what a value within the error
+    /// of computing y in f32 is rounded to.
     pub correctly_rounded: f64,
     /// The largest error of mean and rstd, in f32 ULPs.
     pub statistic_ulp: f64,
@@ -33,16 +34,20 @@ pub struct Tolerance {
 /// A unit in the last place of a value in [1, 2) of a type with 24 significand bits.
 const F32_ULP: f64 = f32::EPSILON as f64;
 
-/// Sums are carried in two floats, each addition exact to 2^-47.
-const MEAN_ERROR: f64 = F32_ULP * F32_ULP;
+/// The smallest positive f32.
+const SMALLEST: f64 = f32::from_bits(1) as f64;
 
-/// The square root and the reciprocal of a sum that is exact to 2^-47, refined once.
-const RSTD_ERROR: f64 = F32_ULP * F32_ULP;
+/// The mean is carried in two floats, and merged exactly to 2^-47.
+const MEAN_ERROR: f64 = F32_ULP * F32_ULP;
 
 impl Tolerance {
     /// Elements that may miss correct rounding however small the problem, since a share of few
     /// elements is no whole number of them.
     pub const MISROUNDED_AT_LEAST: usize = 2;
+
+    /// Roundings to f32 that make v of h and the statistic: those of h − mean, of its product with rstd, and of the
+    /// rest of the mean, which one operation takes off.
+    pub const ROUNDINGS_OF_V: f64 = 3.0;
 
     /// The tolerance of an activation type.
     pub const fn of(dtype: DType) -> Tolerance {
@@ -56,26 +61,51 @@ impl Tolerance {
         }
     }
 
-    /// The error of the mean that counts as none, for a row whose largest magnitude and size are given.
+    /// The error of the mean that results of a type may show, for a row whose largest magnitude, standard deviation
+    /// and size are given. Where the mean of 16-bit values is the result itself, it is a unit of that.
     ///
-    /// Beside the relative error that is the underflow of the sum's terms. The kernels scale them by a
-    /// power of two of about 1 / 2·hidden, at most 1 / 256, so that no sum of finite values overflows; a
-    /// term then loses at most half the smallest f32, and the mean at most twice `hidden`, or 256, times
+    /// The mean is carried in two floats, but a thread sums the deviations of its own 16-bit values in f32: two f32 ULPs of
+    /// the row's deviation.
+    ///
+    /// Beside those and the [relative error](Self::mean_error) there is the underflow of the sum's terms. The kernels
+    /// scale them by a power of two of about 1 / 2·hidden, at most 1 / 256, so that no sum of finite values overflows;
+    /// a term then loses at most half the smallest f32, and the mean at most twice `hidden`, or 256, times
     /// the smallest f32: less than any f16 output can show, and than bf16 outputs do but in rows below
     /// 1e-33.
-    pub fn error_of_mean(&self, largest: f64, hidden: usize) -> f64 {
-        self.mean_error * largest + (2 * hidden).max(256) as f64 * f64::from(f32::from_bits(1))
+    pub fn error_of_mean(dtype: DType, largest: f64, deviation: f64, hidden: usize) -> f64 {
+        let ulps = match dtype {
+            DType::F32 => 0.0,
+            DType::F16 | DType::BF16 => 2.0,
+        };
+        let underflow = (2 * hidden).max(256) as f64 * SMALLEST;
+        Self::of(dtype).mean_error * largest + ulps * F32_ULP * deviation + underflow
     }
 
-    /// The error of rstd that counts as none, relative to it, for a row whose variance (or mean square) and
-    /// eps are given.
+    /// The error of rstd that results of a type may show, relative to it, for a row whose variance (or mean square)
+    /// and eps are given. Where rstd itself is the result, the error that counts as none is that of f32.
     ///
-    /// Two floats are good to 2^-46 of it. That shows where v is all but a power of two, as the L2 norm has it
-    /// for constant rows: products with weights then lie next to ties, or to what the bias cancels. Beside
-    /// that, a square loses half the smallest f32 at most, and so does each step from their sum to the variance,
-    /// which shows only where variance and eps are both below some 1e-30.
-    pub fn error_of_rstd(variance: f64, eps: f64) -> f64 {
-        RSTD_ERROR + 2.0 * f64::from(f32::from_bits(1)) / (variance + eps)
+    /// Sum of squares, root and reciprocal are computed in f32: two f32 ULPs in 16 bits. Of f32 results that is among
+    /// the units they are allowed. Beside that, a square loses half the smallest f32 at most, and so does each step
+    /// from their sum to the variance, which shows only where variance and eps are both below some 1e-30.
+    pub fn error_of_rstd(dtype: DType, variance: f64, eps: f64) -> f64 {
+        let relative = match dtype {
+            DType::F32 => F32_ULP * F32_ULP,
+            DType::F16 | DType::BF16 => 2.0 * F32_ULP,
+        };
+        relative + 2.0 * SMALLEST / (variance + eps)
+    }
+
+    /// The error that results of a type may show of a value of the given magnitude that is rounded to f32 so often on
+    /// its way to y: half an ULP each time, or half the smallest f32. Of f32 results that is among the units they are
+    /// allowed, and none here.
+    ///
+    /// v has [three](Self::ROUNDINGS_OF_V), the product with the weight one, which is that of the sum where something
+    /// is added, and what is added has one.
+    pub fn error_of_rounding(dtype: DType, times: f64, magnitude: f64) -> f64 {
+        match dtype {
+            DType::F32 => 0.0,
+            DType::F16 | DType::BF16 => times / 2.0 * (F32_ULP * magnitude + SMALLEST),
+        }
     }
 
     /// The tolerance of an op. f32 results of a gated one may be 6 units off: the activation is computed in f32,
@@ -93,28 +123,30 @@ impl Tolerance {
     }
 
     /// The error of h, relative to it, that counts as none where h is x times the activation of a gate: three ULPs of
-    /// that activation, which is computed in f32, half of one of the product, and rstd is as exact as they are. It is too
-    /// much work to compute all of a row's activations in two floats for the statistic that all of them share.
+    /// that activation, which is computed in f32, half of one of the product, and rstd is as exact as they are.
     pub const fn error_of_gated_input() -> f64 {
         3.5 * F32_ULP
     }
 
-    /// The error of a gated result, product·act(z), that counts as none: what each of the two factors, whose
-    /// magnitudes are given, loses among f32's denormals before the other brings it back. Of the activation,
-    /// 16-bit results show none of it.
+    /// The error that a gate adds to a gated result, product·act(z): what each of the two factors, whose
+    /// magnitudes are given, loses among f32's denormals before the other brings it back, and in 16 bits the three
+    /// ULPs of the activation, which f32 results have among their units.
     pub fn error_of_gate(dtype: DType, product: f64, activation: f64) -> f64 {
-        let of_activation = if dtype == DType::F32 { product } else { 0.0 };
-        4.0 * f64::from(f32::from_bits(1)) * (activation + of_activation)
+        let of_activation = match dtype {
+            DType::F32 => 0.0,
+            DType::F16 | DType::BF16 => 3.0 * F32_ULP * product * activation,
+        };
+        4.0 * SMALLEST * (activation + product) + of_activation
     }
 
-    /// The error of the product v·(weight + weight_offset) that counts as none where a residual is added to it: what
-    /// its low part loses among f32's denormals. A residual that lies between two values of the activation type
-    /// with a half step to go shows it.
+    /// The error of the sum of a residual and the product v·(weight + weight_offset) that counts as none before it is
+    /// scaled: what the two lose among f32's denormals.
     pub const fn error_of_product() -> f64 {
-        2.0 * f32::from_bits(1) as f64
+        2.0 * SMALLEST
     }
 
-    /// How many of `elements` may miss correct rounding.
+    /// How many of `elements` may miss correct rounding where their [error](crate::reference::Value::error) does not
+    /// account for it.
     pub fn misrounded_allowed(&self, elements: usize) -> usize {
         let share = (1.0 - self.correctly_rounded) * elements as f64;
         (share as usize).max(Self::MISROUNDED_AT_LEAST)

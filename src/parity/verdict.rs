@@ -1,10 +1,12 @@
 //! Verdicts: results held against the reference, element by element.
 
+mod codes;
+
 use super::Tolerance;
 use crate::host::{HostError, Output, Outputs, Problem};
 use crate::quantise::ScaleType;
 use crate::reference::columns::Column;
-use crate::reference::{Row, Rows, Value, decode, from_bits, overflow, quantised, raw_bits, round, ulp};
+use crate::reference::{Rounded, Row, Rows, Value, decode, from_bits, overflow, raw_bits, round, ulp};
 use crate::{DType, Error, Input, Norm, Role};
 
 /// The element furthest from the reference.
@@ -31,9 +33,13 @@ pub struct Verdict {
     pub max_ulp: f64,
     /// The mean error in y, in units, over the same elements.
     pub mean_ulp: f64,
-    /// The share of elements of y that are the correctly rounded exact value (or either neighbour where
-    /// the [tolerance](Tolerance::correctly_rounded) says so); 1 where there are none.
+    /// The share of elements of y that are the correctly rounded exact value, NaN for NaN among them; 1 where there
+    /// are none.
     pub correctly_rounded: f64,
+    /// Elements of 16-bit y that are not the correctly rounded exact value, although its distance from the middle of
+    /// the two is more than the [error](Value::error) of computing it in f32. None of f32 y. A
+    /// [few](Tolerance::misrounded_allowed) are within the tolerance.
+    pub misrounded: usize,
     /// The element of y with the largest error, if any has one.
     pub worst: Option<Worst>,
     /// Values of y, mean and rstd that are NaN or infinite where the reference is not, or the other
@@ -42,7 +48,9 @@ pub struct Verdict {
     /// Elements of the new residual stream whose bits differ (any NaN stands for any other).
     pub residual_mismatches: usize,
     /// Bytes of the codes and of the scales that differ from the reference's, which quantises the y that was
-    /// given, where it was, and else its own; any difference is one too many.
+    /// given, where it was; any difference is one too many. Where it was not, or codes are not of the rounded y
+    /// ([`PerTensorWide`](crate::quantise::Scaling::PerTensorWide)), they may be those of any y that is off by no more
+    /// than the [error](Value::error) of computing it in f32.
     pub code_mismatches: usize,
     /// The largest error of a mean in units, if means were asked for.
     pub mean_max_ulp: Option<f64>,
@@ -68,15 +76,7 @@ pub fn judge(problem: &Problem<'_>, output: &Output) -> Result<Verdict, Error> {
     if let (Some(second), Some(y)) = (problem.second_problem(), &output.second_y) {
         tally.rows(&second, &Output { y: y.clone(), ..Output::default() })?;
     }
-    let has_y = problem.norm.quantisation.is_none() || problem.outputs.y;
-    if problem.norm.quantisation.is_some() {
-        let wanted = quantised(problem, has_y.then_some(&output.y[..]))?;
-        let differences = |got: &Option<Vec<u8>>, wanted: &Option<Vec<u8>>| {
-            let (got, wanted) = (got.as_deref().unwrap_or_default(), wanted.as_deref().unwrap_or_default());
-            got.iter().zip(wanted).filter(|(got, wanted)| got != wanted).count()
-        };
-        tally.code_mismatches = differences(&output.codes, &wanted.codes) + differences(&output.scales, &wanted.scales);
-    }
+    tally.code_mismatches = codes::mismatches(problem, output)?;
     Ok(tally.verdict(problem.outputs))
 }
 
@@ -117,6 +117,8 @@ struct Finding {
     /// In units; infinite for a mismatch of NaN or infinity.
     error: f64,
     correctly_rounded: bool,
+    /// Of a 16-bit type, and not for the error of f32 arithmetic.
+    misrounded: bool,
     /// got − exact where both are finite.
     difference: Option<f64>,
     exact: f64,
@@ -126,11 +128,15 @@ struct Finding {
 fn compare(dtype: DType, tolerance: &Tolerance, got: f64, value: &Value) -> Finding {
     let exact = value.exact;
     let right = round(dtype, exact);
-    let finding = |error, difference| Finding { error, correctly_rounded: got == right, difference, exact };
+    let correctly_rounded = got == right || got.is_nan() && exact.is_nan();
+    // At the very edge of the range an infinity is one rounding away from the largest value. It stands
+    // for the next value that the type would have.
+    let in_range = |value: f64| value.clamp(-overflow(dtype), overflow(dtype));
+    let Rounded { least, most, .. } = value.rounded(dtype);
+    let misrounded = dtype != DType::F32 && !correctly_rounded && !(least <= got && got <= most);
+    let finding = |error, difference| Finding { error, correctly_rounded, misrounded, difference, exact };
     if got.is_nan() || exact.is_nan() {
-        let both = got.is_nan() && exact.is_nan();
-        let error = if both { 0.0 } else { f64::INFINITY };
-        return Finding { correctly_rounded: both, ..finding(error, None) };
+        return finding(if correctly_rounded { 0.0 } else { f64::INFINITY }, None);
     }
     if exact.is_infinite() {
         return finding(if got == exact { 0.0 } else { f64::INFINITY }, None);
@@ -139,9 +145,7 @@ fn compare(dtype: DType, tolerance: &Tolerance, got: f64, value: &Value) -> Find
         return finding(0.0, None);
     }
     let overflowed = got.is_infinite() || right.is_infinite();
-    // At the very edge of the range an infinity is one rounding away from the largest value. It stands
-    // for the next value that the type would have.
-    let got_value = got.clamp(-overflow(dtype), overflow(dtype));
+    let got_value = in_range(got);
     let (distance, spacing) = if dtype == DType::F32 || overflowed {
         ((got_value - exact).abs(), ulp(dtype, exact))
     } else {
@@ -149,17 +153,17 @@ fn compare(dtype: DType, tolerance: &Tolerance, got: f64, value: &Value) -> Find
         // side.
         ((got - right).abs(), ulp(dtype, got.abs().min(right.abs())))
     };
-    let cancelled = if dtype == DType::F32 { ulp(DType::F32, value.scale) } else { 0.0 };
-    // Of an error of more than a step, each of the two values may be half a step further off: both are rounded.
-    let rounded = if dtype != DType::F32 && value.statistic_error > spacing { spacing } else { 0.0 };
-    let error = distance / spacing.max(cancelled).max(value.statistic_error + rounded);
+    let unit = if dtype == DType::F32 {
+        ulp(DType::F32, value.scale).max(value.error)
+    } else {
+        // An error of a step may make two of it: both values are rounded.
+        [least, most].into_iter().map(|value| (in_range(value) - in_range(right)).abs()).fold(0.0, f64::max)
+    };
+    let error = distance / spacing.max(unit);
     if overflowed && error > tolerance.max_ulp {
         return finding(f64::INFINITY, None);
     }
-    let middle = right + (got - right) / 2.0;
-    let either = dtype != DType::F32 && (exact - middle).abs() <= value.statistic_error;
-    let correctly_rounded = got == right || either;
-    Finding { correctly_rounded, ..finding(error, got.is_finite().then_some(got - exact)) }
+    finding(error, got.is_finite().then_some(got - exact))
 }
 
 /// The errors of the rows' statistics.
@@ -187,6 +191,7 @@ pub(super) struct Tally {
     tolerance: Tolerance,
     elements: usize,
     finite: usize,
+    correctly_rounded: usize,
     misrounded: usize,
     max_ulp: f64,
     sum_ulp: f64,
@@ -207,6 +212,7 @@ impl Tally {
             tolerance: Tolerance::of_norm(norm, dtype),
             elements: 0,
             finite: 0,
+            correctly_rounded: 0,
             misrounded: 0,
             max_ulp: 0.0,
             sum_ulp: 0.0,
@@ -272,7 +278,8 @@ impl Tally {
 
     fn element(&mut self, finding: Finding) {
         self.elements += 1;
-        self.misrounded += usize::from(!finding.correctly_rounded);
+        self.correctly_rounded += usize::from(finding.correctly_rounded);
+        self.misrounded += usize::from(finding.misrounded);
         if finding.error.is_infinite() {
             self.nonfinite_mismatches += 1;
             return;
@@ -296,7 +303,8 @@ impl Tally {
                 if self.dtype == DType::F32 {
                     self.element(finding);
                 } else {
-                    self.residual_mismatches += usize::from(!finding.correctly_rounded);
+                    let off = finding.misrounded || finding.error > self.tolerance.max_ulp;
+                    self.residual_mismatches += usize::from(off);
                 }
                 continue;
             }
@@ -315,7 +323,8 @@ impl Tally {
             elements: self.elements,
             max_ulp: self.max_ulp,
             mean_ulp: share(self.sum_ulp, self.finite),
-            correctly_rounded: 1.0 - share(self.misrounded as f64, self.elements),
+            correctly_rounded: 1.0 - share((self.elements - self.correctly_rounded) as f64, self.elements),
+            misrounded: self.misrounded,
             worst: self.worst,
             nonfinite_mismatches,
             residual_mismatches: self.residual_mismatches,
@@ -327,8 +336,7 @@ impl Tally {
                 && self.residual_mismatches == 0
                 && self.code_mismatches == 0
                 && self.max_ulp <= tolerance.max_ulp
-                && (tolerance.correctly_rounded == 0.0
-                    || self.misrounded <= tolerance.misrounded_allowed(self.elements))
+                && self.misrounded <= tolerance.misrounded_allowed(self.elements)
                 && self.mean.max_ulp <= tolerance.statistic_ulp
                 && self.rstd.max_ulp <= tolerance.statistic_ulp,
             tolerance,

@@ -161,7 +161,7 @@ impl Column {
         let may_be_nan = most - least > f64::from(f32::MAX) / 4.0;
         let largest = values.fold(0.0, |largest: f64, value| largest.max(value.abs()));
         let mean_error = MAX_ULP * at(largest);
-        let of_squares = MEAN_ERROR * largest * rstd + Tolerance::error_of_rstd(variance, eps);
+        let of_squares = MEAN_ERROR * largest * rstd + Tolerance::error_of_rstd(DType::F32, variance, eps);
         let rstd_error = MAX_ULP * at(rstd) + of_squares * rstd;
         let scale_error = rstd_error * weight.abs() + at(scale) / 2.0;
         let product = (mean * scale).abs();

@@ -59,8 +59,10 @@ mod sum;
 
 pub use activation::{LARGEST_NORMAL_SIZE, LARGEST_SIZE, TANGENT_SIZE, activate};
 pub use quantise::{QuantisedRow, dequantise_row, narrow, quantise_row, quantise_wide, widen};
+pub(crate) use quantise::{code_under, group_scale, packed};
 pub(crate) use round::raw_bits;
 pub use round::{decode, encode, from_bits, largest, overflow, round, smallest, smallest_normal, to_bits, ulp};
+pub(crate) use row::Rounded;
 pub use row::{Row, Value};
 
 use crate::host::{BatchOutput, BatchProblem, Device, Output, Placement, Problem, Vector, filled};

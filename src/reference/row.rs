@@ -17,11 +17,71 @@ pub struct Value {
     /// |v·(weight + weight_offset)|, the term before the bias: y may be far smaller than this, and f32
     /// results are as exact as this term's last bits.
     pub scale: f64,
-    /// How far y may move because the statistic is not exact: |weight + weight_offset| times what v moves by
-    /// the errors that the tolerance allows, [of the mean](Tolerance::error_of_mean), 0 for RMSNorm, and
-    /// [of rstd](Tolerance::error_of_rstd); and that [of a gate's factors](Tolerance::error_of_gate), where there
-    /// is a gate.
-    pub statistic_error: f64,
+    /// How far y, computed in f32, may be from the exact one before its last rounding: by the errors that the
+    /// tolerance allows [of the mean](Tolerance::error_of_mean), 0 for RMSNorm, [of rstd](Tolerance::error_of_rstd),
+    /// [of the roundings](Tolerance::error_of_rounding) from there to y, and [of a gate](Tolerance::error_of_gate).
+    /// Where the op rounds to a 16-bit type on the way, a value whose error spans the middle of two may become either,
+    /// and what y is off by then is among it.
+    pub error: f64,
+}
+
+impl Value {
+    /// A value that is exact to the bit.
+    const fn exact(exact: f64) -> Self {
+        Self { exact, scale: 0.0, error: 0.0 }
+    }
+
+    /// R(y).
+    pub(crate) fn rounded(&self, dtype: DType) -> Rounded {
+        Near { exact: self.exact, error: self.error }.rounded(dtype)
+    }
+}
+
+/// A value that the kernels compute in f32, exactly, and how far theirs may be from it.
+#[derive(Clone, Copy)]
+struct Near {
+    exact: f64,
+    error: f64,
+}
+
+impl Near {
+    fn rounded(self, dtype: DType) -> Rounded {
+        let Self { exact, error } = self;
+        let nearest = round(dtype, exact);
+        let or_nearest = |value: f64| if value.is_finite() { round(dtype, value) } else { nearest };
+        Rounded { nearest, least: or_nearest(exact - error), most: or_nearest(exact + error) }
+    }
+}
+
+/// A value of the activation type, and the least and the largest that it may be instead, which differ from it where
+/// the error before the rounding spans the middle of two.
+#[derive(Clone, Copy)]
+pub(crate) struct Rounded {
+    pub(crate) nearest: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Rounded {
+    /// What a function that only grows, or only falls, makes of it.
+    fn map(self, function: impl Fn(f64) -> f64) -> Near {
+        let exact = function(self.nearest);
+        Near { exact, error: furthest(exact, [self.least, self.most].map(function)) }
+    }
+
+    /// What such a function, in each of two arguments, makes of two.
+    fn map_with(self, other: Self, function: impl Fn(f64, f64) -> f64) -> Near {
+        let exact = function(self.nearest, other.nearest);
+        let of = |value: f64| [function(value, other.least), function(value, other.most)];
+        let error = furthest(exact, of(self.least)).max(furthest(exact, of(self.most)));
+        Near { exact, error }
+    }
+}
+
+/// The distance of the furthest of finite values.
+fn furthest<const N: usize>(from: f64, values: [f64; N]) -> f64 {
+    let distances = values.into_iter().map(|value| (value - from).abs());
+    distances.filter(|distance| distance.is_finite()).fold(0.0, f64::max)
 }
 
 /// One row of the result.
@@ -39,7 +99,7 @@ pub struct Row {
     pub mean_error: f64,
     /// The reciprocal standard deviation, or the reciprocal root mean square.
     pub rstd: f64,
-    /// The error of rstd that the [tolerance](Tolerance::error_of_rstd) takes for exact.
+    /// The error of rstd that the [tolerance](Tolerance::error_of_rstd) takes for exact, of f32 in all types.
     pub rstd_error: f64,
 }
 
@@ -70,10 +130,26 @@ pub(super) struct Inputs<'a> {
 struct Statistic {
     /// The mean and the remainder that its f64 lacks.
     mean: (f64, f64),
-    mean_error: f64,
     rstd: f64,
-    /// Relative to rstd.
-    rstd_error: f64,
+    /// What y may show.
+    errors: Errors,
+    /// What counts as none where the two are results themselves.
+    own_errors: Errors,
+    /// Roundings on the way from h to v.
+    roundings: f64,
+}
+
+/// Errors of a mean, and of an rstd relative to it.
+#[derive(Clone, Copy, Default)]
+struct Errors {
+    mean: f64,
+    rstd: f64,
+}
+
+impl Errors {
+    fn and(self, other: Self) -> Self {
+        Self { mean: self.mean + other.mean, rstd: self.rstd + other.rstd }
+    }
 }
 
 /// Computes a row.
@@ -87,25 +163,23 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
         Some(ResidualRounding::Split) => (wide, stored),
     };
     let mut statistic = statistic(norm, dtype, statistic_input);
-    // v is off by as much as h is, and by as much as the length of all of h.
-    statistic.rstd_error += made.error + made.error_of_rstd();
+    let of_h = made.errors_of_statistic(norm, &statistic);
+    statistic.errors = statistic.errors.and(of_h);
+    statistic.own_errors = statistic.own_errors.and(of_h);
     let at = |vector: &Option<Vec<f64>>, column: usize| vector.as_ref().map(|vector| vector[inputs.first + column]);
     let y = output_input.iter().enumerate().map(|(column, &h)| {
         let (gain, bias) = (at(&parameters.gain, column), at(&parameters.bias, column));
+        let h_error = made.errors.get(column).copied().unwrap_or(0.0);
+        let v = || normalise(dtype, h, h_error, &statistic);
         let (v, act) = match (norm.gate, inputs.gate) {
-            (None, _) => (normalise(h, &statistic), 1.0),
-            (Some(activation), Some(z)) => (normalise(h, &statistic), activate(activation, z[column] as f32)),
-            (Some(activation), None) => (1.0, activate(activation, h as f32)),
+            (None, _) => (v(), 1.0),
+            (Some(activation), Some(z)) => (v(), activate(activation, z[column] as f32)),
+            (Some(activation), None) => (Near { exact: 1.0, error: 0.0 }, activate(activation, h as f32)),
         };
         let mut value = match (norm.post_add, inputs.residual) {
-            (Some(add), Some(residual)) => {
-                post_added(norm.weight_rounding, dtype, v, gain, (add, residual[column]), &statistic)
-            }
-            _ => output(norm.weight_rounding, dtype, v, gain, bias, &statistic),
+            (Some(add), Some(residual)) => post_added(norm.weight_rounding, dtype, v, gain, (add, residual[column])),
+            _ => output(norm.weight_rounding, dtype, v, gain, bias),
         };
-        if let Some(error) = made.errors.get(column) {
-            value.statistic_error += error * statistic.rstd * gain.unwrap_or(1.0).abs();
-        }
         if let Some(terms) = made.terms.get(column) {
             value.scale = value.scale.max(terms * statistic.rstd * gain.unwrap_or(1.0).abs());
         }
@@ -118,9 +192,9 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
     Row {
         y,
         mean: statistic.mean.0,
-        mean_error: statistic.mean_error,
+        mean_error: statistic.own_errors.mean,
         rstd: statistic.rstd,
-        rstd_error: statistic.rstd_error * statistic.rstd,
+        rstd_error: statistic.own_errors.rstd * statistic.rstd,
         residual: made.residual,
     }
 }
@@ -143,13 +217,33 @@ struct Made {
 }
 
 impl Made {
-    /// How far rstd may be off because of the terms of h and its errors, relative to it: as far as the length of h is, and that is by
-    /// the length of its errors at most.
-    fn error_of_rstd(&self) -> f64 {
+    /// h with its errors.
+    fn near(values: impl Iterator<Item = Near>) -> Self {
+        let (wide, errors) = values.map(|value| (value.exact, value.error)).unzip();
+        Self { wide, errors, ..Self::default() }
+    }
+
+    /// How far the statistic may be off because h is.
+    ///
+    /// Because of the rounding of its terms rstd is off as far as the length of h is, and that is by the length of what
+    /// they are off by at most. Errors e move the mean by Σe / N, and Σd², the deviations' squares, by 2·Σ|d|e + Σe² at
+    /// most: rstd, of it by half as much relative to Σd² and eps together.
+    fn errors_of_statistic(&self, norm: &Norm, statistic: &Statistic) -> Errors {
         let length = |values: &[f64]| sum(values.iter().map(|value| value * value)).0.sqrt();
-        let off = f64::from(f32::EPSILON) / 2.0 * length(&self.terms) + length(&self.errors);
-        let relative = off / length(&self.wide);
-        if relative.is_finite() { relative } else { 0.0 }
+        let of_terms = f64::from(f32::EPSILON) / 2.0 * length(&self.terms) / length(&self.wide);
+        let count = self.wide.len() as f64;
+        let each = || self.wide.iter().map(|&h| deviation(h, statistic.mean).abs()).zip(&self.errors);
+        let of_squares = sum(each().map(|(deviation, error)| error * (deviation + error / 2.0))).0;
+        let summed = if norm.family == Family::L2Norm { 1.0 } else { count };
+        let of_errors = of_squares / summed * statistic.rstd * statistic.rstd;
+        let finite = |error: f64| if error.is_finite() { error } else { 0.0 };
+        let rstd = self.error + finite(of_terms) + finite(of_errors);
+        match norm.family {
+            Family::LayerNorm => Errors { mean: finite(sum(self.errors.iter().copied()).0 / count), rstd },
+            Family::RmsNorm | Family::L2Norm => Errors { mean: 0.0, rstd },
+            // There is none, but for what h is off by itself.
+            Family::Identity => Errors { mean: 0.0, rstd: self.error },
+        }
     }
 }
 
@@ -158,7 +252,7 @@ fn made(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameters: &Parameters)
     match (norm.input, inputs.residual) {
         (Input::ResidualAdd(add), Some(residual)) => {
             let (wide, stored) = residual_add(add, dtype, x, residual, parameters.linear_bias.as_deref());
-            let residual = stored.iter().map(|&h| Value { exact: h, scale: 0.0, statistic_error: 0.0 }).collect();
+            let residual = stored.iter().map(|&h| Value::exact(h)).collect();
             Made { wide, stored, residual, ..Made::default() }
         }
         (Input::Gated(activation), _) => {
@@ -181,48 +275,43 @@ fn post_norm(norm: &Norm, add: PostAdd, dtype: DType, x: &[f64], residual: &[f64
     let inner = statistic(norm, dtype, x);
     let value = |(column, &x): (usize, &f64)| {
         let gain = parameters.inner_gain.as_ref().map(|gain| gain[column]);
-        let v = normalise(x, &inner);
-        post_added(norm.weight_rounding, dtype, v, gain, (add, residual[column]), &inner)
+        let v = normalise(dtype, x, 0.0, &inner);
+        post_added(norm.weight_rounding, dtype, v, gain, (add, residual[column]))
     };
     let values: Vec<Value> = x.iter().enumerate().map(value).collect();
     if dtype == DType::F32 {
         let scale = f64::from(add.scale);
         let terms = values.iter().zip(residual).map(|(value, r)| value.scale + r.abs() * scale).collect();
-        return Made {
-            wide: values.iter().map(|value| value.exact).collect(),
-            residual: values,
-            terms,
-            ..Made::default()
-        };
+        let near = values.iter().map(|value| Near { exact: value.exact, error: value.error });
+        return Made { residual: values.clone(), terms, ..Made::near(near) };
     }
-    let wide = values.iter().map(|value| round(dtype, value.exact)).collect();
-    Made { wide, residual: values, ..Made::default() }
+    let near = values.iter().map(|value| value.rounded(dtype).map(|h| h));
+    Made { residual: values.clone(), ..Made::near(near) }
 }
 
 /// h = A + lr·(B − A), in f32 with a rounding for the difference and one for the rest; f32 h is not rounded, since
 /// A and B are not.
 fn interpolation(norm: &Norm, dtype: DType, x: &[f64], residual: &[f64], parameters: &Parameters) -> Made {
-    let normed = |row: &[f64]| -> Vec<f64> {
+    let normed = |row: &[f64]| -> Vec<Near> {
         let inner = statistic(norm, dtype, row);
-        row.iter()
-            .map(|&h| normalise(h, &inner))
-            .map(|v| if dtype == DType::F32 { v } else { round(dtype, v) })
-            .collect()
+        row.iter().map(|&h| normalise(dtype, h, 0.0, &inner)).collect()
     };
     let (from, to) = (normed(residual), normed(x));
     let rate = |column: usize| parameters.rate.as_ref().map_or(0.0, |rate| rate[column]);
-    let each = from.iter().zip(&to).enumerate();
+    let each = from.iter().zip(&to).enumerate().map(|(column, (&a, &b))| (rate(column), a, b));
     if dtype == DType::F32 {
-        let h = each.clone().map(|(column, (a, b))| in_f32_range(a + rate(column) * in_f32_range(b - a)));
-        let terms = each.clone().map(|(column, (a, b))| a.abs() + rate(column) * (a.abs() + b.abs()));
-        return Made { wide: h.collect(), terms: terms.collect(), ..Made::default() };
+        let h = each.clone().map(|(rate, a, b)| Near {
+            exact: in_f32_range(a.exact + rate * in_f32_range(b.exact - a.exact)),
+            error: a.error + rate * (a.error + b.error),
+        });
+        let terms = each.clone().map(|(rate, a, b)| a.exact.abs() + rate * (a.exact.abs() + b.exact.abs()));
+        return Made { terms: terms.collect(), ..Made::near(h) };
     }
-    // Values of the element types are f32 values, so these casts are exact.
-    let h = each.map(|(column, (&a, &b))| {
-        let difference = b as f32 - a as f32;
-        f64::from((rate(column) as f32).mul_add(difference, a as f32))
-    });
-    Made { wide: h.collect(), ..Made::default() }
+    Made::near(each.map(|(rate, a, b)| {
+        // Values of the element types are f32 values, so these casts are exact.
+        let h = |a: f64, b: f64| f64::from((rate as f32).mul_add(b as f32 - a as f32, a as f32));
+        a.rounded(dtype).map_with(b.rounded(dtype), h)
+    }))
 }
 
 /// h = (α·r + x) + b, in f32 with a rounding for each sum, and R(h), the stored residual stream.
@@ -246,46 +335,75 @@ fn residual_add(
 fn statistic(norm: &Norm, dtype: DType, h: &[f64]) -> Statistic {
     match norm.family {
         Family::LayerNorm => layer_norm_statistic(h, norm.eps, dtype),
-        Family::RmsNorm => rms_norm_statistic(h, norm.eps),
+        Family::RmsNorm => rms_norm_statistic(h, norm.eps, dtype),
         // v = (h − 0)·1.
-        Family::Identity => Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd: 1.0, rstd_error: 0.0 },
-        Family::L2Norm => l2_norm_statistic(h, norm.eps),
+        Family::Identity => Statistic {
+            mean: (0.0, 0.0),
+            rstd: 1.0,
+            errors: Errors::default(),
+            own_errors: Errors::default(),
+            roundings: 0.0,
+        },
+        Family::L2Norm => l2_norm_statistic(h, norm.eps, dtype),
+    }
+}
+
+impl Statistic {
+    /// The errors are what a function finds for a type: what y may show for that of the activations, and where rstd
+    /// is the result itself, for f32.
+    fn new(dtype: DType, mean: (f64, f64), rstd: f64, errors_of: impl Fn(DType) -> Errors) -> Self {
+        let errors = errors_of(dtype);
+        // Several units are allowed.
+        let units = if dtype == DType::F32 { 1.0 } else { Tolerance::of(dtype).statistic_ulp };
+        let own_errors = Errors { mean: errors.mean / units, ..errors_of(DType::F32) };
+        Self { mean, rstd, errors, own_errors, roundings: Tolerance::ROUNDINGS_OF_V }
     }
 }
 
 /// mean = Σh / N, variance = Σ(h − mean)² / N, rstd = 1/√(variance + eps).
 fn layer_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
     if h.iter().any(|h| !h.is_finite()) {
-        return Statistic { mean: (f64::NAN, 0.0), mean_error: f64::NAN, rstd: f64::NAN, rstd_error: f64::NAN };
+        return Statistic::new(dtype, (f64::NAN, 0.0), f64::NAN, |_| Errors { mean: f64::NAN, rstd: f64::NAN });
     }
-    let count = h.len() as f64;
-    let mean = quotient(sum(h.iter().copied()), count);
-    let squares = sum(h.iter().map(|&h| square(deviation(h, mean)))).0;
+    let mean = quotient(sum(h.iter().copied()), h.len() as f64);
+    let variance = mean_square(h.iter().map(|&h| square(deviation(h, mean))), h.len());
     let largest = h.iter().fold(0.0, |largest: f64, h| largest.max(h.abs()));
-    let mean_error = Tolerance::of(dtype).error_of_mean(largest, h.len());
-    let (rstd, rstd_error) = rstd(squares, count, eps);
-    Statistic { mean, mean_error, rstd, rstd_error }
+    // No row deviates by more than its largest magnitude; a variance past f32's range is infinite here.
+    let deviation = variance.sqrt().min(largest);
+    Statistic::new(dtype, mean, rstd(variance, eps), |dtype| Errors {
+        mean: Tolerance::error_of_mean(dtype, largest, deviation, h.len()),
+        rstd: Tolerance::error_of_rstd(dtype, variance, f64::from(eps)),
+    })
 }
 
 /// rstd = 1/√(Σh² / N + eps).
-fn rms_norm_statistic(h: &[f64], eps: f32) -> Statistic {
-    let squares = sum(h.iter().map(|&h| square(h))).0;
-    let (rstd, rstd_error) = rstd(squares, h.len() as f64, eps);
-    Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd, rstd_error }
+fn rms_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
+    of_squares(mean_square(h.iter().map(|&h| square(h)), h.len()), eps, dtype)
 }
 
 /// rstd = 1/√(Σh² + eps), 0 where Σh² is 0.
-fn l2_norm_statistic(h: &[f64], eps: f32) -> Statistic {
-    let squares = sum(h.iter().map(|&h| square(h))).0;
-    let (rstd, rstd_error) = if squares == 0.0 { (0.0, 0.0) } else { rstd(squares, 1.0, eps) };
-    Statistic { mean: (0.0, 0.0), mean_error: 0.0, rstd, rstd_error }
+fn l2_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
+    match mean_square(h.iter().map(|&h| square(h)), 1) {
+        0.0 => Statistic::new(dtype, (0.0, 0.0), 0.0, |_| Errors::default()),
+        squares => of_squares(squares, eps, dtype),
+    }
 }
 
-/// 1/√(squares / count + eps): 0 where the sum of squares is past the range of f32, infinite where the
-/// root is of zero. With its relative error.
-fn rstd(squares: f64, count: f64, eps: f32) -> (f64, f64) {
-    let (mean_square, eps) = (in_f32_range(in_f32_range(squares) / count), f64::from(eps));
-    (1.0 / (mean_square + eps).sqrt(), Tolerance::error_of_rstd(mean_square, eps))
+fn of_squares(squares: f64, eps: f32, dtype: DType) -> Statistic {
+    Statistic::new(dtype, (0.0, 0.0), rstd(squares, eps), |dtype| Errors {
+        mean: 0.0,
+        rstd: Tolerance::error_of_rstd(dtype, squares, f64::from(eps)),
+    })
+}
+
+/// The sum of squares, divided by a count; infinite past the range of f32.
+fn mean_square(squares: impl Iterator<Item = f64>, count: usize) -> f64 {
+    in_f32_range(in_f32_range(sum(squares).0) / count as f64)
+}
+
+/// 1/√(mean square + eps): 0 where the mean square is past the range of f32, infinite where the root is of zero.
+fn rstd(mean_square: f64, eps: f32) -> f64 {
+    1.0 / (mean_square + f64::from(eps)).sqrt()
 }
 
 fn deviation(h: f64, (mean, remainder): (f64, f64)) -> f64 {
@@ -297,8 +415,11 @@ fn square(value: f64) -> f64 {
 }
 
 /// v = (h − mean)·rstd.
-fn normalise(h: f64, statistic: &Statistic) -> f64 {
-    in_f32_range(deviation(h, statistic.mean) * statistic.rstd)
+fn normalise(dtype: DType, h: f64, h_error: f64, statistic: &Statistic) -> Near {
+    let Statistic { mean, rstd, errors, roundings, .. } = *statistic;
+    let v = in_f32_range(deviation(h, mean) * rstd);
+    let of_statistic = (errors.mean + h_error) * rstd + errors.rstd * v.abs();
+    Near { exact: v, error: of_statistic + Tolerance::error_of_rounding(dtype, roundings, v.abs()) }
 }
 
 /// The element times the activation of its gate.
@@ -306,7 +427,7 @@ fn gated(value: Value, act: f64, dtype: DType) -> Value {
     Value {
         exact: in_f32_range(value.exact) * act,
         scale: value.scale * act.abs(),
-        statistic_error: value.statistic_error * act.abs() + Tolerance::error_of_gate(dtype, value.scale, act.abs()),
+        error: value.error * act.abs() + Tolerance::error_of_gate(dtype, value.exact.abs(), act.abs()),
     }
 }
 
@@ -315,22 +436,26 @@ fn gated(value: Value, act: f64, dtype: DType) -> Value {
 fn post_added(
     rounding: WeightRounding,
     dtype: DType,
-    v: f64,
+    v: Near,
     gain: Option<f64>,
     (add, residual): (PostAdd, f64),
-    statistic: &Statistic,
 ) -> Value {
-    let product = output(rounding, dtype, v, gain, None, statistic);
+    let mut product = output(rounding, dtype, v, gain, None);
+    product.error += Tolerance::error_of_product();
     let scale = f64::from(add.scale);
-    let exact = match add.rounding {
-        PostRounding::Each if dtype != DType::F32 => {
-            let sum = round(dtype, product.exact) as f32 + residual as f32;
+    let Near { exact, error } = match add.rounding {
+        PostRounding::Each if dtype != DType::F32 => product.rounded(dtype).map(|product| {
+            let sum = product as f32 + residual as f32;
             f64::from(if add.scale == 1.0 { sum } else { round(dtype, f64::from(sum)) as f32 * add.scale })
+        }),
+        _ => {
+            let exact = in_f32_range(in_f32_range(product.exact + residual) * scale);
+            let of_sum = product.error + Tolerance::error_of_rounding(dtype, 1.0, residual.abs());
+            let of_scale = Tolerance::error_of_rounding(dtype, if scale == 1.0 { 0.0 } else { 1.0 }, exact.abs());
+            Near { exact, error: of_sum * scale.abs() + of_scale }
         }
-        _ => in_f32_range(in_f32_range(product.exact + residual) * scale),
     };
-    let error = product.statistic_error + Tolerance::error_of_product();
-    Value { exact, scale: product.scale * scale, statistic_error: error * scale }
+    Value { exact, scale: product.scale * scale, error }
 }
 
 /// Rotates the first elements of a head. 16-bit y is rounded first, and what follows are f32 operations.
@@ -356,45 +481,42 @@ fn turned(rope: Rope, dtype: DType, value: Value, partner: Value, (cos, sin): (f
             exact: value.exact * cos + partner.exact * sin,
             // y is as exact as the last bits of the term that its bias may have cancelled.
             scale: value.scale.max(value.exact.abs()) * cos.abs() + partner.scale.max(partner.exact.abs()) * sin.abs(),
-            statistic_error: value.statistic_error * cos.abs() + partner.statistic_error * sin.abs(),
+            error: value.error * cos.abs() + partner.error * sin.abs(),
         };
     }
-    let f32_of = |value: f64| round(dtype, value) as f32;
-    let (value, partner) = (f32_of(value.exact), f32_of(partner.exact));
-    let (cos, turned) = (cos as f32, partner * sin as f32);
-    let exact = match rope.rounding {
-        RopeRounding::Single => value.mul_add(cos, turned),
-        RopeRounding::Each => f32_of(f64::from(value * cos)) + f32_of(f64::from(turned)),
+    let rounded = |value: f32| round(dtype, f64::from(value)) as f32;
+    let turn = |value: f64, partner: f64| {
+        let (value, cos, turned) = (value as f32, cos as f32, partner as f32 * sin as f32);
+        f64::from(match rope.rounding {
+            RopeRounding::Single => value.mul_add(cos, turned),
+            RopeRounding::Each => rounded(value * cos) + rounded(turned),
+        })
     };
-    Value { exact: f64::from(exact), scale: 0.0, statistic_error: 0.0 }
+    let Near { exact, error } = value.rounded(dtype).map_with(partner.rounded(dtype), turn);
+    Value { exact, scale: 0.0, error }
 }
 
 /// y = v·gain + bias, v rounded first where the op says so.
-fn output(
-    rounding: WeightRounding,
-    dtype: DType,
-    v: f64,
-    gain: Option<f64>,
-    bias: Option<f64>,
-    statistic: &Statistic,
-) -> Value {
+fn output(rounding: WeightRounding, dtype: DType, v: Near, gain: Option<f64>, bias: Option<f64>) -> Value {
     let y = |v: f64| match (gain, bias) {
         (None, None) => v,
         (Some(gain), None) => v * gain,
         (None, Some(bias)) => v + bias,
         (Some(gain), Some(bias)) => v.mul_add(gain, bias),
     };
-    let v_error = statistic.mean_error * statistic.rstd + statistic.rstd_error * v.abs();
-    let (v, v_error) = match rounding {
-        WeightRounding::Single => (v, v_error),
+    let v = match rounding {
+        WeightRounding::Single => v,
         WeightRounding::BeforeWeight => {
-            // Where the error spans a tie, v may be rounded to either side.
-            let either = (round(dtype, v + v_error) - round(dtype, v - v_error)).abs();
-            (round(dtype, v), v_error.max(if either.is_finite() { either } else { 0.0 }))
+            let Near { exact, error } = v.rounded(dtype).map(|v| v);
+            // f32 results are off by what v is, however it is rounded.
+            Near { exact, error: if dtype == DType::F32 { error.max(v.error) } else { error } }
         }
     };
-    let gain = gain.unwrap_or(1.0).abs();
-    Value { exact: y(v), scale: v.abs() * gain, statistic_error: v_error * gain }
+    let scale = v.exact.abs() * gain.unwrap_or(1.0).abs();
+    let of_product =
+        if gain.is_some() || bias.is_some() { Tolerance::error_of_rounding(dtype, 1.0, scale) } else { 0.0 };
+    let of_bias = bias.map_or(0.0, |bias| Tolerance::error_of_rounding(dtype, 1.0, bias.abs()));
+    Value { exact: y(v.exact), scale, error: v.error * gain.unwrap_or(1.0).abs() + of_product + of_bias }
 }
 
 /// A value as f32 arithmetic could hold it, precision aside: infinite past the largest f32, zero

@@ -18,7 +18,6 @@ use formulas::Network;
 use formulas::plain::{Matrix, Plain};
 use warpnorm::DType;
 use warpnorm::host::{Device, Problem};
-use warpnorm::parity::Tolerance;
 use warpnorm::reference::Cpu;
 use warpnorm::{Activation, Input};
 
@@ -108,8 +107,9 @@ fn every_launch_agrees_with_the_reference() {
             );
             let (y, reference) = (Matrix::of(&y).values, Matrix::of(&forward(&*network, &Cpu)).values);
             if dtype != DType::F32 {
-                let allowed = Tolerance::of(dtype).misrounded_allowed(seen.elements);
-                assert!(seen.differing <= allowed, "{name} {dtype}: {} of {}", seen.differing, seen.elements);
+                // Near ties, which f32 arithmetic decides otherwise than f64 does.
+                let near_ties = seen.elements / 1000;
+                assert!(seen.differing <= near_ties, "{name} {dtype}: {} of {}", seen.differing, seen.elements);
                 assert!(seen.differing > 0 || y == reference, "{name} {dtype}: the chain differs");
             }
             // A difference in the last place of one launch goes through what follows, and grows no more than those

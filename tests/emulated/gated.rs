@@ -3,7 +3,6 @@
 use crate::judge;
 use crate::support::ops::{ACTIVATIONS, ROUNDINGS};
 use crate::support::{Failures, case, emulated_devices};
-use ptx_emu::{Approximations, LaunchOptions};
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Outputs, Placement};
 use warpnorm::parity::Values;
@@ -24,39 +23,6 @@ fn every_16_bit_value() {
         }
     }
     failures.assert_none();
-}
-
-/// Approximate instructions make bounds, whose last bits differ from GPU to GPU: the results do not.
-#[test]
-fn approximations_leave_no_trace() {
-    for dtype in [DType::F16, DType::BF16] {
-        for (index, activation) in ACTIVATIONS.into_iter().enumerate() {
-            let quantised = Norm::activation(activation).with_quantisation(Quantisation::per_token(CodeType::E4m3));
-            let gated = Norm::rms_norm(1e-5).with_gate(activation);
-            for (norm, rows, hidden) in [(Norm::activation(activation), 64, 1024), (gated, 7, 600), (quantised, 8, 512)]
-            {
-                let mut case = case((norm, None, None), dtype, rows, hidden, Values::Unit, index as u64);
-                if rows * hidden == 1 << 16 {
-                    // Every 16-bit value there is.
-                    case.x = (0..=u16::MAX).flat_map(u16::to_ne_bytes).collect();
-                    case.gate = None;
-                }
-                let run = |approximations| {
-                    let options = LaunchOptions { approximations, ..LaunchOptions::default() };
-                    let device = emulated_devices()[index % 2].clone();
-                    let device = Emulated::new(device).with_options(options);
-                    device.run_counted(&case.as_problem(), Placement::default()).expect("runs").0
-                };
-                let wanted = run(Approximations::Nearest);
-                for approximations in Approximations::ALL {
-                    assert!(
-                        run(approximations) == wanted,
-                        "{activation} {dtype} {rows} × {hidden}: {approximations:?}"
-                    );
-                }
-            }
-        }
-    }
 }
 
 /// act(z)⊙x over the kinds of values and of rows, with and without a weight.

@@ -190,10 +190,9 @@ pub fn faults(verdict: &Verdict) -> String {
     if verdict.max_ulp > tolerance.max_ulp {
         faults.push(format!("an error of {} ULP (at most {})", ulp(verdict.max_ulp), tolerance.max_ulp));
     }
-    let misrounded = ((1.0 - verdict.correctly_rounded) * verdict.elements as f64).round() as usize;
-    let allowed = tolerance.misrounded_allowed(verdict.elements);
-    if tolerance.correctly_rounded > 0.0 && misrounded > allowed {
-        faults.push(format!("{misrounded} elements not correctly rounded (at most {allowed})"));
+    let (misrounded, allowed) = (verdict.misrounded, tolerance.misrounded_allowed(verdict.elements));
+    if misrounded > allowed {
+        faults.push(format!("{misrounded} elements on the wrong side of a tie that is not near (at most {allowed})"));
     }
     if verdict.nonfinite_mismatches > 0 {
         faults.push(format!("{} NaN or infinities that do not match", verdict.nonfinite_mismatches));
@@ -246,6 +245,19 @@ mod tests {
         assert_eq!(Outcome::of([&right, &wrong]).code(), 1);
         assert_eq!(Outcome::of([&wrong, &right]).code(), 1);
         assert_eq!(Outcome::of([]).code(), 0);
+    }
+
+    #[test]
+    fn misrounded_elements_are_a_fault_of_their_own() {
+        let case = Case::new(Norm::layer_norm(1e-5), DType::BF16, 2, 64, Values::Unit, 3).unwrap();
+        let problem = case.as_problem();
+        let mut output = Cpu.run(&problem, Placement::default()).unwrap();
+        for element in 0..6 {
+            output.y[2 * element] ^= 1;
+        }
+        let verdict = judge(&problem, &output).unwrap();
+        assert!(faults(&verdict).starts_with(&format!("{} elements on the", verdict.misrounded)), "{verdict:?}");
+        assert!((3..=6).contains(&verdict.misrounded), "{verdict:?}");
     }
 
     #[test]

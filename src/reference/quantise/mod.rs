@@ -24,43 +24,47 @@ pub struct QuantisedRow {
 /// As [`Quantisation::validate`].
 pub fn quantise_row(quantisation: &Quantisation, tensor_scale: f32, y: &[f32]) -> Result<QuantisedRow, QuantiseError> {
     quantisation.validate(y.len())?;
-    let code = quantisation.code;
     let mut codes = Vec::with_capacity(y.len());
     let mut scales = Vec::with_capacity(quantisation.groups(y.len()));
     for group in y.chunks(quantisation.scaling.group().unwrap_or(y.len()).max(1)) {
         let amax = group.iter().fold(0.0, |amax: f32, y| amax.max(y.abs()));
-        match quantisation.scaling {
-            Scaling::PerTensor | Scaling::PerTensorWide => {
-                codes.extend(group.iter().map(|&y| per_tensor(code, tensor_scale, y)))
-            }
-            Scaling::PerToken { .. } => {
-                let scale = dynamic_scale(quantisation, amax);
-                codes.extend(group.iter().map(|&y| dynamic(code, scale, y)));
-                scales.push(scale.to_bits());
-            }
-            Scaling::PerGroup { power_of_two, .. } => {
-                let scale = dynamic_scale(quantisation, amax);
-                let scale = if power_of_two { next_power_of_two(scale) } else { scale };
-                codes.extend(group.iter().map(|&y| dynamic(code, scale, y)));
-                scales.push(scale.to_bits());
-            }
-            Scaling::Mxfp8 { rounding, .. } => {
-                let exponent = block_exponent(code, rounding, amax);
-                codes.extend(group.iter().map(|&y| narrow(code, f64::from(y) / 2f64.powi(exponent))));
-                scales.push((exponent + 127) as u32);
-            }
-            Scaling::Nvfp4 { .. } => {
-                let scale = narrow(CodeType::E4m3, f64::from(tensor_scale * (amax / 6.0)));
-                let factor = match widen(CodeType::E4m3, scale) as f32 {
-                    0.0 => 0.0,
-                    scale => tensor_scale / scale,
-                };
-                codes.extend(group.iter().map(|&y| narrow(code, f64::from(y * factor))));
-                scales.push(u32::from(scale));
-            }
+        let scale = group_scale(quantisation, tensor_scale, amax);
+        codes.extend(group.iter().map(|&y| code_under(quantisation, tensor_scale, scale, y)));
+        scales.extend(scale);
+    }
+    Ok(QuantisedRow { codes: packed(quantisation.code, &codes), scales })
+}
+
+/// The pattern of the scale of a group whose largest magnitude is given; None where there is one scale for all.
+pub(crate) fn group_scale(quantisation: &Quantisation, tensor_scale: f32, amax: f32) -> Option<u32> {
+    match quantisation.scaling {
+        Scaling::PerTensor | Scaling::PerTensorWide => None,
+        Scaling::PerToken { .. } | Scaling::PerGroup { power_of_two: false, .. } => {
+            Some(dynamic_scale(quantisation, amax).to_bits())
+        }
+        Scaling::PerGroup { power_of_two: true, .. } => {
+            Some(next_power_of_two(dynamic_scale(quantisation, amax)).to_bits())
+        }
+        Scaling::Mxfp8 { rounding, .. } => Some((block_exponent(quantisation.code, rounding, amax) + 127) as u32),
+        Scaling::Nvfp4 { .. } => Some(u32::from(narrow(CodeType::E4m3, f64::from(tensor_scale * (amax / 6.0))))),
+    }
+}
+
+/// The code of an element under the scale of its group.
+pub(crate) fn code_under(quantisation: &Quantisation, tensor_scale: f32, scale: Option<u32>, y: f32) -> u8 {
+    let code = quantisation.code;
+    match (quantisation.scaling, scale) {
+        (Scaling::PerTensor | Scaling::PerTensorWide, _) | (_, None) => per_tensor(code, tensor_scale, y),
+        (Scaling::PerToken { .. } | Scaling::PerGroup { .. }, Some(scale)) => dynamic(code, f32::from_bits(scale), y),
+        (Scaling::Mxfp8 { .. }, Some(scale)) => narrow(code, f64::from(y) / 2f64.powi(scale as i32 - 127)),
+        (Scaling::Nvfp4 { .. }, Some(scale)) => {
+            let factor = match widen(CodeType::E4m3, scale as u8) as f32 {
+                0.0 => 0.0,
+                scale => tensor_scale / scale,
+            };
+            narrow(code, f64::from(y * factor))
         }
     }
-    Ok(QuantisedRow { codes: packed(code, &codes), scales })
 }
 
 /// The codes of a row of y before it is rounded, under a given scale: [`Scaling::PerTensorWide`].
@@ -138,7 +142,7 @@ fn block_exponent(code: CodeType, rounding: BlockRounding, amax: f32) -> i32 {
 }
 
 /// Codes as bytes.
-fn packed(code: CodeType, codes: &[u8]) -> Vec<u8> {
+pub(crate) fn packed(code: CodeType, codes: &[u8]) -> Vec<u8> {
     match code.per_byte() {
         1 => codes.to_vec(),
         _ => codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4)).collect(),

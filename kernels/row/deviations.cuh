@@ -1,0 +1,110 @@
+// Deviations: sums of a part of a row that its mean and its squared deviations from the mean follow from.
+//
+// Lanes of a warp sum deviations from one pivot. Warps, and the stretches of a long row, have pivots of their own: their
+// means are merged, and what lies between them.
+#pragma once
+
+#include "sums.cuh"
+
+namespace warpnorm {
+
+/// Mean and squared deviations of a part of the row.
+struct DeviationsPart {
+    TwoFloat sum;      // Σh scaled by RowArgs::count_scale
+    TwoFloat squares;  // Σ(h − mean)²
+    float share;       // the number of elements, scaled likewise
+    float unscale;     // 1 / count_scale; 0 of an empty part, which others are not merged into
+
+    static __device__ __forceinline__ DeviationsPart empty() { return {}; }
+
+    __device__ __forceinline__ DeviationsPart shuffled_down(unsigned int distance, unsigned int width) const {
+        return {shuffle_down(sum, distance, width), shuffle_down(squares, distance, width),
+                shuffle_down(share, distance, width), unscale};
+    }
+
+    /// With δ the difference of the means, and n the numbers of elements (Chan, Golub and LeVeque, Algorithms for
+    /// computing the sample variance, 1983):
+    ///
+    ///     squares = left + right + δ²·left.n·right.n/(left.n + right.n)
+    __device__ __forceinline__ void merge(const DeviationsPart& right) {
+        // δ times both shares. Of two floats: the means may be far larger than δ is.
+        const TwoFloat mine = two_product(sum.hi, right.share);
+        const TwoFloat others = two_product(right.sum.hi, share);
+        const float low = (others.lo - mine.lo) + __fmaf_rn(right.sum.lo, share, -sum.lo * right.share);
+        const float difference = (others.hi - mine.hi) + low;
+        const float shares = share * right.share;
+        const float both = share + right.share;
+        // Of an empty part there is no mean.
+        const float factor = shares > 0.0f ? difference * __frcp_rn(shares * both) : 0.0f;
+        squares = add(add(squares, right.squares), two_product(factor * unscale, difference));
+        share = both;
+        sum = add(sum, right.sum);
+    }
+};
+
+/// Sums of the deviations d = h − pivot of a part of the row. The pivot is one for all lanes of a warp that the team has.
+struct Deviations {
+    static constexpr unsigned int SUMS = 2;
+
+    Sums<2, TwoFloat> sums;  // Σd scaled by RowArgs::count_scale, and Σd²
+    float pivot;
+    unsigned int count;  // elements of all those lanes
+
+    /// Of parts with the same pivot.
+    __device__ __forceinline__ void merge(const Deviations& right) {
+        sums.merge(right.sums);
+        count += right.count;
+        // The same, and so kept once.
+        pivot = right.pivot;
+    }
+    __device__ __forceinline__ void reduce_segments(unsigned int width) { sums.reduce_segments(width); }
+
+    struct Slots {
+        Sums<2, TwoFloat>::Slots sums;
+        float pivots[MAX_TEAM_WARPS];
+        float counts[MAX_TEAM_WARPS];
+    };
+
+    static __device__ __forceinline__ Deviations get(const Slots& slots, unsigned int warp, const Cluster& cluster,
+                                                     unsigned int cta) {
+        return {Sums<2, TwoFloat>::get(slots.sums, warp, cluster, cta), cluster.read(&slots.pivots[warp], cta),
+                static_cast<unsigned int>(cluster.read(&slots.counts[warp], cta))};
+    }
+
+    template <unsigned int STATES>
+    static __device__ __forceinline__ void reduce_warps(const Deviations (&states)[STATES], Slots& slots,
+                                                        unsigned int warp) {
+        Sums<2, TwoFloat> sums[STATES];
+#pragma unroll
+        for (unsigned int i = 0; i < STATES; ++i) sums[i] = states[i].sums;
+        Sums<2, TwoFloat>::reduce_warps(sums, slots.sums, warp);
+        if (lane_of_warp() == 0) {
+#pragma unroll
+            for (unsigned int i = 0; i < STATES; ++i) {
+                slots.pivots[warp + i] = states[i].pivot;
+                slots.counts[warp + i] = static_cast<float>(states[i].count);
+            }
+        }
+    }
+
+    using Running = Deviations;
+    static __device__ __forceinline__ Running running(const Deviations& first) { return first; }
+    static __device__ __forceinline__ Deviations of_running(const Running& running) { return running; }
+
+    using Part = DeviationsPart;
+    __device__ __forceinline__ Part part(const RowArgs& args) const {
+        Part part = Part::empty();
+        if (count == 0) return part;
+        part.share = static_cast<float>(count) * args.count_scale;
+        part.unscale = __frcp_rn(args.count_scale);
+        part.sum = add(two_product(pivot, part.share), sums.of[0]);
+        const float sum = in_one(sums.of[0]);
+        part.squares = sums.of[1];
+        // Where it is infinite, Σd may be past f32's range.
+        if (isinf(part.squares.hi)) return part;
+        part.squares = add(part.squares, two_product(-sum * __frcp_rn(part.share), sum * part.unscale));
+        return part;
+    }
+};
+
+}  // namespace warpnorm

@@ -1,0 +1,145 @@
+// Sums over a part of a row: what lanes merge, what is put aside for the team's first warp, and what that merges.
+#pragma once
+
+#include "../common/team.cuh"
+#include "../common/two_float.cuh"
+#include "args.cuh"
+
+namespace warpnorm {
+
+__device__ __forceinline__ float add(float a, float b) { return a + b; }
+__device__ __forceinline__ float select(bool first, float a, float b) { return first ? a : b; }
+__device__ __forceinline__ TwoFloat select(bool first, const TwoFloat& a, const TwoFloat& b) {
+    return {first ? a.hi : b.hi, first ? a.lo : b.lo};
+}
+
+/// Sums over a part of the row, each a float or two. Parts that are empty hold zeros.
+template <unsigned int COUNT, class Number>
+struct Sums {
+    static constexpr unsigned int SUMS = COUNT;
+    static constexpr unsigned int FLOATS = COUNT * sizeof(Number) / sizeof(float);
+
+    Number of[COUNT];
+
+    static __device__ __forceinline__ Sums empty() { return {}; }
+
+    template <class Other>
+    __device__ __forceinline__ void merge(const Sums<COUNT, Other>& right) {
+#pragma unroll
+        for (unsigned int i = 0; i < COUNT; ++i) of[i] = add(of[i], Number{right.of[i]});
+    }
+
+    __device__ __forceinline__ Sums shuffled_down(unsigned int distance, unsigned int width) const {
+        Sums other;
+#pragma unroll
+        for (unsigned int i = 0; i < COUNT; ++i) other.of[i] = shuffle_down(of[i], distance, width);
+        return other;
+    }
+
+    /// Merges the sums of every segment of `width` lanes (a power of two) into those of its first lane, in the order of
+    /// `reduce_warps`.
+    __device__ __forceinline__ void reduce_segments(unsigned int width) {
+#pragma unroll 1
+        for (unsigned int distance = width / 2; distance > 0; distance /= 2) merge(shuffled_down(distance, width));
+    }
+
+    /// Shared memory for the sums of a warp each, float by float, so that lanes which read those of a warp each read
+    /// neighbouring words.
+    struct Slots {
+        float words[FLOATS][MAX_TEAM_WARPS];
+
+        /// The place of a warp among the words of a sum. The second sums' are two further on, or two back: lanes that
+        /// put a sum each put them into different banks.
+        static __device__ __forceinline__ unsigned int place(unsigned int sum, unsigned int warp) {
+            return warp ^ 2 * sum;
+        }
+    };
+
+    /// From the shared memory of a CTA of the cluster.
+    static __device__ __forceinline__ Sums get(const Slots& slots, unsigned int warp, const Cluster& cluster,
+                                               unsigned int cta) {
+        Sums sums;
+#pragma unroll
+        for (unsigned int i = 0; i < COUNT; ++i) {
+            const float* first = &slots.words[i * FLOATS / COUNT][Slots::place(i, warp)];
+            get(sums.of[i], first, cluster, cta);
+        }
+        return sums;
+    }
+
+    /// Merges the sums of all lanes and puts them into the slots from `warp` on: the first of every lane into the first,
+    /// the second into the second.
+    ///
+    /// With each of the first steps, half of the lanes go on with half of the sums: in the end a segment of lanes has one,
+    /// which its first lane puts. The order is that of `reduce_segments`: addition has none from left to right.
+    template <unsigned int STATES>
+    static __device__ __forceinline__ void reduce_warps(const Sums (&states)[STATES], Slots& slots, unsigned int warp) {
+        constexpr unsigned int ALL = STATES * COUNT;
+        static_assert(ALL == 1 || ALL == 2 || ALL == 4, "a power of two, to be halved");
+        Number sums[ALL];
+#pragma unroll
+        for (unsigned int i = 0; i < ALL; ++i) sums[i] = states[i / COUNT].of[i % COUNT];
+        if constexpr (ALL == 4) share<2>(sums, WARP / 2);
+        if constexpr (ALL >= 2) share<1>(sums, WARP / ALL);
+        constexpr unsigned int SEGMENT = WARP / ALL;
+#pragma unroll
+        for (unsigned int distance = SEGMENT / 2; distance > 0; distance /= 2) {
+            sums[0] = add(sums[0], shuffle_down(sums[0], distance, WARP));
+        }
+        const unsigned int lane = lane_of_warp();
+        if (lane % SEGMENT == 0) {
+            const unsigned int sum = lane / SEGMENT % COUNT;
+            put(sums[0], &slots.words[sum * FLOATS / COUNT][Slots::place(sum, warp + lane / SEGMENT / COUNT)]);
+        }
+    }
+
+    /// What a thread keeps of a stretch of a long row, which may be many groups: a long chain of additions.
+    using Running = Sums<COUNT, TwoFloat>;
+
+    static __device__ __forceinline__ Running running(const Sums& first) {
+        Running running = Running::empty();
+#pragma unroll
+        for (unsigned int i = 0; i < COUNT; ++i) running.of[i].hi = first.of[i];
+        return running;
+    }
+    static __device__ __forceinline__ Sums of_running(const Running& running) {
+        Sums sums;
+#pragma unroll
+        for (unsigned int i = 0; i < COUNT; ++i) sums.of[i] = in_one(running.of[i]);
+        return sums;
+    }
+
+    /// What the team's first warp merges.
+    using Part = Running;
+    __device__ __forceinline__ Part part(const RowArgs&) const { return running(*this); }
+
+private:
+    static __device__ __forceinline__ void put(float sum, float* first) { *first = sum; }
+    static __device__ __forceinline__ void put(const TwoFloat& sum, float* first) {
+        first[0] = sum.hi;
+        first[MAX_TEAM_WARPS] = sum.lo;
+    }
+    static __device__ __forceinline__ void get(float& sum, const float* first, const Cluster& cluster,
+                                               unsigned int cta) {
+        sum = cluster.read(first, cta);
+    }
+    static __device__ __forceinline__ void get(TwoFloat& sum, const float* first, const Cluster& cluster,
+                                               unsigned int cta) {
+        sum = {cluster.read(first, cta), cluster.read(first + MAX_TEAM_WARPS, cta)};
+    }
+
+    /// Merges the sums of lanes that are `distance` apart: the lower one those of the first HALF, the upper one those of
+    /// the second, which then are its first.
+    template <unsigned int HALF, unsigned int ALL>
+    static __device__ __forceinline__ void share(Number (&sums)[ALL], unsigned int distance) {
+        const bool upper = lane_of_warp() & distance;
+#pragma unroll
+        for (unsigned int i = 0; i < HALF; ++i) {
+            const Number given = select(upper, sums[i], sums[HALF + i]);
+            const Number kept = select(upper, sums[HALF + i], sums[i]);
+            sums[i] = add(kept, shuffle_xor(given, distance));
+        }
+    }
+};
+
+}  // namespace warpnorm
