@@ -22,8 +22,9 @@
         run(args);                                                                             \
     }
 #define WARPNORM_KERNEL(name, run) WARPNORM_KERNEL_OF(Source::MAX_THREADS, name, run)
-#define WARPNORM_REGISTERS_KERNEL(name, path) \
-    WARPNORM_KERNEL(name, (registers_row<Statistic, Source, Sink, path, Threads::SINGLE>))
+#define WARPNORM_REGISTERS_KERNEL(name, path)                                \
+    WARPNORM_KERNEL_OF(UNPAIRED_RESIDENT_THREADS<Source>, name, \
+                       (registers_row<Statistic, Source, Sink, path, Threads::SINGLE>))
 #define WARPNORM_PAIRED_KERNEL(name, path, threads)                                      \
     WARPNORM_KERNEL_OF((RESIDENT_THREADS<Statistic, Source, Sink, path, threads>), name, \
                        (registers_row<Statistic, Source, Sink, path, threads>))

@@ -119,12 +119,13 @@ __device__ __forceinline__ float activate(Activation kind, float parameter, floa
 __device__ __forceinline__ float silu(float x) {
     constexpr int SHIFT = 31;
     constexpr float SCALE = 1.0f / (1u << SHIFT);
-    const bool limited = fabsf(x + 22.0f) > 86.0f;
-    const Exponential e = exponential({-x, 0.0f});
+    const float bounded = fminf(x, 64.0f);
+    const Exponential e = exponential(-bounded);
     const float power = power_of_two(e.exponent - SHIFT);
     const float scaled_sigmoid = reciprocal(__fmaf_rn(e.fraction, power, power) + SCALE);
-    // For −∞·0 it is NaN.
-    return limited ? x * (x < 0.0f ? 0.0f : 1.0f) : x * scaled_sigmoid * SCALE;
+    const float scaled = bounded * (x < -108.0f ? 0.0f : scaled_sigmoid);
+    // What is past the bound is added, and −∞ less itself is NaN.
+    return __fmaf_rn(scaled, SCALE, x - bounded);
 }
 
 /// Multiplies values by the activations of some x, which are as they were when all is done.

@@ -66,16 +66,26 @@ struct ReducedExponent {
     }
 };
 
+/// e^t − 1 for |t| up to ln 2 / 2.
+__device__ __forceinline__ float exponential_less_one(float t) {
+    float sum = 1.38624036e-3f;
+    sum = __fmaf_rn(sum, t, 8.36667325e-3f);
+    sum = __fmaf_rn(sum, t, 4.16675247e-2f);
+    sum = __fmaf_rn(sum, t, 1.66665420e-1f);
+    sum = __fmaf_rn(sum, t, 4.99999970e-1f);
+    return __fmaf_rn(t * t, sum, t);
+}
+
 /// e^t for |t| up to 1000. The fraction is off by at most 1.1·2^-24 of 1 + fraction.
+__device__ __forceinline__ Exponential exponential(float t) {
+    const ReducedExponent reduced(t);
+    const float r = __fmaf_rn(-reduced.multiple, ReducedExponent::LN2_MID, reduced.rest);
+    return {exponential_less_one(r), reduced.exponent};
+}
 __device__ __forceinline__ Exponential exponential(const TwoFloat& t) {
     const ReducedExponent reduced(t.hi);
     const float r = reduced.rest + __fmaf_rn(-reduced.multiple, ReducedExponent::LN2_MID, t.lo);
-    float sum = 1.38624036e-3f;
-    sum = __fmaf_rn(sum, r, 8.36667325e-3f);
-    sum = __fmaf_rn(sum, r, 4.16675247e-2f);
-    sum = __fmaf_rn(sum, r, 1.66665420e-1f);
-    sum = __fmaf_rn(sum, r, 4.99999970e-1f);
-    return {__fmaf_rn(r * r, sum, r), reduced.exponent};
+    return {exponential_less_one(r), reduced.exponent};
 }
 
 /// The scaled tail of the normal distribution, exp(a²/2)·Φ(−a) = erfcx(a/√2)/2, for a from 0 to 18.5, off by a

@@ -78,6 +78,11 @@ constexpr unsigned int RESIDENT_THREADS =
     : Sink::Output::IS_GATED || Source::Place::IS_PART || Statistic::State::SUMS == 2 ? 640
                                                                                       : 768;
 
+/// The same where they are not paired, and rows stay in registers. With fewer, all activations of a thread would be
+/// computed side by side, and half as many threads be resident.
+template <class Source>
+constexpr unsigned int UNPAIRED_RESIDENT_THREADS = Source::ACTIVATES ? 768 : Source::MAX_THREADS;
+
 /// Has all groups of a thread loaded; compiled by itself for rows that all threads have all chunks of.
 template <unsigned int GROUPS, class Element, class Load>
 __device__ __forceinline__ void load_groups(const Group<Element> (&groups)[2], const Load& load) {

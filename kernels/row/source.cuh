@@ -47,6 +47,8 @@ struct PlainOf {
     static constexpr bool POST_ADDS = false;
     /// Whether the inputs are normalised themselves before h is made of them.
     static constexpr bool NORMALISES = false;
+    /// Whether h is made of activations.
+    static constexpr bool ACTIVATES = false;
 
     Address x;
     bool apart;
@@ -135,6 +137,7 @@ struct TwoInputs {
     static constexpr unsigned int INPUTS = 2;
     static constexpr bool POST_ADDS = false;
     static constexpr bool NORMALISES = false;
+    static constexpr bool ACTIVATES = false;
 
     Address x;
     Address other;
@@ -260,6 +263,7 @@ struct Gated : TwoInputs<Element, PartOfRow> {
     using typename TwoInputs<Element, PartOfRow>::Raw;
 
     static constexpr unsigned int MAX_THREADS = 512;
+    static constexpr bool ACTIVATES = true;
 
     __device__ __forceinline__ Gated(const RowArgs& args, const PartOfRow& place)
         : TwoInputs<Element, PartOfRow>(args, place, place.template gate<Element>(args)) {}
