@@ -56,8 +56,9 @@ pub const SHARED_CTA_THREADS: u32 = 128;
 pub const MAX_STRETCHES: u32 = 8;
 
 /// Bytes of shared memory that a kernel takes at most for the exchange between its warps, beside a row that is staged:
-/// for each stretch and each of 32 warps the sums of two norms, of two f32 each, and that of a third; and for each norm
-/// the mean and rstd that one warp makes of them. The rest of a CTA's shared memory is there for staging.
+/// for each stretch and each of 32 warps the two sums of LayerNorm, of two f32 each, with what they are taken from and how
+/// many; the largest magnitude of each warp and of the CTA; and mean and rstd, which one warp makes. The rest of a CTA's
+/// shared memory is there for staging.
 pub const EXCHANGE_BYTES: u32 = (MAX_STRETCHES * 32 * (2 * 2 + 2) * 4 + 33 * 4 + 16).next_multiple_of(16);
 
 /// Threads of a CTA that takes the statistics of columns. Those of 1024 had 64 registers, which eight columns of 16
