@@ -73,8 +73,9 @@ enum class Threads {
 /// that nothing is spilt beside the weights of small teams, a gate or a rotation, two sums, windows or two inputs.
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
 constexpr unsigned int RESIDENT_THREADS =
-    Source::INPUTS == 2            ? 640
-    : THREADS == Threads::PAIRED   ? (PATH == Path::SHIFTED && Statistic::State::SUMS == 2 ? 768 : 1024)
+    Source::INPUTS == 2 ? 640
+    : THREADS == Threads::PAIRED
+        ? (Statistic::State::SUMS == 2 && (PATH == Path::SHIFTED || Sink::COLLECTIVE) ? 768 : 1024)
     : Sink::Output::IS_GATED || Source::Place::IS_PART || Statistic::State::SUMS == 2 ? 640
                                                                                       : 768;
 

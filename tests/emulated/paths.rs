@@ -251,21 +251,23 @@ fn other_ops() {
                 }
                 let of_groups = norm.scope == Scope::Group && norm.input == Input::Plain && norm.gate.is_none();
                 let of_two = matches!(norm.input, Input::PostNorm(_)) && norm.quantisation.is_none();
+                let after_norm = norm.gate.is_some() && norm.family != Family::Identity;
                 let path = match path_of(norm) {
-                    Path::AlignedRounded if !of_groups => Path::General,
+                    Path::AlignedRounded if norm.weight_offset != 0.0 || !of_groups && !after_norm => Path::General,
                     Path::AlignedWithOffset if !of_groups && !of_two => Path::General,
                     path => path,
                 };
                 let few = Form::registers(path, Threads::Single);
                 let lanes = hidden.div_ceil(16).next_power_of_two();
-                let after_norm = norm.gate.is_some() && norm.family != Family::Identity && path == Path::Aligned;
-                let are_paired = (of_groups || after_norm) && lanes <= 32 && rows * parts * lanes > 1024;
-                compare(
-                    &mut failures,
-                    &case,
-                    few,
-                    if are_paired { Form { threads: Threads::PairedLanes, ..few } } else { few },
-                );
+                let has_pairs = of_groups || after_norm && path != Path::General;
+                let codes_of_layer_norm =
+                    norm.quantisation.is_some() && (norm.family, norm.input) == (Family::LayerNorm, Input::Plain);
+                let threads = match lanes {
+                    ..=32 if has_pairs && rows * parts * lanes > 1024 => Threads::PairedLanes,
+                    33.. if codes_of_layer_norm && rows * lanes > 1024 => Threads::Paired,
+                    _ => Threads::Single,
+                };
+                compare(&mut failures, &case, few, Form { threads, ..few });
             }
         }
     }
@@ -332,7 +334,12 @@ fn pairs_of_warps_with_codes() {
     ];
     for dtype in DTYPES {
         for (turn, quantisation) in quantisations.into_iter().enumerate() {
-            let norm = [Norm::rms_norm(1e-6), Norm::l2_norm()][turn % 2].with_quantisation(quantisation);
+            let norm = match turn % 3 {
+                0 => Norm::rms_norm(1e-6),
+                1 if quantisation != Quantisation::per_tensor_wide() => Norm::layer_norm(1e-5),
+                _ => Norm::l2_norm(),
+            };
+            let norm = norm.with_quantisation(quantisation);
             for hidden in [640, 768, 1024, 4608, 4736, 16_384] {
                 let rows = 16 * 1024 / hidden + 1;
                 let mut case = case((norm, Some(dtype), None), dtype, rows, hidden, Values::OutlierChannel, 37);
