@@ -88,19 +88,22 @@ fn variants(arguments: &ProfileArguments) -> Result<Vec<Variant>, ToolError> {
 }
 
 /// The shapes of [`MANY_ROWS`] that there are paired kernels for: all of them of a plain norm; rows that begin anywhere
-/// with a residual, and one shape of codes. And that of [`MANY_HEADS`].
+/// with a residual, and one shape of codes and of a gate after the norm. And that of [`MANY_HEADS`].
 fn of_many_rows(variant: &Variant) -> &'static [Shape] {
     let Variant { norm, dtype, plain, extent, .. } = variant;
     if norm.scope == Scope::Head && *dtype != DType::F32 {
         return &MANY_HEADS;
     }
-    if *dtype == DType::F32 || *extent != Extent::Whole || norm.scope != Scope::Row || norm.post_add.is_some() {
+    if *dtype == DType::F32 || norm.scope != Scope::Row || norm.post_add.is_some() {
         return &[];
     }
+    let whole = *extent == Extent::Whole;
     match (norm.input, norm.quantisation) {
+        (Input::Plain, None) if norm.gate.is_some() && norm.family == Family::RmsNorm => &MANY_ROWS[1..2],
+        _ if !whole => &[],
         (Input::Plain, None) if *plain => &MANY_ROWS,
         (Input::ResidualAdd(_), None) if *plain => &MANY_ROWS[3..4],
-        (Input::Plain, Some(_)) if norm.family == Family::RmsNorm => &MANY_ROWS[2..3],
+        (Input::Plain, Some(_)) if norm.family != Family::Identity => &MANY_ROWS[2..3],
         _ => &[],
     }
 }
