@@ -53,8 +53,9 @@ __device__ __forceinline__ Moments read_moments(const Moments* made) {
 ///
 ///     Σ(h − mean)² = Σd² − (Σd)²/n    mean = pivot + Σd/n
 ///
-/// Little of that cancels, even where one value is far from all others: of n values, no more than 1 + n/32² times what is
-/// left. Across warps, means are carried in two floats.
+/// Little of that cancels: of n values Σd² is at most 1 + n/32 times what is left, for the pivot is the mean of 32 of them;
+/// where one value is far from all others, 1 + n/32². (At the end of a row, the pivot may be the mean of fewer.) Across
+/// warps, means are carried in two floats.
 template <class Element>
 struct LayerNorm {
     static constexpr bool REDUCES = true;

@@ -71,7 +71,7 @@ struct Sums {
     /// the second into the second.
     ///
     /// With each of the first steps, half of the lanes go on with half of the sums: in the end a segment of lanes has one,
-    /// which its first lane puts. The order is that of `reduce_segments`: addition has none from left to right.
+    /// which its first lane puts. The tree is that of `reduce_segments`: which of two is the left operand does not matter.
     template <unsigned int STATES>
     static __device__ __forceinline__ void reduce_warps(const Sums (&states)[STATES], Slots& slots, unsigned int warp) {
         constexpr unsigned int ALL = STATES * COUNT;

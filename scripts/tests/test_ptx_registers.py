@@ -22,29 +22,16 @@ class Registers(unittest.TestCase):
             1,
         )
 
+    def assert_keeps_both(self, *start: str) -> None:
+        """In a loop that begins so and needs %r1 in every turn, after %r2 has been written."""
+        turn = ["st.global.b32 [%r1],%r1;", "mov.u32 %r2,2;", "setp.lt.u32 %p1,%r2,9;", "@%p1 bra $L__BB0_1;", "ret;"]
+        self.assert_becomes([*start, *turn], [*start, *turn], 2)
+
     def test_what_the_next_turn_of_a_loop_needs_is_kept(self) -> None:
-        loop = [
-            "mov.u32 %r1,1;",
-            "$L__BB0_1:",
-            "st.global.b32 [%r1],%r1;",
-            "mov.u32 %r2,2;",
-            "setp.lt.u32 %p1,%r2,9;",
-            "@%p1 bra $L__BB0_1;",
-            "ret;",
-        ]
-        self.assert_becomes(loop, loop, 2)
+        self.assert_keeps_both("mov.u32 %r1,1;", "$L__BB0_1:")
 
     def test_a_guarded_write_may_leave_the_value_of_the_turn_before(self) -> None:
-        loop = [
-            "$L__BB0_1:",
-            "@%p1 mov.u32 %r1,1;",
-            "st.global.b32 [%r1],%r1;",
-            "mov.u32 %r2,2;",
-            "setp.lt.u32 %p1,%r2,9;",
-            "@%p1 bra $L__BB0_1;",
-            "ret;",
-        ]
-        self.assert_becomes(loop, loop, 2)
+        self.assert_keeps_both("$L__BB0_1:", "@%p1 mov.u32 %r1,1;")
 
     def test_flow_that_is_not_known_is_refused(self) -> None:
         with self.assertRaises(UnknownFlow):

@@ -3,21 +3,7 @@
 use crate::Activation;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-/// A function of 0 to 1, σ or Φ, counts as 1/2 where its argument is smaller than this.
-pub const TANGENT_SIZE: f64 = 1.0 / (1u64 << 50) as f64;
-
-/// σ(−t) counts as 0 where t is larger than this: e⁻¹⁹⁰ is 3e-83, beyond all that a product of values of f32
-/// can show.
-pub const LARGEST_SIZE: f64 = 190.0;
-
-/// Φ(−x) counts as 0 where x is larger than this: it is 1e-80.
-pub const LARGEST_NORMAL_SIZE: f64 = 19.0;
-
 /// The activation of an f32 value, with a relative error of at most 1e-15 in the tails too.
-///
-/// A factor σ or Φ that f64 cannot tell from 1 is taken as the f64 below 1 is: in a product the 16-bit result of
-/// which is a close call, its side counts. Where f64 begins to lose the side of 1/2, the factor is 1/2 by
-/// definition, in the kernels too: see [`TANGENT_SIZE`].
 ///
 /// A product with the slope of leaky ReLU past f32's range is infinite. NaN gives NaN. An infinity gives what the
 /// formula gives: 0 or 1 for [`Activation::Sigmoid`], and for the others ∞, 0, or NaN where it is −∞·0.
@@ -42,17 +28,13 @@ pub fn activate(activation: Activation, x: f32) -> f64 {
 
 /// factor·σ(t + low), where `low` is what t was rounded by.
 fn times_sigmoid(factor: f64, t: f64, low: f64) -> f64 {
-    if t.abs() < TANGENT_SIZE {
-        factor / 2.0
-    } else if t < -LARGEST_SIZE {
-        factor * 0.0
-    } else if t.is_infinite() {
-        factor
-    } else if t < 0.0 {
+    // Of an infinite t it is no number.
+    let low = if low.is_nan() { 0.0 } else { low };
+    if t < 0.0 {
         let e = libm::exp(t) * (1.0 + low);
-        factor * e / (1.0 + e)
+        factor * (e / (1.0 + e))
     } else {
-        below(factor, factor / (1.0 + libm::exp(-t) * (1.0 - low)))
+        factor / (1.0 + libm::exp(-t) * (1.0 - low))
     }
 }
 
@@ -78,24 +60,12 @@ fn gelu_tanh(x: f64) -> f64 {
 fn gelu(x: f64) -> f64 {
     /// What 1/√2 is more than its nearest f64.
     const FRAC_1_SQRT_2_LOW: f64 = -4.833_646_656_726_457e-17;
-    if x.abs() < TANGENT_SIZE {
-        return x / 2.0;
-    }
-    if x < -LARGEST_NORMAL_SIZE {
-        return x * 0.0;
-    }
-    if x == f64::INFINITY {
-        return x;
+    if x.is_infinite() {
+        return if x > 0.0 { x } else { f64::NAN };
     }
     let z = -x * FRAC_1_SQRT_2;
     // In the tail erfc magnifies what z was rounded by.
     let low = (-x).mul_add(FRAC_1_SQRT_2, -z) - x * FRAC_1_SQRT_2_LOW;
     let erfc = libm::erfc(z) - FRAC_2_SQRT_PI * libm::exp(-z * z) * low;
-    let value = x * erfc / 2.0;
-    if x > 0.0 { below(x, value) } else { value }
-}
-
-/// The value, or where it is rounded to the factor itself, the f64 next to that towards 0.
-fn below(factor: f64, value: f64) -> f64 {
-    if value == factor && factor.is_finite() && factor != 0.0 { f64::from_bits(factor.to_bits() - 1) } else { value }
+    x * erfc / 2.0
 }

@@ -39,8 +39,8 @@
 //! semantics, although its precision is not:
 //! - a sum of squares (LayerNorm: of squared deviations) past the largest f32 is infinite, so rstd is 0
 //!   and v is 0 where h is finite; a deviation past the largest f32 is infinite, and its v NaN;
-//! - LayerNorm's kernels take squares about a value of the row, which add up to at most 1 + 66·N times those
-//!   about the mean: from variances of 1/N(1 + 66·N) of the largest f32 on, rstd may already be 0;
+//! - LayerNorm's kernels take squares about means of a few values each, which add up to at most 1 + N times those
+//!   about the mean: from variances of 1/N(1 + N) of the largest f32 on, rstd may already be 0;
 //! - in front of a gate, v·gain past the largest f32 is infinite;
 //! - a square below half the smallest f32 is 0 and vanishes beside eps; with eps 0 and nothing but such
 //!   squares rstd is infinite, v infinite, and NaN where h (LayerNorm: the deviation) is 0.
@@ -57,7 +57,7 @@ mod round;
 mod row;
 mod sum;
 
-pub use activation::{LARGEST_NORMAL_SIZE, LARGEST_SIZE, TANGENT_SIZE, activate};
+pub use activation::activate;
 pub use quantise::{QuantisedRow, dequantise_row, narrow, quantise_row, quantise_wide, widen};
 pub(crate) use quantise::{code_under, group_scale, packed};
 pub(crate) use round::raw_bits;

@@ -105,14 +105,14 @@ fn squares_at_the_start_of_the_range() {
     failures.assert_none();
 }
 
-/// Squares about a first value that lies far off add up to many times those about the mean; up to the variance
+/// Squares about first values that lie far off add up to many times those about the mean; up to the variance
 /// that the reference's docs name, they stay in range all the same.
 #[test]
 fn variances_near_the_end_of_the_range() {
     let mut failures = Failures::default();
     for hidden in [16, 64, 4096] {
         let count = hidden as f64;
-        let largest = (f64::from(f32::MAX) / (count * (1.0 + 18.0 * count))).sqrt();
+        let largest = (f64::from(f32::MAX) / (count * (1.0 + count))).sqrt();
         for outlier in [1.0, 4.0, count.sqrt() / 2.0] {
             for mean in [0.0, 3.0, 1000.0] {
                 for dtype in [DType::F32, DType::BF16] {

@@ -82,7 +82,7 @@ fn kept(verdict: &Verdict) -> Promise {
 /// Whether LayerNorm's variance is so large that its rstd may be 0, by the reference's docs.
 fn near_the_end(row: &Row, hidden: usize) -> bool {
     let hidden = hidden as f64;
-    row.rstd.powi(-2) * hidden * (1.0 + 18.0 * hidden) >= f64::from(f32::MAX)
+    row.rstd.powi(-2) * hidden * (1.0 + hidden) >= f64::from(f32::MAX)
 }
 
 fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
