@@ -1,5 +1,6 @@
 //! Activations: the functions of gates and feed-forward layers, as plain values.
 
+use crate::DType;
 use std::fmt;
 use thiserror::Error;
 
@@ -51,7 +52,25 @@ impl Activation {
     /// Swish with β = 1: x·σ(x), also of Elfwing, Uchibe and Doya, *Sigmoid-Weighted Linear Units* (2017).
     pub const SILU: Activation = Activation::Swish { beta: 1.0 };
 
-    /// The number that kernels know the activation by: `Activation` in `kernels/common/activation.cuh`.
+    /// Whether the kernels of an activation type compute it with approximate instructions, to some ten units of f32: a
+    /// result next to a tie may then differ between generations of GPUs. f32 kernels have none.
+    ///
+    /// ```
+    /// use warpnorm::{Activation, DType};
+    ///
+    /// assert!(Activation::SILU.is_approximate(DType::BF16) && !Activation::SILU.is_approximate(DType::F32));
+    /// assert!(!Activation::Relu.is_approximate(DType::BF16));
+    /// ```
+    pub const fn is_approximate(self, dtype: DType) -> bool {
+        match self {
+            Activation::Identity | Activation::Relu | Activation::LeakyRelu { .. } => false,
+            Activation::Sigmoid | Activation::Swish { .. } | Activation::GeluTanh | Activation::GeluExact => {
+                !matches!(dtype, DType::F32)
+            }
+        }
+    }
+
+    /// The number that kernels know the activation by: `Activation` in `kernels/common/activation_kind.cuh`.
     pub const fn code(self) -> u32 {
         match self {
             Activation::Identity => 0,

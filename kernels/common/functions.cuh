@@ -1,7 +1,7 @@
 // Elementary functions: exp and the tail of the normal distribution, in f32.
 //
 // They take some twenty instructions and are off by a few units of 2^-24; no instruction of them is approximate, so the
-// bits are the same on every GPU.
+// bits are the same on every GPU. The approximate forms take a few, and may differ between GPUs.
 //
 // scripts/activation_tables.py computes the polynomials.
 #pragma once
@@ -21,6 +21,21 @@ __device__ __forceinline__ float reciprocal(float x) {
         const float error = __fmaf_rn(-x, y, 1.0f);
         y = __fmaf_rn(y, __fmaf_rn(error, error, error), y);
     }
+    return y;
+}
+
+/// 1/x, off by one unit in the last place of f32 from the nearest (PTX ISA, rcp.approx); 0 for what has a denormal
+/// reciprocal.
+__device__ __forceinline__ float approximate_reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/// 2^x, off by two units in the last place of f32 from the nearest (PTX ISA, ex2.approx); 0 for less than a normal f32.
+__device__ __forceinline__ float approximate_exp2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 
@@ -88,20 +103,13 @@ __device__ __forceinline__ Exponential exponential(const TwoFloat& t) {
     return {exponential_less_one(r), reduced.exponent};
 }
 
-/// The scaled tail of the normal distribution, exp(a²/2)·Φ(−a) = erfcx(a/√2)/2, for a from 0 to 18.5, off by a
-/// few units of 2^-24 of itself.
-///
-/// It is a polynomial in q = (a − 4)/(a + 4), as Schonfelder has it (Chebyshev expansions for the error and
-/// related functions, 1978).
+/// How far the scaled tails reach: past it e^(−a²/2) is no f32, nor its root a normal one.
 constexpr float SCALED_TAIL_LIMIT = 18.5f;
 
-///
-/// `reciprocal` is that of a + 4, and need not be exact.
-__device__ __forceinline__ float scaled_tail(float a, float reciprocal) {
-    const float estimate = __fmaf_rn(-8.0f, reciprocal, 1.0f);
-    // What is left of a − 4 after estimate·(a + 4) makes q right to its last digit.
-    const float rest = __fmaf_rn(-estimate, a, __fmaf_rn(-4.0f, estimate + 1.0f, a));
-    const float q = __fmaf_rn(reciprocal, rest, estimate);
+/// The scaled tail of the normal distribution, exp(a²/2)·Φ(−a) = erfcx(a/√2)/2, for a from 0 to the limit, where
+/// q = (a − 4)/(a + 4): a polynomial in it, as Schonfelder has it (Chebyshev expansions for the error and related
+/// functions, 1978).
+__device__ __forceinline__ float scaled_tail_of_quotient(float q) {
     float sum = 1.47434139e-5f;
     sum = __fmaf_rn(sum, q, -4.14753704e-5f);
     sum = __fmaf_rn(sum, q, -1.73037595e-4f);
@@ -113,6 +121,19 @@ __device__ __forceinline__ float scaled_tail(float a, float reciprocal) {
     sum = __fmaf_rn(sum, q, 1.24379158e-1f);
     sum = __fmaf_rn(sum, q, -1.70397714e-1f);
     return __fmaf_rn(sum, q, 9.44106430e-2f);
+}
+
+/// The scaled tail of a, off by a few units of 2^-24 of itself. `reciprocal` is that of a + 4, and need not be exact.
+__device__ __forceinline__ float scaled_tail(float a, float reciprocal) {
+    const float estimate = __fmaf_rn(-8.0f, reciprocal, 1.0f);
+    // What is left of a − 4 after estimate·(a + 4) makes q right to its last digit.
+    const float rest = __fmaf_rn(-estimate, a, __fmaf_rn(-4.0f, estimate + 1.0f, a));
+    return scaled_tail_of_quotient(__fmaf_rn(reciprocal, rest, estimate));
+}
+
+/// The same, off by a few units of 2^-23.
+__device__ __forceinline__ float approximate_scaled_tail(float a) {
+    return scaled_tail_of_quotient(__fmaf_rn(-8.0f, approximate_reciprocal(a + 4.0f), 1.0f));
 }
 
 }  // namespace warpnorm

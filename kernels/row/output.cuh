@@ -123,7 +123,7 @@ struct Output {
                 for (unsigned int e = 0; e < LENGTH; ++e) {
                     z[e] = has_gate ? element_of<Element>(seconds, e) : values.at[c * LENGTH + e];
                 }
-                multiply_by_activations(products, args.activation, args.activation_parameter, z);
+                multiply_by_activations<Element>(products, args.activation, args.activation_parameter, z);
 #pragma unroll
                 for (unsigned int step = 0; step < LENGTH; step += STEP) put(result, &products[step], step);
             }

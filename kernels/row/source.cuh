@@ -272,7 +272,7 @@ struct Gated : TwoInputs<Element, PartOfRow> {
     __device__ __forceinline__ Values h(const Raw& raw, const G&, const RowArgs& args) const {
         Values values = widened<Element>(raw.x);
         Values z = widened<Element>(raw.other);
-        multiply_by_activations(values.at, args.activation, args.activation_parameter, z.at);
+        multiply_by_activations<Element>(values.at, args.activation, args.activation_parameter, z.at);
         return values;
     }
 

@@ -1,11 +1,12 @@
 //! The one table of tolerances.
 
-use crate::{DType, Input, Norm};
+use crate::{Activation, DType, Input, Norm};
 
 /// What a result may differ from the reference, by activation type.
 ///
-/// The kernels compute in f32, every operation as IEEE 754 has it, and round to the activation type at the end and
-/// where the op says so. A 16-bit result is therefore within one ULP of the correctly rounded exact value, but where
+/// The kernels compute in f32, every operation as IEEE 754 has it (but for the
+/// [activations](Tolerance::error_of_activation) of 16-bit gates), and round to the activation type at the end and where
+/// the op says so. A 16-bit result is therefore within one ULP of the correctly rounded exact value, but where
 /// a bias or a residual cancels it, and it is that value unless the exact one lies within a few f32 ULPs of the
 /// middle of two: `tests/emulated/accuracy.rs` finds fewer than one such element in 1000 of f16, and than two in
 /// 10 000 of bf16.
@@ -124,21 +125,37 @@ impl Tolerance {
         }
     }
 
-    /// The error of h, relative to it, that counts as none where h is x times the activation of a gate: three ULPs of
-    /// that activation, which is computed in f32, half of one of the product, and rstd is as exact as they are.
+    /// The error of h, relative to it, that counts as none where f32 h is x times the activation of a gate: three ULPs
+    /// of that activation, half of one of the product, and rstd is as exact as they are.
     pub const fn error_of_gated_input() -> f64 {
         3.5 * F32_ULP
     }
 
-    /// The error that a gate adds to a gated result, product·act(z): what each of the two factors, whose
-    /// magnitudes are given, loses among f32's denormals before the other brings it back, and in 16 bits the three
-    /// ULPs of the activation, which f32 results have among their units.
-    pub fn error_of_gate(dtype: DType, product: f64, activation: f64) -> f64 {
-        let of_activation = match dtype {
-            DType::F32 => 0.0,
-            DType::F16 | DType::BF16 => 3.0 * F32_ULP * product * activation,
+    /// How far the activation of z, whose value is given, may be off. Of f32 results that is among the units they are
+    /// allowed, and none here.
+    ///
+    /// For 16 bits, σ, Φ and the tanh of GELU are computed with approximate instructions for powers of two and for
+    /// reciprocals, off by 2 and 1 ULP of f32 (PTX ISA, `ex2.approx` and `rcp.approx`). A power has a relative error as
+    /// large as the absolute one of its exponent, which is ln σ in the tail. And both σ, times z, and the product lose
+    /// half the smallest f32.
+    pub fn error_of_activation(dtype: DType, activation: Activation, z: f64, value: f64) -> f64 {
+        // The argument of Φ's polynomial is a reciprocal, too.
+        let least = if activation == Activation::GeluExact { 10.0 } else { 6.0 };
+        let (factor, value) = match activation {
+            Activation::LeakyRelu { .. } => return Self::error_of_rounding(dtype, 1.0, value.abs()),
+            _ if !activation.is_approximate(dtype) => return 0.0,
+            Activation::Sigmoid => (1.0, value),
+            _ => (z.abs(), value.abs()),
         };
-        4.0 * SMALLEST * (activation + product) + of_activation
+        let exponent = -(value / factor).ln();
+        let ulps = if exponent.is_finite() { least + 2.0 * exponent } else { 0.0 };
+        ulps * F32_ULP * value + SMALLEST * (factor + 1.0)
+    }
+
+    /// The error that a gate adds to a gated result, product·act(z): what each of the two factors, whose
+    /// magnitudes are given, loses among f32's denormals before the other brings it back.
+    pub const fn error_of_gate(product: f64, activation: f64) -> f64 {
+        4.0 * SMALLEST * (activation + product)
     }
 
     /// The error of the sum of a residual and the product v·(weight + weight_offset) that counts as none before it is

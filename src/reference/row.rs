@@ -5,8 +5,8 @@ use super::round::round;
 use super::sum::{quotient, sum};
 use crate::parity::Tolerance;
 use crate::{
-    DType, Family, Input, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, Rope, RopePairs, RopeRounding,
-    WeightRounding,
+    Activation, DType, Family, Input, Norm, PostAdd, PostRounding, ResidualAdd, ResidualRounding, Rope, RopePairs,
+    RopeRounding, WeightRounding,
 };
 
 /// One element of the result.
@@ -19,7 +19,8 @@ pub struct Value {
     pub scale: f64,
     /// How far y, computed in f32, may be from the exact one before its last rounding: by the errors that the
     /// tolerance allows [of the mean](Tolerance::error_of_mean), 0 for RMSNorm, [of rstd](Tolerance::error_of_rstd),
-    /// [of the roundings](Tolerance::error_of_rounding) from there to y, and [of a gate](Tolerance::error_of_gate).
+    /// [of the roundings](Tolerance::error_of_rounding) from there to y, [of an
+    /// activation](Tolerance::error_of_activation) and [of a gate](Tolerance::error_of_gate).
     /// Where the op rounds to a 16-bit type on the way, a value whose error spans the middle of two may become either,
     /// and what y is off by then is among it.
     pub error: f64,
@@ -45,6 +46,10 @@ struct Near {
 }
 
 impl Near {
+    const fn exact(exact: f64) -> Self {
+        Self { exact, error: 0.0 }
+    }
+
     fn rounded(self, dtype: DType) -> Rounded {
         let Self { exact, error } = self;
         let nearest = round(dtype, exact);
@@ -172,9 +177,9 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
         let h_error = made.errors.get(column).copied().unwrap_or(0.0);
         let v = || normalise(dtype, h, h_error, &statistic);
         let (v, act) = match (norm.gate, inputs.gate) {
-            (None, _) => (v(), 1.0),
-            (Some(activation), Some(z)) => (v(), activate(activation, z[column] as f32)),
-            (Some(activation), None) => (Near { exact: 1.0, error: 0.0 }, activate(activation, h as f32)),
+            (None, _) => (v(), Near::exact(1.0)),
+            (Some(activation), Some(z)) => (v(), activated(activation, dtype, z[column])),
+            (Some(activation), None) => (Near::exact(1.0), activated(activation, dtype, h)),
         };
         let mut value = match (norm.post_add, inputs.residual) {
             (Some(add), Some(residual)) => post_added(norm.weight_rounding, dtype, v, gain, (add, residual[column])),
@@ -183,7 +188,7 @@ pub(super) fn norm_row(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameter
         if let Some(terms) = made.terms.get(column) {
             value.scale = value.scale.max(terms * statistic.rstd * gain.unwrap_or(1.0).abs());
         }
-        if norm.gate.is_some() { gated(value, act, dtype) } else { value }
+        if norm.gate.is_some() { gated(value, act) } else { value }
     });
     let mut y: Vec<Value> = y.collect();
     if let (Some(rope), Some((cos, sin))) = (norm.rope, inputs.angles) {
@@ -257,12 +262,15 @@ fn made(norm: &Norm, dtype: DType, inputs: &Inputs<'_>, parameters: &Parameters)
         }
         (Input::Gated(activation), _) => {
             let z = gate.unwrap_or(x);
-            let of_z = || z.iter().map(|&z| activate(activation, z as f32));
-            let wide = x.iter().zip(of_z()).map(|(x, of_z)| in_f32_range(x * of_z)).collect();
-            // The kernels have this activation in f32 for 16-bit types, too.
-            let lost = |x: f64, of_z: f64| Tolerance::error_of_gate(DType::F32, x.abs(), of_z.abs());
-            let errors = x.iter().zip(of_z()).map(|(&x, of_z)| lost(x, of_z)).collect();
-            Made { wide, error: Tolerance::error_of_gated_input(), errors, ..Made::default() }
+            let gated = x.iter().zip(z).map(|(&x, &z)| {
+                let act = activated(activation, dtype, z);
+                let exact = in_f32_range(x * act.exact);
+                let lost = Tolerance::error_of_gate(x.abs(), act.exact.abs());
+                let of_product = Tolerance::error_of_rounding(dtype, 1.0, exact.abs());
+                Near { exact, error: x.abs() * act.error + of_product + lost }
+            });
+            let error = if dtype == DType::F32 { Tolerance::error_of_gated_input() } else { 0.0 };
+            Made { error, ..Made::near(gated) }
         }
         (Input::PostNorm(add), Some(residual)) => post_norm(norm, add, dtype, x, residual, parameters),
         (Input::Interpolation(_), Some(residual)) => interpolation(norm, dtype, x, residual, parameters),
@@ -422,12 +430,22 @@ fn normalise(dtype: DType, h: f64, h_error: f64, statistic: &Statistic) -> Near 
     Near { exact: v, error: of_statistic + Tolerance::error_of_rounding(dtype, roundings, v.abs()) }
 }
 
+/// The activation of z.
+fn activated(activation: Activation, dtype: DType, z: f64) -> Near {
+    // Values of the element types are f32 values, so this cast is exact.
+    let exact = activate(activation, z as f32);
+    Near { exact, error: Tolerance::error_of_activation(dtype, activation, z, exact) }
+}
+
 /// The element times the activation of its gate.
-fn gated(value: Value, act: f64, dtype: DType) -> Value {
+fn gated(value: Value, act: Near) -> Value {
+    let (product, activation) = (value.exact.abs(), act.exact.abs());
     Value {
-        exact: in_f32_range(value.exact) * act,
-        scale: value.scale * act.abs(),
-        error: value.error * act.abs() + Tolerance::error_of_gate(dtype, value.exact.abs(), act.abs()),
+        exact: in_f32_range(value.exact) * act.exact,
+        scale: value.scale * activation,
+        error: value.error * (activation + act.error)
+            + product * act.error
+            + Tolerance::error_of_gate(product, activation),
     }
 }
 

@@ -3,12 +3,13 @@
 use crate::judge;
 use crate::support::ops::{ACTIVATIONS, ROUNDINGS};
 use crate::support::{Failures, case, emulated_devices};
+use ptx_emu::{Approximations, LaunchOptions};
 use warpnorm::emulated::Emulated;
-use warpnorm::host::{Outputs, Placement};
-use warpnorm::parity::Values;
+use warpnorm::host::{Device, Outputs, Placement};
+use warpnorm::parity::{Values, check};
 use warpnorm::plan::Regime;
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{Activation, DType, DeviceFacts, Family, Norm};
+use warpnorm::{Activation, DType, DeviceFacts, Family, Input, Norm};
 
 /// Every 16-bit value there is, infinities and NaNs too.
 #[test]
@@ -23,6 +24,36 @@ fn every_16_bit_value() {
         }
     }
     failures.assert_none();
+}
+
+/// Whatever a GPU makes of approximate instructions, results are within the tolerance, and nearly all are the correctly
+/// rounded ones: the values of a gate as they come, and h of a norm behind a gate.
+#[test]
+fn approximations() {
+    let mut differing = 0;
+    for (dtype, share) in [(DType::F16, 0.998), (DType::BF16, 0.9995)] {
+        for activation in ACTIVATIONS {
+            let rms = Norm::rms_norm(1e-6);
+            let norms =
+                [Norm::activation(activation), rms.with_gate(activation), rms.with_input(Input::Gated(activation))];
+            for norm in norms {
+                let case = case((norm, Some(dtype), None), dtype, 16, 1024, Values::Unit, 5);
+                let mut outputs = Vec::new();
+                for approximations in Approximations::ALL {
+                    let options = LaunchOptions { approximations, ..LaunchOptions::default() };
+                    let device = Emulated::new(DeviceFacts::h200()).with_options(options);
+                    let verdict = check(&device, &case, Placement::default()).expect("runs");
+                    let held = verdict.passed && verdict.misrounded == 0 && verdict.correctly_rounded >= share;
+                    assert!(held, "{norm:?} {dtype} {approximations:?}: {verdict:?}");
+                    outputs.push(device.run(&case.as_problem(), Placement::default()).expect("runs").y);
+                }
+                let same = outputs.iter().all(|y| *y == outputs[0]);
+                assert!(same || activation.is_approximate(dtype), "{norm:?} {dtype}");
+                differing += usize::from(!same);
+            }
+        }
+    }
+    assert!(differing >= 20, "only {differing} ops have results that approximations show in");
 }
 
 /// act(z)⊙x over the kinds of values and of rows, with and without a weight.

@@ -1,7 +1,7 @@
 //! Runs a kernel of `functions.cu`, which `scripts/test_ptx.sh` compiles, on an array of arguments.
 
 use half::{bf16, f16};
-use ptx_emu::{LaunchConfig, Memory, Module};
+use ptx_emu::{Approximations, LaunchConfig, LaunchOptions, Memory, Module};
 use std::sync::LazyLock;
 use warpnorm::Activation;
 
@@ -10,6 +10,11 @@ static MODULE: LazyLock<Module> =
 
 /// Applies a kernel to every argument.
 pub fn run(kernel: &str, activation: Activation, x: &[f32]) -> Vec<f32> {
+    run_with(kernel, activation, x, Approximations::Nearest)
+}
+
+/// The same where approximate instructions return what is given.
+pub fn run_with(kernel: &str, activation: Activation, x: &[f32], approximations: Approximations) -> Vec<f32> {
     let mut memory = Memory::new();
     let x_at = memory.allocate("x", 4 * x.len());
     memory.write(x_at, &x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).expect("fits");
@@ -22,7 +27,8 @@ pub fn run(kernel: &str, activation: Activation, x: &[f32]) -> Vec<f32> {
     args.extend(activation.parameter().to_le_bytes());
     args.extend([0; 4]);
     let config = LaunchConfig::linear(x.len().div_ceil(256) as u32, 256);
-    MODULE.launch(kernel, &config, &[&args], &mut memory).expect("runs");
+    let options = LaunchOptions { approximations, ..LaunchOptions::default() };
+    MODULE.launch_with(kernel, &config, &[&args], &mut memory, &options).expect("runs");
     let mut read = vec![0; 4 * x.len()];
     memory.read(value, &mut read).expect("written");
     read.as_chunks().0.iter().map(|&word| f32::from_le_bytes(word)).collect()

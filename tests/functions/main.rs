@@ -3,9 +3,11 @@
 
 mod harness;
 
-use harness::{arguments, run};
-use warpnorm::Activation;
+use harness::{arguments, run, run_with};
+use ptx_emu::Approximations;
+use warpnorm::parity::Tolerance;
 use warpnorm::reference::activate;
+use warpnorm::{Activation, DType};
 
 const ACTIVATIONS: [Activation; 10] = [
     Activation::Identity,
@@ -20,7 +22,7 @@ const ACTIVATIONS: [Activation; 10] = [
     Activation::GeluExact,
 ];
 
-/// `ACTIVATION_ERROR` of the kernels, in units of 2⁻²⁴.
+/// `F32_ACTIVATION_ERROR` of the kernels, in units of 2⁻²⁴.
 const ACTIVATION_ERROR: f64 = 6.0;
 
 /// The smallest f32, and the smallest normal one.
@@ -57,12 +59,12 @@ impl Largest {
 }
 
 #[test]
-fn activations() {
+fn f32_activations() {
     let x = arguments();
     for activation in ACTIVATIONS {
         let mut largest = Largest::new(activation);
         let mut underflow = Largest::new(format!("{activation} below f32's normal range"));
-        for (&x, value) in x.iter().zip(run("activation", activation, &x)) {
+        for (&x, value) in x.iter().zip(run("activation_f32", activation, &x)) {
             let wanted = activate(activation, x);
             let found = f64::from(value);
             if wanted.abs() >= SMALLEST_NORMAL || !wanted.is_finite() {
@@ -73,6 +75,25 @@ fn activations() {
         }
         largest.check(ACTIVATION_ERROR);
         underflow.check(4.0);
+    }
+}
+
+/// Whatever a GPU makes of approximate instructions: within the tolerance, which has some room to spare.
+#[test]
+fn activations_of_16_bits() {
+    let x = arguments();
+    for activation in ACTIVATIONS {
+        let mut largest = Largest::new(activation);
+        for approximations in Approximations::ALL {
+            for (&x, value) in x.iter().zip(run_with("activation_16_bit", activation, &x, approximations)) {
+                let wanted = activate(activation, x);
+                let tolerated = Tolerance::error_of_activation(DType::BF16, activation, f64::from(x), wanted);
+                largest.add(x, f64::from(value), wanted, tolerated);
+            }
+        }
+        largest.check(1.0);
+        let exact = matches!(activation, Activation::Identity | Activation::Relu);
+        assert!(exact || largest.error > 0.25, "{activation}: an error of {} only", largest.error);
     }
 }
 

@@ -2,6 +2,7 @@
 // their results.
 
 #include "common/activation.cuh"
+#include "common/element.cuh"
 
 using namespace warpnorm;
 
@@ -16,13 +17,18 @@ struct Arguments {
     float parameter;
 };
 
-KERNEL activation(const Arguments a) {
+template <class Element>
+__device__ void activate(const Arguments& a) {
     if (I >= a.count) return;
     float x[1] = {a.x[I]};
     float value[1] = {1.0f};
-    multiply_by_activations(value, a.kind, a.parameter, x);
+    multiply_by_activations<Element>(value, a.kind, a.parameter, x);
     a.value[I] = value[0];
 }
+
+KERNEL activation_f32(const Arguments a) { activate<F32>(a); }
+
+KERNEL activation_16_bit(const Arguments a) { activate<BF16>(a); }
 
 KERNEL reciprocal(const Arguments a) {
     if (I >= a.count) return;
