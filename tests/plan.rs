@@ -316,11 +316,12 @@ fn threads_are_paired_where_they_are_many() {
     };
     let single = Form::registers(Path::Aligned, Threads::Single);
     let paired = Form::registers(Path::Aligned, Threads::Paired);
+    let paired_full = Form::registers(Path::Aligned, Threads::PairedFull);
     let paired_lanes = Form::registers(Path::Aligned, Threads::PairedLanes);
     let shifted = Form::registers(Path::Shifted, Threads::Paired);
     // 132 multiprocessors hold 1024 threads each at a time, four rows of 4096 elements.
     assert_eq!(planned(528, 4096, DType::F16, false), (single, 256, 1, 528));
-    assert_eq!(planned(529, 4096, DType::F16, false), (paired, 128, 1, 529));
+    assert_eq!(planned(529, 4096, DType::F16, false), (paired_full, 128, 1, 529));
     assert_eq!(planned(529, 4096, DType::F16, true).0, single);
     assert_eq!(planned(529, 4096, DType::F32, false).0, Form::GENERAL);
     // Rows that begin anywhere are moved by paired threads, or by the general kernel.
@@ -329,11 +330,16 @@ fn threads_are_paired_where_they_are_many() {
     assert_eq!(planned(100, 4097, DType::F16, false).0, Form::GENERAL);
     assert_eq!(planned(65_536, 1535, DType::BF16, false), (shifted, 64, 1, 65_536));
     assert_eq!(planned(65_536, 511, DType::BF16, false).0, Form::GENERAL);
-    // Of an odd number of warps the last has nothing beside it, which is too much for three, and for seven.
-    assert_eq!(planned(65_536, 1536, DType::BF16, false), (single, 96, 1, 65_536));
-    assert_eq!(planned(65_536, 3584, DType::BF16, false), (single, 224, 1, 65_536));
-    assert_eq!(planned(65_536, 4608, DType::BF16, false), (paired, 160, 1, 65_536));
-    assert_eq!(planned(65_536, 16_384, DType::BF16, false), (paired, 512, 1, 65_536));
+    // Of an odd number of warps the last has nothing beside it, which is too much for three, and for seven, unless rows
+    // fill their warps.
+    assert_eq!(planned(65_536, 1528, DType::BF16, false), (single, 96, 1, 65_536));
+    assert_eq!(planned(65_536, 3576, DType::BF16, false), (single, 224, 1, 65_536));
+    assert_eq!(planned(65_536, 4600, DType::BF16, false), (paired, 160, 1, 65_536));
+    assert_eq!(planned(65_536, 16_376, DType::BF16, false), (paired, 512, 1, 65_536));
+    assert_eq!(planned(65_536, 1536, DType::BF16, false), (paired_full, 64, 1, 65_536));
+    assert_eq!(planned(65_536, 3584, DType::BF16, false), (paired_full, 128, 1, 65_536));
+    assert_eq!(planned(65_536, 4608, DType::BF16, false), (paired_full, 160, 1, 65_536));
+    assert_eq!(planned(65_536, 16_384, DType::BF16, false), (paired_full, 512, 1, 65_536));
     assert_eq!(planned(65_536, 520, DType::BF16, false), (paired, 32, 1, 65_536));
     // Teams within a warp lie side by side in blocks of 128 threads, of two lanes at least.
     assert_eq!(planned(65_536, 512, DType::BF16, false), (paired_lanes, 128, 8, 8192));

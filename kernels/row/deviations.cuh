@@ -42,16 +42,28 @@ struct DeviationsPart {
     }
 };
 
+/// What deviations are summed in within a warp. The mean of f32 values is to be more exact than f32.
+template <bool IS_F32>
+struct DeviationNumber {
+    using Type = float;
+};
+template <>
+struct DeviationNumber<true> {
+    using Type = TwoFloat;
+};
+
 /// Sums of the deviations d = h − pivot of a part of the row. The pivot is one for all lanes of a warp that the team has.
+template <class Number>
 struct Deviations {
     static constexpr unsigned int SUMS = 2;
 
-    Sums<2, TwoFloat> sums;  // Σd scaled by RowArgs::count_scale, and Σd²
+    Sums<2, Number> sums;  // Σd scaled by RowArgs::count_scale, and Σd²
     float pivot;
     unsigned int count;  // elements of all those lanes
 
     /// Of parts with the same pivot.
-    __device__ __forceinline__ void merge(const Deviations& right) {
+    template <class Other>
+    __device__ __forceinline__ void merge(const Deviations<Other>& right) {
         sums.merge(right.sums);
         count += right.count;
         // The same, and so kept once.
@@ -60,24 +72,24 @@ struct Deviations {
     __device__ __forceinline__ void reduce_segments(unsigned int width) { sums.reduce_segments(width); }
 
     struct Slots {
-        Sums<2, TwoFloat>::Slots sums;
+        typename Sums<2, Number>::Slots sums;
         float pivots[MAX_TEAM_WARPS];
         float counts[MAX_TEAM_WARPS];
     };
 
     static __device__ __forceinline__ Deviations get(const Slots& slots, unsigned int warp, const Cluster& cluster,
                                                      unsigned int cta) {
-        return {Sums<2, TwoFloat>::get(slots.sums, warp, cluster, cta), cluster.read(&slots.pivots[warp], cta),
+        return {Sums<2, Number>::get(slots.sums, warp, cluster, cta), cluster.read(&slots.pivots[warp], cta),
                 static_cast<unsigned int>(cluster.read(&slots.counts[warp], cta))};
     }
 
     template <unsigned int STATES>
     static __device__ __forceinline__ void reduce_warps(const Deviations (&states)[STATES], Slots& slots,
                                                         unsigned int warp) {
-        Sums<2, TwoFloat> sums[STATES];
+        Sums<2, Number> sums[STATES];
 #pragma unroll
         for (unsigned int i = 0; i < STATES; ++i) sums[i] = states[i].sums;
-        Sums<2, TwoFloat>::reduce_warps(sums, slots.sums, warp);
+        Sums<2, Number>::reduce_warps(sums, slots.sums, warp);
         if (lane_of_warp() == 0) {
 #pragma unroll
             for (unsigned int i = 0; i < STATES; ++i) {
@@ -87,9 +99,14 @@ struct Deviations {
         }
     }
 
-    using Running = Deviations;
-    static __device__ __forceinline__ Running running(const Deviations& first) { return first; }
-    static __device__ __forceinline__ Deviations of_running(const Running& running) { return running; }
+    /// What a thread keeps of a stretch of a long row.
+    using Running = Deviations<TwoFloat>;
+    static __device__ __forceinline__ Running running(const Deviations& first) {
+        return {Sums<2, Number>::running(first.sums), first.pivot, first.count};
+    }
+    static __device__ __forceinline__ Deviations of_running(const Running& running) {
+        return {Sums<2, Number>::of_running(running.sums), running.pivot, running.count};
+    }
 
     using Part = DeviationsPart;
     __device__ __forceinline__ Part part(const RowArgs& args) const {
@@ -97,9 +114,10 @@ struct Deviations {
         if (count == 0) return part;
         part.share = static_cast<float>(count) * args.count_scale;
         part.unscale = __frcp_rn(args.count_scale);
-        part.sum = add(two_product(pivot, part.share), sums.of[0]);
-        const float sum = in_one(sums.of[0]);
-        part.squares = sums.of[1];
+        const auto of_part = Sums<2, Number>::running(sums);
+        part.sum = add(two_product(pivot, part.share), of_part.of[0]);
+        const float sum = in_one(of_part.of[0]);
+        part.squares = of_part.of[1];
         // Where it is infinite, Σd may be past f32's range.
         if (isinf(part.squares.hi)) return part;
         part.squares = add(part.squares, two_product(-sum * __frcp_rn(part.share), sum * part.unscale));

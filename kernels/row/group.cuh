@@ -31,12 +31,13 @@ struct Group {
     Path path;           // on an aligned one each chunk is whole or not there; known when compiled
     unsigned int beside;  // columns from the first chunk of the thread's first group; known when compiled
     bool is_full;         // whether it is known that all threads have all of their chunks
+    bool all_or_none;     // whether a warp has all of its chunks, or where it has no group none; known when compiled
 
     /// The group of this thread in a slab of a row, which may not exist. Where a thread does the work of two, the
     /// other's group is `beside` threads on.
     __device__ __forceinline__ Group(const Team& team, unsigned int slab, unsigned int hidden, bool is_all,
                                      bool exists, Path path = Path::GENERAL, unsigned int beside = 0,
-                                     bool is_full = false)
+                                     bool is_full = false, bool all_or_none = false)
         : first_of_all((slab * CHUNKS * team.threads + team.rank) * LENGTH),
           between(team.threads * LENGTH),
           hidden(hidden),
@@ -44,10 +45,14 @@ struct Group {
           is_all(is_all),
           path(path),
           beside(beside * LENGTH),
-          is_full(is_full) {
+          is_full(is_full),
+          all_or_none(all_or_none) {
         const unsigned int end = exists ? hidden : 0;
         // What follows is kept, or the compiler would compute it anew wherever it is asked for.
-        if (is_aligned()) {
+        if (all_or_none) {
+#pragma unroll
+            for (unsigned int c = 0; c < CHUNKS; ++c) valid[c] = exists ? LENGTH : 0;
+        } else if (is_aligned()) {
             unsigned int there = is_full ? (1u << CHUNKS) - 1 : 0;
             if (!is_full) {
 #pragma unroll
@@ -120,6 +125,7 @@ struct Group {
     /// The same of the groups of all lanes of the team in this thread's warp.
     __device__ __forceinline__ unsigned int elements_of_lanes() const {
         if (is_full) return lanes * GROUP_ELEMENTS;
+        if (all_or_none) return valid[0] != 0 ? lanes * GROUP_ELEMENTS : 0;
         const unsigned int before = (lane_of_warp() & (lanes - 1)) * LENGTH;
         unsigned int sum = 0;
 #pragma unroll

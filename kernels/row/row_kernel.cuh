@@ -66,15 +66,21 @@ constexpr bool LOADS_AHEAD = !Source::Element::IS_F32 && TAKEN<Statistic, Source
 enum class Threads {
     SINGLE,
     PAIRED,        // of teams of more than a warp
+    PAIRED_FULL,   // of such teams, where a warp of the team has all chunks that its lanes may hold
     PAIRED_LANES,  // of smaller ones
 };
+
+/// Whether warps do the work of two.
+constexpr __device__ bool are_warps_paired(Threads threads) {
+    return threads == Threads::PAIRED || threads == Threads::PAIRED_FULL;
+}
 
 /// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: so many
 /// that nothing is spilt beside the weights of small teams, a gate or a rotation, two sums, windows or two inputs.
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
 constexpr unsigned int RESIDENT_THREADS =
     Source::INPUTS == 2 ? 640
-    : THREADS == Threads::PAIRED
+    : are_warps_paired(THREADS)
         ? (Statistic::State::SUMS == 2 && (PATH == Path::SHIFTED || Sink::COLLECTIVE) ? 768 : 1024)
     : Sink::Output::IS_GATED || Source::Place::IS_PART || Statistic::State::SUMS == 2 ? 640
                                                                                       : 768;
@@ -84,10 +90,14 @@ constexpr unsigned int RESIDENT_THREADS =
 template <class Source>
 constexpr unsigned int UNPAIRED_RESIDENT_THREADS = Source::ACTIVATES ? 768 : Source::MAX_THREADS;
 
-/// Has all groups of a thread loaded; compiled by itself for rows that all threads have all chunks of.
-template <unsigned int GROUPS, class Element, class Load>
+/// Has all groups of a thread loaded; of lanes that do the work of two, compiled by itself for rows that they have all
+/// chunks of.
+template <unsigned int GROUPS, Threads THREADS, class Element, class Load>
 __device__ __forceinline__ void load_groups(const Group<Element> (&groups)[2], const Load& load) {
-    if (groups[0].is_full) {
+    if (THREADS != Threads::PAIRED_LANES) {
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) load(g, groups[g]);
+    } else if (groups[0].is_full) {
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) load(g, groups[g].known_to_be_full(true));
     } else {
@@ -102,7 +112,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     using Element = typename Source::Element;
     constexpr bool IS_GENERAL = PATH == Path::GENERAL;
     constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
-    constexpr bool IS_PAIRED = THREADS == Threads::PAIRED;
+    constexpr bool IS_PAIRED = are_warps_paired(THREADS);
+    constexpr bool IS_FULL = THREADS == Threads::PAIRED_FULL;
     constexpr unsigned int GROUPS = THREADS == Threads::SINGLE ? 1 : 2;
     static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES),
                   "pairs are of rows of which something is known, and of one statistic");
@@ -128,12 +139,11 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
                         : IS_GENERAL ? row < args.rows
                                      : static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows);
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
-    const bool is_full = GROUPS == 1 || IS_SHIFTED ? false
-                         : IS_PAIRED ? args.hidden % (2 * WARP * GROUP_ELEMENTS) == 0
-                                     : exists && args.hidden == team.threads * GROUP_ELEMENTS;
+    const bool is_full = THREADS == Threads::PAIRED_LANES && exists && args.hidden == team.threads * GROUP_ELEMENTS;
     const auto group_of = [&](unsigned int g) {
-        const bool has_group = IS_PAIRED ? team.rank + g * WARP < team.threads : exists;
-        return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * team.beside, is_full);
+        const bool has_group = IS_FULL && g == 0 ? true : IS_PAIRED ? team.rank + g * WARP < team.threads : exists;
+        return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * team.beside,
+                              IS_FULL ? g == 0 : is_full, IS_FULL);
     };
     const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};
 
@@ -141,7 +151,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     const Source source(args, place);
     typename Sink::Output::Ahead ahead[GROUPS];
     if constexpr (WEIGHTS_AHEAD) {
-        load_groups<GROUPS>(groups, [&](unsigned int g, const Group<Element>& group) {
+        load_groups<GROUPS, THREADS>(groups, [&](unsigned int g, const Group<Element>& group) {
             ahead[g] = Sink::Output::load_ahead(group, args, place);
         });
         wait_for_prerequisites();
@@ -150,7 +160,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     if constexpr (IS_SHIFTED) {
         source.load_shifted(raw, groups);
     } else {
-        load_groups<GROUPS>(groups, [&](unsigned int g, const Group<Element>& group) {
+        load_groups<GROUPS, THREADS>(groups, [&](unsigned int g, const Group<Element>& group) {
             raw[g] = source.load(group);
             if constexpr (AHEAD && !WEIGHTS_AHEAD) ahead[g] = Sink::Output::load_ahead(group, args, place);
         });

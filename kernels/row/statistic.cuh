@@ -62,7 +62,8 @@ struct LayerNorm {
     /// Whether calls with a bias run on other paths than the general one.
     static constexpr bool IS_BIASED = true;
 
-    using State = Deviations;
+    using Number = typename DeviationNumber<Element::IS_F32>::Type;
+    using State = Deviations<Number>;
 
     /// The pivot is the mean of the first values of so many threads.
     static constexpr unsigned int PIVOT_THREADS = 8;
@@ -87,6 +88,8 @@ struct LayerNorm {
                 mean += shuffle_xor(mean, distance);
             }
         }
+        // Where there are none, values are zeros, and their mean is one.
+        if (group.all_or_none) return from_lane(mean, 0, lanes);
         const unsigned int line = group.first(0) - (lane_of_warp() & (lanes - 1)) * Group<Element>::LENGTH;
         const bool are_there = line + (threads - 1) * Group<Element>::LENGTH + PIVOT_VALUES <= group.hidden;
         if (!are_there) mean = mean_of_those_there(h[0], group);
@@ -116,7 +119,7 @@ struct LayerNorm {
                                                      const RowArgs& args) {
         TwoFloat sum;
         if constexpr (Element::IS_F32) sum = sum_in_two_floats(h, pivot, group.elements(), args);
-        if (group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
+        if (!group.all_or_none && group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
         float sums[PARTIAL_SUMS] = {};
         float squares[PARTIAL_SUMS] = {};
 #pragma unroll
@@ -125,12 +128,14 @@ struct LayerNorm {
             if (!Element::IS_F32) sums[e % PARTIAL_SUMS] = __fmaf_rn(deviation, args.count_scale, sums[e % PARTIAL_SUMS]);
             squares[e % PARTIAL_SUMS] = __fmaf_rn(deviation, deviation, squares[e % PARTIAL_SUMS]);
         }
-        Sums<2, TwoFloat> found = {{{total(sums), 0.0f}, {total(squares), 0.0f}}};
+        Sums<2, Number> found;
+        found.of[1] = Number{total(squares)};
         if constexpr (Element::IS_F32) {
             found.of[0] = sum;
-        } else if (!isfinite(found.of[1].hi)) {
+        } else {
+            found.of[0] = total(sums);
             // Where values are not finite, or so large that their squares are not, deviations may not be finite, either.
-            found.of[0] = sum_in_two_floats(h, pivot, GROUP_ELEMENTS, args);
+            if (!isfinite(found.of[1])) found.of[0] = in_one(sum_in_two_floats(h, pivot, GROUP_ELEMENTS, args));
         }
         return {found, pivot, group.elements_of_lanes()};
     }
@@ -169,7 +174,7 @@ struct LayerNorm {
         return add({sum - anchor, error}, two_product(-pivot, static_cast<float>(count) * args.count_scale));
     }
 
-    static __device__ __forceinline__ Moments moments(const State::Part& row, const RowArgs& args) {
+    static __device__ __forceinline__ Moments moments(const DeviationsPart& row, const RowArgs& args) {
         const TwoFloat mean = quotient(row.sum, args.scaled_hidden, args.scaled_hidden_reciprocal);
         TwoFloat variance = quotient_of_squares(row.squares, args);
         // Where there is no mean, there is no variance either. Rounding can leave it a little below zero where all values

@@ -97,15 +97,15 @@ struct Sums {
     using Running = Sums<COUNT, TwoFloat>;
 
     static __device__ __forceinline__ Running running(const Sums& first) {
-        Running running = Running::empty();
+        Running running;
 #pragma unroll
-        for (unsigned int i = 0; i < COUNT; ++i) running.of[i].hi = first.of[i];
+        for (unsigned int i = 0; i < COUNT; ++i) running.of[i] = TwoFloat{first.of[i]};
         return running;
     }
     static __device__ __forceinline__ Sums of_running(const Running& running) {
         Sums sums;
 #pragma unroll
-        for (unsigned int i = 0; i < COUNT; ++i) sums.of[i] = in_one(running.of[i]);
+        for (unsigned int i = 0; i < COUNT; ++i) held_as(sums.of[i], running.of[i]);
         return sums;
     }
 
@@ -114,6 +114,8 @@ struct Sums {
     __device__ __forceinline__ Part part(const RowArgs&) const { return running(*this); }
 
 private:
+    static __device__ __forceinline__ void held_as(float& number, const TwoFloat& value) { number = in_one(value); }
+    static __device__ __forceinline__ void held_as(TwoFloat& number, const TwoFloat& value) { number = value; }
     static __device__ __forceinline__ void put(float sum, float* first) { *first = sum; }
     static __device__ __forceinline__ void put(const TwoFloat& sum, float* first) {
         first[0] = sum.hi;

@@ -1,5 +1,6 @@
 //! Forms: what kernels of one module differ in.
 
+use super::constants::GROUP_ELEMENTS;
 use super::team::WARP;
 
 /// What is known of a call where its kernel is compiled.
@@ -30,18 +31,24 @@ pub enum Threads {
     /// Each that of two of the team, which has more than a warp of them: fewer instructions for an element, and fewer
     /// threads for a row.
     Paired,
+    /// The same of a team whose rows fill all of its warps: each has all elements that it may have.
+    PairedFull,
     /// The same of a team within a warp.
     PairedLanes,
 }
 
 impl Threads {
-    /// Those that do the work of two of a team of so many, if any do.
-    pub const fn paired(team_threads: u32) -> Option<Threads> {
+    /// Those that do the work of two of a team of so many for rows of so many elements, if any do: the best, and what else
+    /// will do.
+    pub const fn paired(team_threads: u32, hidden: usize) -> [Option<Threads>; 2] {
         match team_threads {
             // Two lanes move a sector of 32 bytes at once.
-            0..=3 => None,
-            4..=WARP => Some(Threads::PairedLanes),
-            _ => Some(Threads::Paired),
+            0..=3 => [None, None],
+            4..=WARP => [Some(Threads::PairedLanes), None],
+            _ if hidden.is_multiple_of(WARP as usize * GROUP_ELEMENTS) => {
+                [Some(Threads::PairedFull), Some(Threads::Paired)]
+            }
+            _ => [Some(Threads::Paired), None],
         }
     }
 
@@ -49,7 +56,7 @@ impl Threads {
     pub const fn groups(self) -> u32 {
         match self {
             Threads::Single => 1,
-            Threads::Paired | Threads::PairedLanes => 2,
+            Threads::Paired | Threads::PairedFull | Threads::PairedLanes => 2,
         }
     }
 }

@@ -236,10 +236,16 @@ fn kernel_for(
     let by_rank = if regime == Regime::Registers {
         let of_threads = |threads| module.of_form(Form::registers(path, threads));
         let single = of_threads(Threads::Single)?;
-        let paired = Threads::paired(team.threads).map_or(Ok(None), of_threads)?;
-        if are_paired(team, rows, path, device) { [paired, single, general] } else { [single, general, paired] }
+        let [full, paired] =
+            Threads::paired(team.threads, call.hidden).map(|threads| threads.map_or(Ok(None), of_threads));
+        let (full, paired) = (full?, paired?);
+        if are_paired(team, rows, path, full, device) {
+            [full, paired, single, general]
+        } else {
+            [single, general, full, paired]
+        }
     } else {
-        [module.of_form(Form::looped(path))?, general, None]
+        [module.of_form(Form::looped(path))?, general, None, None]
     };
     let mut candidates = by_rank.into_iter().flatten().peekable();
     let best = candidates.peek().copied();
@@ -248,11 +254,16 @@ fn kernel_for(
 
 /// Whether paired threads take less time: where there are more than the multiprocessors hold at a time, it is
 /// instructions that count, and before that how long a row takes. The last of an odd number of warps has nothing beside
-/// it, which in small teams costs more than the pairs save; but for rows that begin anywhere, which have nothing better.
-fn are_paired(team: Team, rows: u64, path: Path, device: &DeviceFacts) -> bool {
+/// it, which in small teams costs more than the pairs save; but for rows that fill their warps, and those that begin
+/// anywhere, which have nothing better.
+fn are_paired(team: Team, rows: u64, path: Path, best: Option<Kernel>, device: &DeviceFacts) -> bool {
     let at_a_time = u64::from(device.multiprocessors) * u64::from(SINGLE_THREADS);
     let warps = team.threads / WARP;
-    let pays = team.threads <= WARP || path == Path::Shifted || warps.is_multiple_of(2) || warps >= FEWEST_ODD_WARPS;
+    let pays = team.threads <= WARP
+        || path == Path::Shifted
+        || best.is_some_and(|kernel| kernel.form().threads == Threads::PairedFull)
+        || warps.is_multiple_of(2)
+        || warps >= FEWEST_ODD_WARPS;
     rows.saturating_mul(u64::from(team.threads)) > at_a_time && pays
 }
 

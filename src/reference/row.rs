@@ -425,8 +425,12 @@ fn square(value: f64) -> f64 {
 /// v = (h − mean)·rstd.
 fn normalise(dtype: DType, h: f64, h_error: f64, statistic: &Statistic) -> Near {
     let Statistic { mean, rstd, errors, roundings, .. } = *statistic;
-    let v = in_f32_range(deviation(h, mean) * rstd);
-    let of_statistic = (errors.mean + h_error) * rstd + errors.rstd * v.abs();
+    let deviation = deviation(h, mean);
+    let v = in_f32_range(deviation * rstd);
+    let of_deviation = errors.mean + h_error;
+    // Where rstd is 0, of the deviation there is its sign.
+    let of_sign = if deviation.abs() < of_deviation { f64::from(f32::from_bits(1)) } else { 0.0 };
+    let of_statistic = of_deviation * rstd + errors.rstd * v.abs() + of_sign;
     Near { exact: v, error: of_statistic + Tolerance::error_of_rounding(dtype, roundings, v.abs()) }
 }
 

@@ -92,9 +92,11 @@ fn hold(failures: &mut Failures, case: &Case) {
     let many = warps > 1 && case.rows * warps > 32;
     let evenly = warps.is_multiple_of(2) || warps > 8;
     let groups = case.hidden.div_ceil(16).max(2).next_power_of_two();
+    let paired = if case.hidden.is_multiple_of(512) { Threads::PairedFull } else { Threads::Paired };
+    let pays = paired == Threads::PairedFull || evenly;
     let threads = match wanted {
-        Path::Aligned if (plain || quantised) && many && evenly => Threads::Paired,
-        Path::AlignedRounded | Path::AlignedWithOffset if plain && many && evenly => Threads::Paired,
+        Path::Aligned if (plain || quantised) && many && pays => paired,
+        Path::AlignedRounded | Path::AlignedWithOffset if plain && many && pays => paired,
         Path::Aligned if plain && (4..=32).contains(&groups) && case.rows * groups > 1024 => Threads::PairedLanes,
         _ => Threads::Single,
     };
@@ -144,9 +146,10 @@ fn aligned_calls_get_the_bits_of_others() {
                         continue;
                     }
                     // Scales are of whole groups.
-                    let sizes = if norm.quantisation.is_some() { [64, 128, 768, 4096] } else { [8, 64, 768, 4096] };
-                    let hidden = sizes[(index + turn) % 4];
-                    let mut case = case((norm, weight, bias), dtype, 3, hidden, values, 31);
+                    let least = if norm.quantisation.is_some() { 128 } else { 8 };
+                    let hidden = [least, 64, 768, 1536, 4096][(index + turn) % 5];
+                    let rows = if hidden == 1536 { 11 } else { 3 };
+                    let mut case = case((norm, weight, bias), dtype, rows, hidden, values, 31);
                     // Of y before it is rounded there are only the codes.
                     case.outputs.y &= !is_wide(&norm);
                     hold(&mut failures, &case);
@@ -264,7 +267,7 @@ fn other_ops() {
                     norm.quantisation.is_some() && (norm.family, norm.input) == (Family::LayerNorm, Input::Plain);
                 let threads = match lanes {
                     ..=32 if has_pairs && rows * parts * lanes > 1024 => Threads::PairedLanes,
-                    33.. if codes_of_layer_norm && rows * lanes > 1024 => Threads::Paired,
+                    33.. if codes_of_layer_norm && rows * lanes > 1024 => Threads::PairedFull,
                     _ => Threads::Single,
                 };
                 compare(&mut failures, &case, few, Form { threads, ..few });

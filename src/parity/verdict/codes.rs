@@ -69,7 +69,8 @@ fn of_unknown_y(problem: &Problem<'_>, quantisation: &Quantisation, output: &Out
     let group_size = quantisation.scaling.group().unwrap_or(problem.hidden).max(1);
     for (index, row) in Rows::new(problem)?.iter().enumerate() {
         let y: Vec<Rounded> = row.y.iter().map(|value| value.rounded(problem.dtype)).collect();
-        if y.iter().all(|y| y.least == y.most || y.nearest.is_nan()) {
+        // Zeros of either sign have codes of their own.
+        if y.iter().all(|y| y.least.to_bits() == y.most.to_bits() || y.nearest.is_nan()) {
             continue;
         }
         let bytes = index * row_bytes..(index + 1) * row_bytes;

@@ -78,7 +78,7 @@ fn the_profile_has_the_grid_of_the_benchmark() {
     let count = |kernel: &str| cells.iter().filter(|cell| cell.text("kernel") == kernel).count();
     for dtype in ["f16", "bf16"] {
         for op in ["layer_norm", "rms_norm"] {
-            for (path, least) in [("aligned_paired", 3), ("aligned_paired_lanes", 2)] {
+            for (path, least) in [("aligned_paired_full", 3), ("aligned_paired", 1), ("aligned_paired_lanes", 2)] {
                 assert!(count(&format!("{op}_{dtype}_{path}")) >= least, "{op}_{dtype}_{path}");
             }
         }
@@ -88,7 +88,7 @@ fn the_profile_has_the_grid_of_the_benchmark() {
             }
         }
         for op in ["rms_norm_quantise", "rms_norm_quantise_wide"] {
-            assert!(count(&format!("{op}_{dtype}_aligned_paired")) >= 1, "{op}_{dtype}");
+            assert!(count(&format!("{op}_{dtype}_aligned_paired_full")) >= 1, "{op}_{dtype}");
         }
     }
     for form in ["per-token", "per-group", "per-tensor-wide", "rotated", "silu"] {
