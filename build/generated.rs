@@ -18,6 +18,8 @@ fn form(name: &str) -> String {
         format!("Form::looped(Path::{})", camel_case(path))
     } else if let Some(path) = name.strip_suffix("_paired_lanes") {
         of(path, "PairedLanes")
+    } else if let Some(path) = name.strip_suffix("_paired_lines") {
+        of(path, "PairedLines")
     } else if let Some(path) = name.strip_suffix("_paired_full") {
         of(path, "PairedFull")
     } else if let Some(path) = name.strip_suffix("_paired") {

@@ -317,6 +317,7 @@ fn threads_are_paired_where_they_are_many() {
     let single = Form::registers(Path::Aligned, Threads::Single);
     let paired = Form::registers(Path::Aligned, Threads::Paired);
     let paired_full = Form::registers(Path::Aligned, Threads::PairedFull);
+    let paired_lines = Form::registers(Path::Aligned, Threads::PairedLines);
     let paired_lanes = Form::registers(Path::Aligned, Threads::PairedLanes);
     let shifted = Form::registers(Path::Shifted, Threads::Paired);
     // 132 multiprocessors hold 1024 threads each at a time, four rows of 4096 elements.
@@ -336,6 +337,8 @@ fn threads_are_paired_where_they_are_many() {
     assert_eq!(planned(65_536, 3576, DType::BF16, false), (single, 224, 1, 65_536));
     assert_eq!(planned(65_536, 4600, DType::BF16, false), (paired, 160, 1, 65_536));
     assert_eq!(planned(65_536, 16_376, DType::BF16, false), (paired, 512, 1, 65_536));
+    assert_eq!(planned(65_536, 768, DType::BF16, false), (paired_lines, 32, 1, 65_536));
+    assert_eq!(planned(65_536, 1280, DType::BF16, false), (paired_lines, 64, 1, 65_536));
     assert_eq!(planned(65_536, 1536, DType::BF16, false), (paired_full, 64, 1, 65_536));
     assert_eq!(planned(65_536, 3584, DType::BF16, false), (paired_full, 128, 1, 65_536));
     assert_eq!(planned(65_536, 4608, DType::BF16, false), (paired_full, 160, 1, 65_536));

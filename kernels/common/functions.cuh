@@ -10,20 +10,6 @@
 
 namespace warpnorm {
 
-/// 1/x for a positive x whose reciprocal is no denormal either, off by half a unit in the last place and a sixteenth:
-/// without the branch, and the call, that a division of any number takes.
-__device__ __forceinline__ float reciprocal(float x) {
-    // Off by an eighth at most, as the exponent is negated and the fraction subtracted; then by that to the third power, and
-    // to the ninth.
-    float y = __int_as_float(0x7ef311c3 - __float_as_int(x));
-#pragma unroll
-    for (unsigned int k = 0; k < 2; ++k) {
-        const float error = __fmaf_rn(-x, y, 1.0f);
-        y = __fmaf_rn(y, __fmaf_rn(error, error, error), y);
-    }
-    return y;
-}
-
 /// 1/x, off by one unit in the last place of f32 from the nearest (PTX ISA, rcp.approx); 0 for what has a denormal
 /// reciprocal.
 __device__ __forceinline__ float approximate_reciprocal(float x) {

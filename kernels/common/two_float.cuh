@@ -5,6 +5,7 @@
 // by itself: compiled with --fmad=false, fused operations are written out.
 #pragma once
 
+#include "reciprocals.cuh"
 #include "warp.cuh"
 
 namespace warpnorm {
@@ -73,11 +74,12 @@ __device__ __forceinline__ TwoFloat quotient(const TwoFloat& sum, float divisor,
     return fast_two_sum(estimate, remainder * reciprocal);
 }
 
-/// 1/√v with an error of some 2^-46. Square root and reciprocal are the correctly rounded ones, so that
-/// the bits are the same on every GPU. At 0, at infinity and where the squares leave f32's range the low
-/// part is 0.
+/// 1/√v with an error of some 2^-46. At 0, at infinity and where the squares leave f32's range the low part is 0.
 __device__ __forceinline__ TwoFloat reciprocal_root(const TwoFloat& v) {
-    const float estimate = __frcp_rn(__fsqrt_rn(v.hi));
+    constexpr float LEAST = 0x1p-100f;
+    constexpr float MOST = 0x1p+100f;
+    const bool is_within_bounds = v.hi >= LEAST && v.hi <= MOST;
+    const float estimate = is_within_bounds ? reciprocal_root_within_bounds(v.hi) : __frcp_rn(__fsqrt_rn(v.hi));
     // One step of Newton's method from 1 − v·estimate².
     const TwoFloat square = two_product(estimate, estimate);
     const TwoFloat product = two_product(v.hi, square.hi);

@@ -35,7 +35,7 @@ struct DeviationsPart {
         const float shares = share * right.share;
         const float both = share + right.share;
         // Of an empty part there is no mean.
-        const float factor = shares > 0.0f ? difference * __frcp_rn(shares * both) : 0.0f;
+        const float factor = shares > 0.0f ? difference * reciprocal(shares * both) : 0.0f;
         squares = add(add(squares, right.squares), two_product(factor * unscale, difference));
         share = both;
         sum = add(sum, right.sum);
@@ -113,14 +113,14 @@ struct Deviations {
         Part part = Part::empty();
         if (count == 0) return part;
         part.share = static_cast<float>(count) * args.count_scale;
-        part.unscale = __frcp_rn(args.count_scale);
+        part.unscale = reciprocal_of_power_of_two(args.count_scale);
         const auto of_part = Sums<2, Number>::running(sums);
         part.sum = add(two_product(pivot, part.share), of_part.of[0]);
         const float sum = in_one(of_part.of[0]);
         part.squares = of_part.of[1];
         // Where it is infinite, Σd may be past f32's range.
         if (isinf(part.squares.hi)) return part;
-        part.squares = add(part.squares, two_product(-sum * __frcp_rn(part.share), sum * part.unscale));
+        part.squares = add(part.squares, two_product(-sum * reciprocal(part.share), sum * part.unscale));
         return part;
     }
 };

@@ -16,6 +16,14 @@ constexpr unsigned int GROUP_ELEMENTS = 16;
 template <class Element>
 constexpr unsigned int GROUP_CHUNKS = GROUP_ELEMENTS / CHUNK<Element>;
 
+/// What is known, when compiled, of the chunks that the lanes of a warp hold of an aligned row: of a line, which is a chunk
+/// for each of them, or of a group, which is all its lines, they have all or none.
+enum class Whole {
+    NOTHING,
+    LINES,
+    GROUPS,
+};
+
 template <class Element>
 struct Group {
     static constexpr unsigned int CHUNKS = GROUP_CHUNKS<Element>;
@@ -31,13 +39,13 @@ struct Group {
     Path path;           // on an aligned one each chunk is whole or not there; known when compiled
     unsigned int beside;  // columns from the first chunk of the thread's first group; known when compiled
     bool is_full;         // whether it is known that all threads have all of their chunks
-    bool all_or_none;     // whether a warp has all of its chunks, or where it has no group none; known when compiled
+    Whole whole;
 
     /// The group of this thread in a slab of a row, which may not exist. Where a thread does the work of two, the
     /// other's group is `beside` threads on.
     __device__ __forceinline__ Group(const Team& team, unsigned int slab, unsigned int hidden, bool is_all,
                                      bool exists, Path path = Path::GENERAL, unsigned int beside = 0,
-                                     bool is_full = false, bool all_or_none = false)
+                                     bool is_full = false, Whole whole = Whole::NOTHING)
         : first_of_all((slab * CHUNKS * team.threads + team.rank) * LENGTH),
           between(team.threads * LENGTH),
           hidden(hidden),
@@ -46,12 +54,15 @@ struct Group {
           path(path),
           beside(beside * LENGTH),
           is_full(is_full),
-          all_or_none(all_or_none) {
+          whole(whole) {
         const unsigned int end = exists ? hidden : 0;
         // What follows is kept, or the compiler would compute it anew wherever it is asked for.
-        if (all_or_none) {
+        if (whole != Whole::NOTHING) {
+            // Lines are filled in their order: where there is a group, there is its first line.
 #pragma unroll
-            for (unsigned int c = 0; c < CHUNKS; ++c) valid[c] = exists ? LENGTH : 0;
+            for (unsigned int c = 0; c < CHUNKS; ++c) {
+                valid[c] = exists && (whole == Whole::GROUPS || c == 0 || first(c) < end) ? LENGTH : 0;
+            }
         } else if (is_aligned()) {
             unsigned int there = is_full ? (1u << CHUNKS) - 1 : 0;
             if (!is_full) {
@@ -125,7 +136,7 @@ struct Group {
     /// The same of the groups of all lanes of the team in this thread's warp.
     __device__ __forceinline__ unsigned int elements_of_lanes() const {
         if (is_full) return lanes * GROUP_ELEMENTS;
-        if (all_or_none) return valid[0] != 0 ? lanes * GROUP_ELEMENTS : 0;
+        if (whole != Whole::NOTHING) return lanes * elements();
         const unsigned int before = (lane_of_warp() & (lanes - 1)) * LENGTH;
         unsigned int sum = 0;
 #pragma unroll
@@ -134,6 +145,12 @@ struct Group {
             sum += line >= hidden ? 0 : min(hidden - line, lanes * LENGTH);
         }
         return sum;
+    }
+
+    /// Whether the place is the first of a line that is known, when compiled, to be there as a whole or not, and is not. That
+    /// of a group's first line is asked of the group.
+    __device__ __forceinline__ bool lacks_line_of(unsigned int place) const {
+        return whole == Whole::LINES && place > 0 && place % LENGTH == 0 && valid[place / LENGTH] == 0;
     }
 
     /// Whether the element at this place of the group lies in the row.

@@ -71,6 +71,7 @@ struct Output {
         const bool has_gate = GATED && args.gate != nullptr;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            if (group.lacks_line_of(c * LENGTH)) break;
             RawChunk gains;
             // β, r or z.
             RawChunk seconds;

@@ -66,13 +66,20 @@ constexpr bool LOADS_AHEAD = !Source::Element::IS_F32 && TAKEN<Statistic, Source
 enum class Threads {
     SINGLE,
     PAIRED,        // of teams of more than a warp
-    PAIRED_FULL,   // of such teams, where a warp of the team has all chunks that its lanes may hold
+    PAIRED_LINES,  // of such teams, and rows that are made of whole lines
+    PAIRED_FULL,   // of such teams, and rows that fill their warps
     PAIRED_LANES,  // of smaller ones
 };
 
 /// Whether warps do the work of two.
 constexpr __device__ bool are_warps_paired(Threads threads) {
-    return threads == Threads::PAIRED || threads == Threads::PAIRED_FULL;
+    return threads == Threads::PAIRED || threads == Threads::PAIRED_LINES || threads == Threads::PAIRED_FULL;
+}
+
+constexpr __device__ Whole whole_of(Threads threads) {
+    return threads == Threads::PAIRED_FULL    ? Whole::GROUPS
+           : threads == Threads::PAIRED_LINES ? Whole::LINES
+                                              : Whole::NOTHING;
 }
 
 /// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: so many
@@ -113,7 +120,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     constexpr bool IS_GENERAL = PATH == Path::GENERAL;
     constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
     constexpr bool IS_PAIRED = are_warps_paired(THREADS);
-    constexpr bool IS_FULL = THREADS == Threads::PAIRED_FULL;
+    constexpr Whole WHOLE = whole_of(THREADS);
     constexpr unsigned int GROUPS = THREADS == Threads::SINGLE ? 1 : 2;
     static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES),
                   "pairs are of rows of which something is known, and of one statistic");
@@ -141,9 +148,10 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     // Teams past the last row keep their lanes for the shuffles of their neighbours.
     const bool is_full = THREADS == Threads::PAIRED_LANES && exists && args.hidden == team.threads * GROUP_ELEMENTS;
     const auto group_of = [&](unsigned int g) {
-        const bool has_group = IS_FULL && g == 0 ? true : IS_PAIRED ? team.rank + g * WARP < team.threads : exists;
-        return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * team.beside,
-                              IS_FULL ? g == 0 : is_full, IS_FULL);
+        const bool has_first = WHOLE != Whole::NOTHING && g == 0;
+        const bool has_group = has_first || (IS_PAIRED ? team.rank + g * WARP < team.threads : exists);
+        const bool has_all = is_full || (WHOLE == Whole::GROUPS && g == 0);
+        return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * team.beside, has_all, WHOLE);
     };
     const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};
 
@@ -208,6 +216,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 #pragma unroll
     for (unsigned int g = 0; g < GROUPS; ++g) {
         const Group<Element>& group = groups[g];
+        // The last of an odd number of warps has nothing beside it.
+        if (WHOLE != Whole::NOTHING && !Sink::COLLECTIVE && group.valid[0] == 0) break;
         if constexpr (!IS_SHIFTED) source.store_residual(h[g], group, args, place);
         source.output(h[g], args);
         if constexpr (IS_PAIRED) ahead[g] = Sink::Output::load_ahead(group, args, place);

@@ -88,8 +88,8 @@ struct LayerNorm {
                 mean += shuffle_xor(mean, distance);
             }
         }
-        // Where there are none, values are zeros, and their mean is one.
-        if (group.all_or_none) return from_lane(mean, 0, lanes);
+        // Those of a first line are all there, or all zeros.
+        if (group.whole != Whole::NOTHING) return from_lane(mean, 0, lanes);
         const unsigned int line = group.first(0) - (lane_of_warp() & (lanes - 1)) * Group<Element>::LENGTH;
         const bool are_there = line + (threads - 1) * Group<Element>::LENGTH + PIVOT_VALUES <= group.hidden;
         if (!are_there) mean = mean_of_those_there(h[0], group);
@@ -111,7 +111,7 @@ struct LayerNorm {
         for (unsigned int e = 1; e < GROUP_ELEMENTS; ++e) {
             sum += group.contains(e) ? __fmaf_rn(h.at[e], SHARE, -h.at[0] * SHARE) : 0.0f;
         }
-        const float mean = __fmaf_rn(sum, GROUP_ELEMENTS * __frcp_rn(static_cast<float>(group.elements())), h.at[0]);
+        const float mean = __fmaf_rn(sum, GROUP_ELEMENTS * reciprocal(static_cast<float>(group.elements())), h.at[0]);
         return isfinite(mean) ? mean : h.at[0];
     }
 
@@ -119,11 +119,13 @@ struct LayerNorm {
                                                      const RowArgs& args) {
         TwoFloat sum;
         if constexpr (Element::IS_F32) sum = sum_in_two_floats(h, pivot, group.elements(), args);
-        if (!group.all_or_none && group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
+        // Of lines that are not there nothing is summed, and a group of none has a pivot of 0.
+        if (group.whole == Whole::NOTHING && group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
         float sums[PARTIAL_SUMS] = {};
         float squares[PARTIAL_SUMS] = {};
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+            if (group.lacks_line_of(e)) break;
             const float deviation = h.at[e] - pivot;
             if (!Element::IS_F32) sums[e % PARTIAL_SUMS] = __fmaf_rn(deviation, args.count_scale, sums[e % PARTIAL_SUMS]);
             squares[e % PARTIAL_SUMS] = __fmaf_rn(deviation, deviation, squares[e % PARTIAL_SUMS]);
@@ -135,7 +137,10 @@ struct LayerNorm {
         } else {
             found.of[0] = total(sums);
             // Where values are not finite, or so large that their squares are not, deviations may not be finite, either.
-            if (!isfinite(found.of[1])) found.of[0] = in_one(sum_in_two_floats(h, pivot, GROUP_ELEMENTS, args));
+            if (!isfinite(found.of[1])) {
+                if (group.whole == Whole::LINES) move_outside_to(pivot, h, group);
+                found.of[0] = in_one(sum_in_two_floats(h, pivot, GROUP_ELEMENTS, args));
+            }
         }
         return {found, pivot, group.elements_of_lanes()};
     }

@@ -1,6 +1,6 @@
 //! Forms: what kernels of one module differ in.
 
-use super::constants::GROUP_ELEMENTS;
+use super::constants::{CHUNK_BYTES, GROUP_ELEMENTS};
 use super::team::WARP;
 
 /// What is known of a call where its kernel is compiled.
@@ -23,6 +23,9 @@ pub enum Path {
     Shifted,
 }
 
+/// Elements of a line, of 16 bits each: no others have kernels of their own.
+const LINE_ELEMENTS: usize = WARP as usize * CHUNK_BYTES / 2;
+
 /// Whose work the threads of a row that stays in registers do. The bits are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Threads {
@@ -31,7 +34,10 @@ pub enum Threads {
     /// Each that of two of the team, which has more than a warp of them: fewer instructions for an element, and fewer
     /// threads for a row.
     Paired,
-    /// The same of a team whose rows fill all of its warps: each has all elements that it may have.
+    /// The same of rows that are made of whole lines, a chunk of 16 bytes for each lane of a warp: of each line that its
+    /// lanes may have, a warp has all or nothing.
+    PairedLines,
+    /// The same of rows that fill all warps of the team: each has all lines that it may have.
     PairedFull,
     /// The same of a team within a warp.
     PairedLanes,
@@ -48,6 +54,7 @@ impl Threads {
             _ if hidden.is_multiple_of(WARP as usize * GROUP_ELEMENTS) => {
                 [Some(Threads::PairedFull), Some(Threads::Paired)]
             }
+            _ if hidden.is_multiple_of(LINE_ELEMENTS) => [Some(Threads::PairedLines), Some(Threads::Paired)],
             _ => [Some(Threads::Paired), None],
         }
     }
@@ -56,7 +63,7 @@ impl Threads {
     pub const fn groups(self) -> u32 {
         match self {
             Threads::Single => 1,
-            Threads::Paired | Threads::PairedFull | Threads::PairedLanes => 2,
+            Threads::Paired | Threads::PairedLines | Threads::PairedFull | Threads::PairedLanes => 2,
         }
     }
 }

@@ -254,14 +254,14 @@ fn kernel_for(
 
 /// Whether paired threads take less time: where there are more than the multiprocessors hold at a time, it is
 /// instructions that count, and before that how long a row takes. The last of an odd number of warps has nothing beside
-/// it, which in small teams costs more than the pairs save; but for rows that fill their warps, and those that begin
-/// anywhere, which have nothing better.
+/// it, which in small teams costs more than the pairs save; but for rows that fill their warps or lines, and those that
+/// begin anywhere, which have nothing better.
 fn are_paired(team: Team, rows: u64, path: Path, best: Option<Kernel>, device: &DeviceFacts) -> bool {
     let at_a_time = u64::from(device.multiprocessors) * u64::from(SINGLE_THREADS);
     let warps = team.threads / WARP;
     let pays = team.threads <= WARP
         || path == Path::Shifted
-        || best.is_some_and(|kernel| kernel.form().threads == Threads::PairedFull)
+        || best.is_some_and(|kernel| kernel.form().threads != Threads::Paired)
         || warps.is_multiple_of(2)
         || warps >= FEWEST_ODD_WARPS;
     rows.saturating_mul(u64::from(team.threads)) > at_a_time && pays

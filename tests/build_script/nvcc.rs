@@ -69,8 +69,14 @@ fn the_kernel_of_columns_is_compiled_for_every_target() {
 fn paths_have_kernels_of_their_own() {
     let mut scratch = Scratch::new("nvcc-paths");
     let line = "module norm Mean Plain Store f32 bf16";
-    let paths =
-        ["aligned", "aligned_looped", "aligned_with_offset_paired", "aligned_paired_full", "shifted_paired_lanes"];
+    let paths = [
+        "aligned",
+        "aligned_looped",
+        "aligned_with_offset_paired",
+        "aligned_paired_full",
+        "aligned_paired_lines",
+        "shifted_paired_lanes",
+    ];
     scratch.replace("kernels/modules.txt", line, &format!("{line}\npaths norm {}", paths.join(" ")));
     let home = scratch.toolkit("12.9.86");
     let run = scratch.set("CUDA_HOME", &home).run().unwrap();
@@ -78,10 +84,11 @@ fn paths_have_kernels_of_their_own() {
         (
             "bf16",
             ", \"norm_bf16_aligned\", \"norm_bf16_aligned_looped\", \"norm_bf16_aligned_with_offset_paired\", \
-             \"norm_bf16_aligned_paired_full\", \"norm_bf16_shifted_paired_lanes\"",
+             \"norm_bf16_aligned_paired_full\", \"norm_bf16_aligned_paired_lines\", \"norm_bf16_shifted_paired_lanes\"",
             ", Form::registers(Path::Aligned, Threads::Single), Form::looped(Path::Aligned), \
              Form::registers(Path::AlignedWithOffset, Threads::Paired), \
-             Form::registers(Path::Aligned, Threads::PairedFull), Form::registers(Path::Shifted, Threads::PairedLanes)",
+             Form::registers(Path::Aligned, Threads::PairedFull), \
+             Form::registers(Path::Aligned, Threads::PairedLines), Form::registers(Path::Shifted, Threads::PairedLanes)",
         ),
         ("f32", "", ""),
     ] {
@@ -95,7 +102,8 @@ fn paths_have_kernels_of_their_own() {
             let there = dtype == "bf16" && target == 90;
             let wanted = " -DWARPNORM_ACTIVATION_BF16 -DWARPNORM_PATH_ALIGNED -DWARPNORM_PATH_ALIGNED_LOOPED \
                           -DWARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED \
-                          -DWARPNORM_PATH_ALIGNED_PAIRED_FULL -DWARPNORM_PATH_SHIFTED_PAIRED_LANES -I ";
+                          -DWARPNORM_PATH_ALIGNED_PAIRED_FULL -DWARPNORM_PATH_ALIGNED_PAIRED_LINES \
+                          -DWARPNORM_PATH_SHIFTED_PAIRED_LANES -I ";
             assert_eq!((ptx.contains(wanted), ptx.contains("_PATH_")), (there, there), "{ptx}");
         }
     }

@@ -92,8 +92,13 @@ fn hold(failures: &mut Failures, case: &Case) {
     let many = warps > 1 && case.rows * warps > 32;
     let evenly = warps.is_multiple_of(2) || warps > 8;
     let groups = case.hidden.div_ceil(16).max(2).next_power_of_two();
-    let paired = if case.hidden.is_multiple_of(512) { Threads::PairedFull } else { Threads::Paired };
-    let pays = paired == Threads::PairedFull || evenly;
+    let paired = match case.hidden {
+        hidden if hidden.is_multiple_of(512) => Threads::PairedFull,
+        // Of codes there are no such kernels.
+        hidden if hidden.is_multiple_of(256) && plain => Threads::PairedLines,
+        _ => Threads::Paired,
+    };
+    let pays = paired != Threads::Paired || evenly;
     let threads = match wanted {
         Path::Aligned if (plain || quantised) && many && pays => paired,
         Path::AlignedRounded | Path::AlignedWithOffset if plain && many && pays => paired,
@@ -147,8 +152,8 @@ fn aligned_calls_get_the_bits_of_others() {
                     }
                     // Scales are of whole groups.
                     let least = if norm.quantisation.is_some() { 128 } else { 8 };
-                    let hidden = [least, 64, 768, 1536, 4096][(index + turn) % 5];
-                    let rows = if hidden == 1536 { 11 } else { 3 };
+                    let hidden = [least, 64, 640, 768, 1280, 1536, 4096][(index + turn) % 7];
+                    let rows = if (640..2000).contains(&hidden) { 17 } else { 3 };
                     let mut case = case((norm, weight, bias), dtype, rows, hidden, values, 31);
                     // Of y before it is rounded there are only the codes.
                     case.outputs.y &= !is_wide(&norm);

@@ -97,16 +97,18 @@ fn activations_of_16_bits() {
     }
 }
 
+/// Numbers of these exponents: fractions of every kind, and the ends.
+fn of_exponents<const N: usize>(exponents: [u32; N]) -> Vec<f32> {
+    let fractions = || (0..1 << 23).step_by(191).chain([1, 2, (1 << 23) - 1]);
+    let of = |exponent: u32| fractions().map(move |fraction| f32::from_bits(exponent << 23 | fraction));
+    exponents.into_iter().flat_map(of).collect()
+}
+
 /// Half a unit in the last place for the rounding, and a sixteenth, of any number whose reciprocal is a normal one.
 #[test]
 fn reciprocals() {
-    let of = |exponent: u32, fraction: u32| f32::from_bits(exponent << 23 | fraction);
-    // Fractions of every kind, and the ends; exponents of those that activations have, and the largest and smallest.
-    let fractions = || (0..1 << 23).step_by(191).chain([1, 2, (1 << 23) - 1]);
-    let x: Vec<f32> = [1, 2, 126, 127, 128, 129, 130, 131, 251, 252]
-        .into_iter()
-        .flat_map(|exponent| fractions().map(move |fraction| of(exponent, fraction)))
-        .collect();
+    // Exponents of those that activations have, and the largest and smallest.
+    let x = of_exponents([1, 2, 126, 127, 128, 129, 130, 131, 251, 252]);
     let mut largest = Largest::new("reciprocal");
     for (&x, value) in x.iter().zip(run("reciprocal", Activation::Identity, &x)) {
         let wanted = 1.0 / f64::from(x);
@@ -114,4 +116,23 @@ fn reciprocals() {
     }
     largest.check(1.125);
     assert!(run("reciprocal", Activation::Identity, &[f32::NAN])[0].is_nan());
+}
+
+/// Two thirds of a unit in the last place, of the root of any normal number.
+#[test]
+fn reciprocal_roots() {
+    let x = of_exponents([1, 2, 99, 100, 126, 127, 128, 129, 253, 254]);
+    let mut largest = Largest::new("reciprocal root");
+    for (&x, value) in x.iter().zip(run("reciprocal_root", Activation::Identity, &x)) {
+        let wanted = 1.0 / f64::from(x).sqrt();
+        largest.add(x, f64::from(value), wanted, wanted / (1u64 << 24) as f64);
+    }
+    largest.check(4.0 / 3.0);
+}
+
+#[test]
+fn reciprocals_of_powers_of_two() {
+    let x: Vec<f32> = (-126..=126).map(|exponent| 2f32.powi(exponent)).collect();
+    let wanted: Vec<f32> = x.iter().map(|x| 1.0 / x).collect();
+    assert_eq!(run("reciprocal_of_power_of_two", Activation::Identity, &x), wanted);
 }

@@ -34,3 +34,13 @@ KERNEL reciprocal(const Arguments a) {
     if (I >= a.count) return;
     a.value[I] = warpnorm::reciprocal(a.x[I]);
 }
+
+KERNEL reciprocal_root(const Arguments a) {
+    if (I >= a.count) return;
+    a.value[I] = warpnorm::reciprocal_root_within_bounds(a.x[I]);
+}
+
+KERNEL reciprocal_of_power_of_two(const Arguments a) {
+    if (I >= a.count) return;
+    a.value[I] = warpnorm::reciprocal_of_power_of_two(a.x[I]);
+}

@@ -35,8 +35,8 @@ const SHAPES: [Shape; 15] = [
 
 /// As many rows as are [paired](warpnorm::plan::Threads::Paired) on an H200, where a norm has such kernels: of teams of
 /// four threads and of a warp, of eight warps, nine and 32, of rows that begin anywhere, and of rows that do not fill their
-/// warps.
-const MANY_ROWS: [Shape; 7] = [
+/// warps, or fill them line by line.
+const MANY_ROWS: [Shape; 8] = [
     Shape { rows: 33_793, hidden: 64 },
     Shape { rows: 4225, hidden: 512 },
     Shape { rows: 529, hidden: 4096 },
@@ -44,6 +44,7 @@ const MANY_ROWS: [Shape; 7] = [
     Shape { rows: 470, hidden: 4608 },
     Shape { rows: 133, hidden: 16_384 },
     Shape { rows: 705, hidden: 2880 },
+    Shape { rows: 2113, hidden: 768 },
 ];
 
 /// Options of an op change what is computed and not what is moved, so one shape shows their cost.

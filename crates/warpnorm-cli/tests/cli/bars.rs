@@ -78,7 +78,12 @@ fn the_profile_has_the_grid_of_the_benchmark() {
     let count = |kernel: &str| cells.iter().filter(|cell| cell.text("kernel") == kernel).count();
     for dtype in ["f16", "bf16"] {
         for op in ["layer_norm", "rms_norm"] {
-            for (path, least) in [("aligned_paired_full", 3), ("aligned_paired", 1), ("aligned_paired_lanes", 2)] {
+            for (path, least) in [
+                ("aligned_paired_full", 3),
+                ("aligned_paired_lines", 1),
+                ("aligned_paired", 1),
+                ("aligned_paired_lanes", 2),
+            ] {
                 assert!(count(&format!("{op}_{dtype}_{path}")) >= least, "{op}_{dtype}_{path}");
             }
         }
