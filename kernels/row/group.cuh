@@ -147,10 +147,11 @@ struct Group {
         return sum;
     }
 
-    /// Whether the place is the first of a line that is known, when compiled, to be there as a whole or not, and is not. That
-    /// of a group's first line is asked of the group.
-    __device__ __forceinline__ bool lacks_line_of(unsigned int place) const {
-        return whole == Whole::LINES && place > 0 && place % LENGTH == 0 && valid[place / LENGTH] == 0;
+    /// Whether nothing is to be computed of a line of the group, for no lane of the warp has a chunk of it: where something
+    /// is known of lines when compiled, or rows begin anywhere. Of a group's first line it is asked of the group.
+    __device__ __forceinline__ bool lacks_line(unsigned int c) const {
+        if (path == Path::SHIFTED) return first(c) - lane_of_warp() * LENGTH >= hidden;
+        return whole == Whole::LINES && valid[c] == 0;
     }
 
     /// Whether the element at this place of the group lies in the row.

@@ -71,7 +71,7 @@ struct Output {
         const bool has_gate = GATED && args.gate != nullptr;
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-            if (group.lacks_line_of(c * LENGTH)) break;
+            if (c > 0 && group.lacks_line(c)) break;
             RawChunk gains;
             // β, r or z.
             RawChunk seconds;

@@ -153,6 +153,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         const bool has_all = is_full || (WHOLE == Whole::GROUPS && g == 0);
         return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * team.beside, has_all, WHOLE);
     };
+    const bool has_second = team.rank + WARP < team.threads;
     const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};
 
     typename Source::Place place(args, row, PATH);
@@ -218,6 +219,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         const Group<Element>& group = groups[g];
         // The last of an odd number of warps has nothing beside it.
         if (WHOLE != Whole::NOTHING && !Sink::COLLECTIVE && group.valid[0] == 0) break;
+        if (IS_SHIFTED && g > 0 && !has_second) break;
         if constexpr (!IS_SHIFTED) source.store_residual(h[g], group, args, place);
         source.output(h[g], args);
         if constexpr (IS_PAIRED) ahead[g] = Sink::Output::load_ahead(group, args, place);

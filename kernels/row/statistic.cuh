@@ -125,7 +125,7 @@ struct LayerNorm {
         float squares[PARTIAL_SUMS] = {};
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            if (group.lacks_line_of(e)) break;
+            if (e > 0 && e % Group<Element>::LENGTH == 0 && group.lacks_line(e / Group<Element>::LENGTH)) break;
             const float deviation = h.at[e] - pivot;
             if (!Element::IS_F32) sums[e % PARTIAL_SUMS] = __fmaf_rn(deviation, args.count_scale, sums[e % PARTIAL_SUMS]);
             squares[e % PARTIAL_SUMS] = __fmaf_rn(deviation, deviation, squares[e % PARTIAL_SUMS]);
@@ -147,11 +147,16 @@ struct LayerNorm {
 
     /// Gives places outside the row, which hold zeros and are never stored, a deviation of zero.
     static __device__ __forceinline__ void move_outside_to(float pivot, Values& h, const Group<Element>& group) {
+        constexpr unsigned int LENGTH = Group<Element>::LENGTH;
 #pragma unroll
-        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            h.at[e] = group.contains(e) ? h.at[e] : pivot;
-            // In a branch of their own: few threads have such places.
-            asm volatile("" : "+f"(h.at[e]));
+        for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
+            if (group.valid[c] == LENGTH) continue;
+#pragma unroll
+            for (unsigned int e = c * LENGTH; e < (c + 1) * LENGTH; ++e) {
+                h.at[e] = group.contains(e) ? h.at[e] : pivot;
+                // In a branch of their own: few threads have such places.
+                asm volatile("" : "+f"(h.at[e]));
+            }
         }
     }
 
