@@ -115,11 +115,13 @@ struct Team {
             state.reduce_segments(lanes());
         }
         return by_first_warp(exchange.results[index], [&] {
-            if (threads <= WARP) return finish(state.part(args));
+            if (threads <= WARP) return finish(state.part_of_row(args));
             // Lane w takes the part of warp w.
             const unsigned int warps = threads / WARP;
             typename State::Part part = State::Part::empty();
-            if (rank < warps) part = State::get(exchange.states, rank, Cluster::none(), 0).part(args);
+            if (rank < warps) {
+                part = State::part_of_warp(exchange.states, threads, rank, 0, Cluster::none(), 0, args);
+            }
             return finish(reduce_lanes(part, warps));
         });
     }
@@ -153,8 +155,8 @@ struct Team {
             if (rank < warps) {
 #pragma unroll 1
                 for (unsigned int stretch = 0; stretch < stretches; ++stretch) {
-                    const typename State::Part next =
-                        State::get(exchange.states[stretch], rank, cluster, stretch / of_cta).part(args);
+                    const typename State::Part next = State::part_of_warp(
+                        exchange.states[stretch], threads, rank, stretch, cluster, stretch / of_cta, args);
                     if (stretch == 0) {
                         part = next;
                     } else {

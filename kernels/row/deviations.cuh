@@ -4,6 +4,7 @@
 // means are merged, and what lies between them.
 #pragma once
 
+#include "group.cuh"
 #include "sums.cuh"
 
 namespace warpnorm {
@@ -53,19 +54,17 @@ struct DeviationNumber<true> {
 };
 
 /// Sums of the deviations d = h − pivot of a part of the row. The pivot is one for all lanes of a warp that the team has.
-template <class Number>
+template <class Element, class Number = typename DeviationNumber<Element::IS_F32>::Type>
 struct Deviations {
     static constexpr unsigned int SUMS = 2;
 
     Sums<2, Number> sums;  // Σd scaled by RowArgs::count_scale, and Σd²
     float pivot;
-    unsigned int count;  // elements of all those lanes
 
     /// Of parts with the same pivot.
     template <class Other>
-    __device__ __forceinline__ void merge(const Deviations<Other>& right) {
+    __device__ __forceinline__ void merge(const Deviations<Element, Other>& right) {
         sums.merge(right.sums);
-        count += right.count;
         // The same, and so kept once.
         pivot = right.pivot;
     }
@@ -74,14 +73,7 @@ struct Deviations {
     struct Slots {
         typename Sums<2, Number>::Slots sums;
         float pivots[MAX_TEAM_WARPS];
-        float counts[MAX_TEAM_WARPS];
     };
-
-    static __device__ __forceinline__ Deviations get(const Slots& slots, unsigned int warp, const Cluster& cluster,
-                                                     unsigned int cta) {
-        return {Sums<2, Number>::get(slots.sums, warp, cluster, cta), cluster.read(&slots.pivots[warp], cta),
-                static_cast<unsigned int>(cluster.read(&slots.counts[warp], cta))};
-    }
 
     template <unsigned int STATES>
     static __device__ __forceinline__ void reduce_warps(const Deviations (&states)[STATES], Slots& slots,
@@ -92,27 +84,38 @@ struct Deviations {
         Sums<2, Number>::reduce_warps(sums, slots.sums, warp);
         if (lane_of_warp() == 0) {
 #pragma unroll
-            for (unsigned int i = 0; i < STATES; ++i) {
-                slots.pivots[warp + i] = states[i].pivot;
-                slots.counts[warp + i] = static_cast<float>(states[i].count);
-            }
+            for (unsigned int i = 0; i < STATES; ++i) slots.pivots[warp + i] = states[i].pivot;
         }
     }
 
     /// What a thread keeps of a stretch of a long row.
-    using Running = Deviations<TwoFloat>;
+    using Running = Deviations<Element, TwoFloat>;
     static __device__ __forceinline__ Running running(const Deviations& first) {
-        return {Sums<2, Number>::running(first.sums), first.pivot, first.count};
+        return {Sums<2, Number>::running(first.sums), first.pivot};
     }
     static __device__ __forceinline__ Deviations of_running(const Running& running) {
-        return {Sums<2, Number>::of_running(running.sums), running.pivot, running.count};
+        return {Sums<2, Number>::of_running(running.sums), running.pivot};
     }
 
     using Part = DeviationsPart;
-    __device__ __forceinline__ Part part(const RowArgs& args) const {
+
+    /// That of a team within a warp: all of the row.
+    __device__ __forceinline__ Part part_of_row(const RowArgs& args) const { return part(args.hidden, args); }
+
+    /// That of a stretch of a warp, from the shared memory of a CTA of the cluster.
+    static __device__ __forceinline__ Part part_of_warp(const Slots& slots, unsigned int threads, unsigned int warp,
+                                                        unsigned int stretch, const Cluster& cluster, unsigned int cta,
+                                                        const RowArgs& args) {
+        const Deviations found = {Sums<2, Number>::get(slots.sums, warp, cluster, cta),
+                                  cluster.read(&slots.pivots[warp], cta)};
+        return found.part(elements(threads, warp, stretch, args), args);
+    }
+
+private:
+    __device__ __forceinline__ Part part(unsigned int elements, const RowArgs& args) const {
         Part part = Part::empty();
-        if (count == 0) return part;
-        part.share = static_cast<float>(count) * args.count_scale;
+        if (elements == 0) return part;
+        part.share = static_cast<float>(elements) * args.count_scale;
         part.unscale = reciprocal_of_power_of_two(args.count_scale);
         const auto of_part = Sums<2, Number>::running(sums);
         part.sum = add(two_product(pivot, part.share), of_part.of[0]);
@@ -122,6 +125,21 @@ struct Deviations {
         if (isinf(part.squares.hi)) return part;
         part.squares = add(part.squares, two_product(-sum * reciprocal(part.share), sum * part.unscale));
         return part;
+    }
+
+    /// Elements of a stretch that a warp has, of a team of so many threads: whole lines but for the row's last one.
+    static __device__ __forceinline__ unsigned int elements(unsigned int threads, unsigned int warp,
+                                                            unsigned int stretch, const RowArgs& args) {
+        constexpr unsigned int LENGTH = CHUNK<Element>;
+        constexpr unsigned int LINE = WARP * LENGTH;
+        const unsigned int lines = GROUP_CHUNKS<Element> << args.stretch_shift;
+        const unsigned int between = threads * LENGTH;
+        const unsigned int first = stretch * lines * between + warp * LINE;
+        if (first >= args.hidden) return 0;
+        const unsigned int from_first = args.hidden - first;
+        unsigned int others = lines - 1;
+        if (from_first < others * between + LINE) others = min(others, (from_first - 1) / between);
+        return others * LINE + min(from_first - others * between, LINE);
     }
 };
 

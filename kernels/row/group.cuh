@@ -133,20 +133,6 @@ struct Group {
         return sum;
     }
 
-    /// The same of the groups of all lanes of the team in this thread's warp.
-    __device__ __forceinline__ unsigned int elements_of_lanes() const {
-        if (is_full) return lanes * GROUP_ELEMENTS;
-        if (whole != Whole::NOTHING) return lanes * elements();
-        const unsigned int before = (lane_of_warp() & (lanes - 1)) * LENGTH;
-        unsigned int sum = 0;
-#pragma unroll
-        for (unsigned int c = 0; c < CHUNKS; ++c) {
-            const unsigned int line = first(c) - before;
-            sum += line >= hidden ? 0 : min(hidden - line, lanes * LENGTH);
-        }
-        return sum;
-    }
-
     /// Whether nothing is to be computed of a line of the group, for no lane of the warp has a chunk of it: where something
     /// is known of lines when compiled, or rows begin anywhere. Of a group's first line it is asked of the group.
     __device__ __forceinline__ bool lacks_line(unsigned int c) const {

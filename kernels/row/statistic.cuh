@@ -63,7 +63,7 @@ struct LayerNorm {
     static constexpr bool IS_BIASED = true;
 
     using Number = typename DeviationNumber<Element::IS_F32>::Type;
-    using State = Deviations<Number>;
+    using State = Deviations<Element>;
 
     /// The pivot is the mean of the first values of so many threads.
     static constexpr unsigned int PIVOT_THREADS = 8;
@@ -142,7 +142,7 @@ struct LayerNorm {
                 found.of[0] = in_one(sum_in_two_floats(h, pivot, GROUP_ELEMENTS, args));
             }
         }
-        return {found, pivot, group.elements_of_lanes()};
+        return {found, pivot};
     }
 
     /// Gives places outside the row, which hold zeros and are never stored, a deviation of zero.

@@ -111,7 +111,11 @@ struct Sums {
 
     /// What the team's first warp merges.
     using Part = Running;
-    __device__ __forceinline__ Part part(const RowArgs&) const { return running(*this); }
+    __device__ __forceinline__ Part part_of_row(const RowArgs&) const { return running(*this); }
+    static __device__ __forceinline__ Part part_of_warp(const Slots& slots, unsigned int, unsigned int warp, unsigned int,
+                                                        const Cluster& cluster, unsigned int cta, const RowArgs&) {
+        return running(get(slots, warp, cluster, cta));
+    }
 
 private:
     static __device__ __forceinline__ void held_as(float& number, const TwoFloat& value) { number = in_one(value); }
