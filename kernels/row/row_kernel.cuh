@@ -83,19 +83,19 @@ constexpr __device__ Whole whole_of(Threads threads) {
 }
 
 /// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: so many
-/// that nothing is spilt beside the weights of small teams, a gate or a rotation, two sums, windows or two inputs.
+/// that nothing is spilt beside two inputs, a rotation, the weights of small teams, or two sums and codes; nor is computed
+/// anew beside two sums and windows.
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
 constexpr unsigned int RESIDENT_THREADS =
     Source::INPUTS == 2 ? 640
     : are_warps_paired(THREADS)
         ? (Statistic::State::SUMS == 2 && (PATH == Path::SHIFTED || Sink::COLLECTIVE) ? 768 : 1024)
-    : Sink::Output::IS_GATED || Source::Place::IS_PART || Statistic::State::SUMS == 2 ? 640
-                                                                                      : 768;
+        : (Source::Place::IS_PART && !Sink::Output::IS_GATED ? 640 : 768);
 
 /// The same where they are not paired, and rows stay in registers. With fewer, all activations of a thread would be
 /// computed side by side, and half as many threads be resident.
 template <class Source>
-constexpr unsigned int UNPAIRED_RESIDENT_THREADS = Source::ACTIVATES ? 768 : Source::MAX_THREADS;
+constexpr unsigned int UNPAIRED_RESIDENT_THREADS = Source::ACTIVATES ? 1024 : Source::MAX_THREADS;
 
 /// Has all groups of a thread loaded; of lanes that do the work of two, compiled by itself for rows that they have all
 /// chunks of.
