@@ -9,7 +9,7 @@
 
 namespace warpnorm {
 
-/// e to this power is 2: −x·HALF_EXPONENT is half the exponent of 2 that e^−x has.
+/// −log₂(e)/2: t times it is half the exponent of 2 that e^−t has.
 constexpr double HALF_EXPONENT = -0.72134752044448170367996234050095;
 
 /// σ(t) from half = t·HALF_EXPONENT. e^−t is a square, so that neither it nor its reciprocal, times a power of two,

@@ -137,8 +137,11 @@ private:
         const unsigned int first = stretch * lines * between + warp * LINE;
         if (first >= args.hidden) return 0;
         const unsigned int from_first = args.hidden - first;
+        // Where the row ends within the stretch. But in rows of millions a stretch has a few lines: to count down takes
+        // less than a division.
         unsigned int others = lines - 1;
-        if (from_first < others * between + LINE) others = min(others, (from_first - 1) / between);
+#pragma unroll 1
+        while (others * between >= from_first) --others;
         return others * LINE + min(from_first - others * between, LINE);
     }
 };

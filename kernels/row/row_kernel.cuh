@@ -218,8 +218,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     for (unsigned int g = 0; g < GROUPS; ++g) {
         const Group<Element>& group = groups[g];
         // The last of an odd number of warps has nothing beside it.
-        if (WHOLE != Whole::NOTHING && !Sink::COLLECTIVE && group.valid[0] == 0) break;
-        if (IS_SHIFTED && g > 0 && !has_second) break;
+        if (((WHOLE != Whole::NOTHING && !Sink::COLLECTIVE) || IS_SHIFTED) && g > 0 && !has_second) break;
         if constexpr (!IS_SHIFTED) source.store_residual(h[g], group, args, place);
         source.output(h[g], args);
         if constexpr (IS_PAIRED) ahead[g] = Sink::Output::load_ahead(group, args, place);
