@@ -6,7 +6,7 @@
 //! | [`GROUP_ELEMENTS`] | 16 | what fits 64 registers beside its weights; 2 to 8 loads of 16 bytes are in flight (below) |
 //! | [`MOST_THREADS`] | 1024 | the largest CTA: rows of 16 384 elements in registers, at 64 registers a thread |
 //! | [`SINGLE_THREADS`] | 1024 | with 64 registers each, as many as a multiprocessor holds at a time |
-//! | [`FEWEST_ODD_WARPS`] | 9 | a tenth of what five pairs do is for nothing; a pair saves a fifth |
+//! | [`FEWEST_ODD_WARPS`] | 9 | a tenth of what five pairs do is for nothing; a pair saves an eighth |
 //! | [`FEWER_THREADS`] | 512 | up to 128 registers, for sources with two norms, a rotation or a gate |
 //! | [`SHARED_CTA_THREADS`] | 128 | a warp for every scheduler; a small last CTA where rows do not divide evenly |
 //! | [`MAX_STRETCHES`] | 8 | the CTAs of the largest portable cluster |
@@ -38,8 +38,9 @@ pub const MOST_THREADS: u32 = 1024;
 pub const SINGLE_THREADS: u32 = 1024;
 
 /// Warps of a team of an odd number that pays where threads are [paired](super::Threads::Paired). A pair of groups takes
-/// some 0.8 times the instructions of two threads (LayerNorm at 4096 in `results/profile.json`), and the last pair of
-/// such a team has one group, which takes more than a thread of its own.
+/// some 0.88 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 31.3 an element at
+/// 2880, where a sixteenth of the places is empty, for 33.3 of single threads at 4096), and the last pair of such a team has
+/// one group, which takes more than a thread of its own. Rows that fill their warps or lines take fewer.
 pub const FEWEST_ODD_WARPS: u32 = 9;
 
 /// Threads of the largest team of sources that take more registers.

@@ -236,13 +236,13 @@ fn kernel_for(
     let by_rank = if regime == Regime::Registers {
         let of_threads = |threads| module.of_form(Form::registers(path, threads));
         let single = of_threads(Threads::Single)?;
-        let [full, paired] =
+        let [best, paired] =
             Threads::paired(team.threads, call.hidden).map(|threads| threads.map_or(Ok(None), of_threads));
-        let (full, paired) = (full?, paired?);
-        if are_paired(team, rows, path, full, device) {
-            [full, paired, single, general]
+        let (best, paired) = (best?, paired?);
+        if are_paired(team, rows, path, best, device) {
+            [best, paired, single, general]
         } else {
-            [single, general, full, paired]
+            [single, general, best, paired]
         }
     } else {
         [module.of_form(Form::looped(path))?, general, None, None]
