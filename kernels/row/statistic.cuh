@@ -118,7 +118,11 @@ struct LayerNorm {
     static __device__ __forceinline__ State of_group(Values& h, float pivot, const Group<Element>& group,
                                                      const RowArgs& args) {
         TwoFloat sum;
-        if constexpr (Element::IS_F32) sum = sum_in_two_floats(h, pivot, group.elements(), args);
+        if constexpr (Element::IS_F32) {
+            sum = sum_in_two_floats(h, pivot, group.elements(), args);
+            // Little but the errors may be left of it: a sum of many is as exact as its terms' low parts are small.
+            sum = two_sum(sum.hi, sum.lo);
+        }
         // Of lines that are not there nothing is summed, and a group of none has a pivot of 0.
         if (group.whole == Whole::NOTHING && group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
         float sums[PARTIAL_SUMS] = {};

@@ -188,3 +188,22 @@ fn huge_constants_beside_a_scaled_residual() {
     let norm = Norm::layer_norm(1e-6).with_residual_add(wide(32_768.0));
     hold(norm, DType::BF16, true, 9, 21, Values::Constant);
 }
+
+/// f32 rows of one value each, in which lanes and warps have more elements than others: what the lanes' sums lose cancels
+/// only where they are as exact as what is left of them is large.
+#[test]
+fn constants_of_which_threads_have_unlike_shares() {
+    let mut failures = Failures::default();
+    for hidden in [4080, 20, 500, 1000, 4081, 12_300, 40_004] {
+        let rows = 7;
+        let mut case = case((Norm::layer_norm(1e-5), None, None), DType::F32, rows, hidden, Values::Constant, 0);
+        let value = |row| f64::from(3.7f32 + 0.1 * row as f32);
+        case.x = encode(DType::F32, (0..rows * hidden).map(|index| value(index / hidden)));
+        for device in &emulated_devices() {
+            for placement in [Placement::default(), Placement { offset: 1, ..Placement::default() }] {
+                judge(&mut failures, device, &case, placement);
+            }
+        }
+    }
+    failures.assert_none();
+}
