@@ -3,4 +3,4 @@
 pub mod mutate;
 pub mod op;
 pub mod ptx;
-mod random;
+pub mod random;

@@ -4,7 +4,7 @@ use crate::random::Random;
 use libfuzzer_sys::fuzzer_mutate;
 
 /// Statements to insert, and words to put in another's place: those of the seeds.
-const SEEDS: [&str; 6] = [
+pub const SEEDS: [&str; 6] = [
     include_str!("../seeds/flow.ptx"),
     include_str!("../seeds/floats.ptx"),
     include_str!("../seeds/integers.ptx"),
@@ -56,7 +56,8 @@ pub fn text(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     changed.len()
 }
 
-fn change(text: &str, random: &mut Random) -> String {
+/// A text with one change.
+pub fn change(text: &str, random: &mut Random) -> String {
     match random.below(8) {
         0 => lines(text, random, |lines, random| {
             lines.remove(random.below(lines.len()));

@@ -43,18 +43,8 @@ struct DeviationsPart {
     }
 };
 
-/// What deviations are summed in within a warp. The mean of f32 values is to be more exact than f32.
-template <bool IS_F32>
-struct DeviationNumber {
-    using Type = float;
-};
-template <>
-struct DeviationNumber<true> {
-    using Type = TwoFloat;
-};
-
 /// Sums of the deviations d = h − pivot of a part of the row. The pivot is one for all lanes of a warp that the team has.
-template <class Element, class Number = typename DeviationNumber<Element::IS_F32>::Type>
+template <class Element, class Number = warpnorm::Number<Element>>
 struct Deviations {
     static constexpr unsigned int SUMS = 2;
 

@@ -55,7 +55,9 @@ struct PostNorm : PlainOf<Element, WholeRow> {
     using Inner = Moments;
 
     static __device__ __forceinline__ State of_group(const Raw& raw) {
-        return {RmsNorm<Element>::sum_of_squares(widened<Element>(raw.x))};
+        State state;
+        state.of[0] = RmsNorm<Element>::sum_of_squares(widened<Element>(raw.x));
+        return state;
     }
     static __device__ __forceinline__ Inner inner(const typename State::Part& row, const RowArgs& args) {
         return RmsNorm<Element>::moments(row, args);
@@ -93,15 +95,17 @@ struct Interpolation : WithResidual<Element> {
     static constexpr bool NORMALISES = true;
 
     // Σr² and Σx².
-    using State = Sums<2, float>;
+    using State = Sums<2, Number<Element>>;
     struct Inner {
         Moments from;
         Moments to;
     };
 
     static __device__ __forceinline__ State of_group(const Raw& raw) {
-        return {RmsNorm<Element>::sum_of_squares(widened<Element>(raw.other)),
-                RmsNorm<Element>::sum_of_squares(widened<Element>(raw.x))};
+        State state;
+        state.of[0] = RmsNorm<Element>::sum_of_squares(widened<Element>(raw.other));
+        state.of[1] = RmsNorm<Element>::sum_of_squares(widened<Element>(raw.x));
+        return state;
     }
     static __device__ __forceinline__ Inner inner(const typename State::Part& row, const RowArgs& args) {
         return {RmsNorm<Element>::moments({{row.of[0]}}, args), RmsNorm<Element>::moments({{row.of[1]}}, args)};

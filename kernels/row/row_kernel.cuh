@@ -28,7 +28,7 @@ __device__ __forceinline__ void store_moments(const Moments& moments, const Team
                                               unsigned long long row) {
     if (!team.leads()) return;
     if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), moments.mean);
-    if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd);
+    if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd + moments.rest);
 }
 
 /// What the output adds: the residual, where the source has one for it, or β, where there may be one.

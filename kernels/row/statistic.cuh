@@ -20,6 +20,30 @@ __device__ __forceinline__ float total(const float (&sums)[PARTIAL_SUMS]) {
     return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
+/// Σ(h − pivot)² of f32 values, exact but for the rounding of h − pivot: added to an anchor that no square is larger than,
+/// which makes each addition Dekker's.
+__device__ __forceinline__ TwoFloat squares_in_two_floats(const Values& h, float pivot) {
+    float sums[PARTIAL_SUMS] = {};
+#pragma unroll
+    for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+        const float deviation = h.at[e] - pivot;
+        sums[e % PARTIAL_SUMS] = __fmaf_rn(deviation, deviation, sums[e % PARTIAL_SUMS]);
+    }
+    const float anchor = total(sums);
+    float sum = anchor;
+    float error = 0.0f;
+#pragma unroll
+    for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+        const float deviation = h.at[e] - pivot;
+        const float next = __fmaf_rn(deviation, deviation, sum);
+        error += __fmaf_rn(deviation, deviation, sum - next);
+        sum = next;
+    }
+    // Where values are not finite, or so large that their squares are not.
+    if (!isfinite(sum)) return {anchor, 0.0f};
+    return fast_two_sum(sum - anchor, error);
+}
+
 /// Σh², or that of deviations, over what the op divides it by. Of what is infinite there is no low part.
 __device__ __forceinline__ TwoFloat quotient_of_squares(const TwoFloat& squares, const RowArgs& args) {
     if (isinf(squares.hi)) return {squares.hi, 0.0f};
@@ -29,10 +53,23 @@ __device__ __forceinline__ TwoFloat quotient_of_squares(const TwoFloat& squares,
 /// What a row is normalised by.
 struct alignas(16) Moments {
     float mean;
-    float rstd;
+    float rstd;    // of f32 rows, rounded down
     float offset;  // what the mean lacks of the exact one, times −rstd
-    float unused;
+    float rest;    // what rstd lacks of the exact one: of f32 rows; never negative, so that zeros keep their signs
 };
+
+template <class Element>
+__device__ __forceinline__ Moments moments_of(float mean, const TwoFloat& rstd, float offset) {
+    Moments moments = {mean, rstd.hi, offset, 0.0f};
+    if constexpr (Element::IS_F32) {
+        moments.rest = fabsf(rstd.lo);
+        if (rstd.lo < 0.0f) {
+            moments.rstd = __int_as_float(__float_as_int(rstd.hi) - 1);
+            moments.rest = (rstd.hi - moments.rstd) + rstd.lo;
+        }
+    }
+    return moments;
+}
 
 /// A row's moments, which its team has put into shared memory; those of no statistic are nowhere. Read anew wherever they
 /// are asked for, rather than kept in registers.
@@ -41,7 +78,7 @@ __device__ __forceinline__ Moments read_moments(const Moments* made) {
     if constexpr (!Statistic::REDUCES) return {0.0f, 1.0f, 0.0f, 0.0f};
     Moments moments;
     asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(moments.mean), "=f"(moments.rstd), "=f"(moments.offset), "=f"(moments.unused)
+                 : "=f"(moments.mean), "=f"(moments.rstd), "=f"(moments.offset), "=f"(moments.rest)
                  : "r"(static_cast<unsigned int>(__cvta_generic_to_shared(made)))
                  : "memory");
     return moments;
@@ -62,7 +99,6 @@ struct LayerNorm {
     /// Whether calls with a bias run on other paths than the general one.
     static constexpr bool IS_BIASED = true;
 
-    using Number = typename DeviationNumber<Element::IS_F32>::Type;
     using State = Deviations<Element>;
 
     /// The pivot is the mean of the first values of so many threads.
@@ -117,36 +153,36 @@ struct LayerNorm {
 
     static __device__ __forceinline__ State of_group(Values& h, float pivot, const Group<Element>& group,
                                                      const RowArgs& args) {
+        State state;
+        state.pivot = pivot;
         TwoFloat sum;
-        if constexpr (Element::IS_F32) {
-            sum = sum_in_two_floats(h, pivot, group.elements(), args);
-            // Little but the errors may be left of it: a sum of many is as exact as its terms' low parts are small.
-            sum = two_sum(sum.hi, sum.lo);
-        }
+        if constexpr (Element::IS_F32) sum = sum_in_two_floats(h, pivot, group.elements(), args);
         // Of lines that are not there nothing is summed, and a group of none has a pivot of 0.
         if (group.whole == Whole::NOTHING && group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
-        float sums[PARTIAL_SUMS] = {};
-        float squares[PARTIAL_SUMS] = {};
-#pragma unroll
-        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            if (e > 0 && e % Group<Element>::LENGTH == 0 && group.lacks_line(e / Group<Element>::LENGTH)) break;
-            const float deviation = h.at[e] - pivot;
-            if (!Element::IS_F32) sums[e % PARTIAL_SUMS] = __fmaf_rn(deviation, args.count_scale, sums[e % PARTIAL_SUMS]);
-            squares[e % PARTIAL_SUMS] = __fmaf_rn(deviation, deviation, squares[e % PARTIAL_SUMS]);
-        }
-        Sums<2, Number> found;
-        found.of[1] = Number{total(squares)};
         if constexpr (Element::IS_F32) {
-            found.of[0] = sum;
+            // Little but the errors may be left of it: a sum of many is as exact as its terms' low parts are small.
+            state.sums.of[0] = two_sum(sum.hi, sum.lo);
+            state.sums.of[1] = squares_in_two_floats(h, pivot);
+            return state;
         } else {
-            found.of[0] = total(sums);
-            // Where values are not finite, or so large that their squares are not, deviations may not be finite, either.
-            if (!isfinite(found.of[1])) {
-                if (group.whole == Whole::LINES) move_outside_to(pivot, h, group);
-                found.of[0] = in_one(sum_in_two_floats(h, pivot, GROUP_ELEMENTS, args));
+            float sums[PARTIAL_SUMS] = {};
+            float squares[PARTIAL_SUMS] = {};
+#pragma unroll
+            for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+                if (e > 0 && e % Group<Element>::LENGTH == 0 && group.lacks_line(e / Group<Element>::LENGTH)) break;
+                const float deviation = h.at[e] - pivot;
+                sums[e % PARTIAL_SUMS] = __fmaf_rn(deviation, args.count_scale, sums[e % PARTIAL_SUMS]);
+                squares[e % PARTIAL_SUMS] = __fmaf_rn(deviation, deviation, squares[e % PARTIAL_SUMS]);
             }
+            state.sums.of[0] = total(sums);
+            state.sums.of[1] = total(squares);
+            // Where values are not finite, or so large that their squares are not, deviations may not be finite, either.
+            if (!isfinite(state.sums.of[1])) {
+                if (group.whole == Whole::LINES) move_outside_to(pivot, h, group);
+                state.sums.of[0] = in_one(sum_in_two_floats(h, pivot, GROUP_ELEMENTS, args));
+            }
+            return state;
         }
-        return {found, pivot};
     }
 
     /// Gives places outside the row, which hold zeros and are never stored, a deviation of zero.
@@ -195,16 +231,19 @@ struct LayerNorm {
         // are the same; written so that NaN stays NaN.
         if (mean.hi != mean.hi) variance.hi = mean.hi;
         if (variance.hi < 0.0f) variance = {0.0f, 0.0f};
-        const float rstd = rstd_of(variance, args.eps).hi;
+        const TwoFloat rstd = rstd_of(variance, args.eps);
         // Nothing times infinity would make NaN of every v. And zeros keep the signs of the deviations: what is added to
         // them is −0.
-        const float offset = isinf(rstd) || rstd == 0.0f ? -0.0f : -mean.lo * rstd;
-        return {mean.hi, rstd, offset, 0.0f};
+        const float offset = isinf(rstd.hi) || rstd.hi == 0.0f ? -0.0f : -mean.lo * rstd.hi;
+        return moments_of<Element>(mean.hi, rstd, offset);
     }
 
     /// v. h − mean is exact where it cancels.
     static __device__ __forceinline__ float normalise(float h, const Moments& moments) {
-        return __fmaf_rn(h - moments.mean, moments.rstd, moments.offset);
+        const float deviation = h - moments.mean;
+        const float offset =
+            Element::IS_F32 ? __fmaf_rn(deviation, moments.rest, moments.offset) : moments.offset;
+        return __fmaf_rn(deviation, moments.rstd, offset);
     }
 };
 
@@ -216,7 +255,7 @@ struct RmsNorm {
     static constexpr bool IS_BIASED = false;
 
     // Σh².
-    using State = Sums<1, float>;
+    using State = Sums<1, Number<Element>>;
 
     template <unsigned int GROUPS>
     static __device__ __forceinline__ float pivot(const Values*, const Group<Element>*) {
@@ -224,27 +263,35 @@ struct RmsNorm {
     }
 
     static __device__ __forceinline__ State of_group(Values& h, float, const Group<Element>&, const RowArgs&) {
-        return {sum_of_squares(h)};
+        State state;
+        state.of[0] = sum_of_squares(h);
+        return state;
     }
 
     /// Places outside the row hold zeros and add nothing.
-    static __device__ __forceinline__ float sum_of_squares(const Values& h) {
-        float sums[PARTIAL_SUMS] = {};
+    static __device__ __forceinline__ Number<Element> sum_of_squares(const Values& h) {
+        if constexpr (Element::IS_F32) {
+            return squares_in_two_floats(h, 0.0f);
+        } else {
+            float sums[PARTIAL_SUMS] = {};
 #pragma unroll
-        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-            sums[e % PARTIAL_SUMS] = __fmaf_rn(h.at[e], h.at[e], sums[e % PARTIAL_SUMS]);
+            for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+                sums[e % PARTIAL_SUMS] = __fmaf_rn(h.at[e], h.at[e], sums[e % PARTIAL_SUMS]);
+            }
+            return total(sums);
         }
-        return total(sums);
     }
 
-    static __device__ __forceinline__ Moments moments(const State::Part& row, const RowArgs& args) {
+    static __device__ __forceinline__ Moments moments(const typename State::Part& row, const RowArgs& args) {
         const TwoFloat mean_square = quotient_of_squares(row.of[0], args);
-        float rstd = rstd_of(mean_square, args.eps).hi;
-        if ((args.flags & ZERO_STAYS_ZERO) && mean_square.hi == 0.0f) rstd = 0.0f;
-        return {0.0f, rstd, 0.0f, 0.0f};
+        TwoFloat rstd = rstd_of(mean_square, args.eps);
+        if ((args.flags & ZERO_STAYS_ZERO) && mean_square.hi == 0.0f) rstd = {0.0f, 0.0f};
+        return moments_of<Element>(0.0f, rstd, 0.0f);
     }
 
-    static __device__ __forceinline__ float normalise(float h, const Moments& moments) { return h * moments.rstd; }
+    static __device__ __forceinline__ float normalise(float h, const Moments& moments) {
+        return Element::IS_F32 ? __fmaf_rn(h, moments.rstd, h * moments.rest) : h * moments.rstd;
+    }
 };
 
 /// No statistic: v = h.

@@ -13,6 +13,18 @@ __device__ __forceinline__ TwoFloat select(bool first, const TwoFloat& a, const 
     return {first ? a.hi : b.hi, first ? a.lo : b.lo};
 }
 
+/// What the sums of a row of this type are kept in. The statistics of f32 values are to be more exact than f32.
+template <bool IS_F32>
+struct SumNumber {
+    using Type = float;
+};
+template <>
+struct SumNumber<true> {
+    using Type = TwoFloat;
+};
+template <class Element>
+using Number = typename SumNumber<Element::IS_F32>::Type;
+
 /// Sums over a part of the row, each a float or two. Parts that are empty hold zeros.
 template <unsigned int COUNT, class Number>
 struct Sums {

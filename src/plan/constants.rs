@@ -10,7 +10,7 @@
 //! | [`FEWER_THREADS`] | 512 | up to 128 registers, for sources with two norms, a rotation or a gate |
 //! | [`SHARED_CTA_THREADS`] | 128 | a warp for every scheduler; a small last CTA where rows do not divide evenly |
 //! | [`MAX_STRETCHES`] | 8 | the CTAs of the largest portable cluster |
-//! | [`EXCHANGE_BYTES`] | 5136 | the sums of every stretch and warp, and what is made of them; the rest stages rows |
+//! | [`EXCHANGE_BYTES`] | 6192 | the sums of every stretch and warp, and what is made of them; the rest stages rows |
 //! | [`COLUMN_THREADS`] | 512 | eight columns of 16 bits keep their moments in twice two floats: more than 64 registers |
 //!
 //! Settled by what registers hold (ptxas), what is moved (the executor's counters) and the hardware's units. That a
@@ -57,10 +57,11 @@ pub const SHARED_CTA_THREADS: u32 = 128;
 pub const MAX_STRETCHES: u32 = 8;
 
 /// Bytes of shared memory that a kernel takes at most for the exchange between its warps, beside a row that is staged:
-/// for each stretch and each of 32 warps the two sums of LayerNorm, of two f32 each where its values are f32, with what they
-/// are taken from; and mean and rstd, which one warp makes. Those of 16 bits, of which some have codes and
-/// their largest magnitudes, take less. The rest of a CTA's shared memory is there for staging.
-pub const EXCHANGE_BYTES: u32 = MAX_STRETCHES * 32 * (2 * 2 + 1) * 4 + 16;
+/// for each stretch and each of 32 warps the three sums of an interpolation, those of its two inner norms and of the norm
+/// itself, of two f32 each where its values are f32; and the moments of each, which one warp makes. LayerNorm has two sums,
+/// with what they are taken from, and those of 16 bits, of which some have codes and their largest magnitudes, take less.
+/// The rest of a CTA's shared memory is there for staging.
+pub const EXCHANGE_BYTES: u32 = MAX_STRETCHES * 32 * 3 * 2 * 4 + 3 * 16;
 
 /// Threads of a CTA that takes the statistics of columns. Those of 1024 had 64 registers, which eight columns of 16
 /// bits with their moments in twice two floats exceed.
