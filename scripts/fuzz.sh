@@ -2,8 +2,6 @@
 # Fuzzes: each target of fuzz/ for so many seconds. Installs cargo-fuzz below target/ unless it is
 # there, and exits with 1 on a find, whose input is then below fuzz/artifacts/.
 #   fuzz.sh [<seconds>, 600 unless given] [<target>...]
-# FUZZ_SEED chooses the inputs that are tried; without it they differ from run to run. FUZZ_RUNS tries so
-# many inputs and no more, from a corpus made anew: with a seed, the same ones every time.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -22,12 +20,6 @@ export CARGO_TARGET_DIR=$root/target/fuzz
 build=(--sanitizer none --debug-assertions)
 cargo fuzz build "${build[@]}"
 corpus=fuzz/corpus
-limits=(-max_total_time="$seconds")
-if [ -n "${FUZZ_RUNS:-}" ]; then
-    corpus=fuzz/corpus/anew
-    rm -rf "$corpus"
-    limits+=(-runs="$FUZZ_RUNS")
-fi
 "${PYTHON:-python3}" scripts/fuzz_corpus.py "$corpus/ptx_parser"
 mkdir -p "$corpus/ops"
 
@@ -37,5 +29,5 @@ for target in "${targets[@]}"; do
     [ "$target" != ops ] || length=(-max_len=128 -len_control=0)
     echo "== $target, $seconds s"
     cargo fuzz run "${build[@]}" "$target" "$corpus/$target" -- \
-        "${limits[@]}" -seed="${FUZZ_SEED:-0}" "${length[@]}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
+        -max_total_time="$seconds" "${length[@]}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
 done

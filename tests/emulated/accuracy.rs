@@ -120,3 +120,18 @@ fn what_the_bias_leaves_of_the_product_is_as_exact_as_the_product() {
         }
     }
 }
+
+/// Beside a value that is far from all others, every sum that it is in rounds to its last place: one of f32 is off by
+/// several. Sums of f32 rows, and rstd, are carried in two floats.
+#[test]
+fn outliers_leave_f32_rows_as_exact_as_others() {
+    let device = Emulated::new(DeviceFacts::h200());
+    for (norm, most_of_rstd, most) in [(Norm::rms_norm(0.0), 0.51, 0.51), (Norm::layer_norm(0.0), 1.5, 2.75)] {
+        for hidden in [512, 4096, 20_000] {
+            let case = Case::new(norm, DType::F32, 200_000 / hidden, hidden, Values::OutlierChannel, 3);
+            let verdict = check(&device, &case.expect("a possible size"), Placement::default()).expect("runs");
+            let rstd = verdict.rstd_max_ulp.expect("asked for");
+            assert!(rstd <= most_of_rstd && verdict.max_ulp <= most, "{norm:?} {hidden}: {verdict:?}");
+        }
+    }
+}
