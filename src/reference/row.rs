@@ -376,8 +376,9 @@ fn layer_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
     let mean = quotient(sum(h.iter().copied()), h.len() as f64);
     let variance = mean_square(h.iter().map(|&h| square(deviation(h, mean))), h.len());
     let largest = h.iter().fold(0.0, |largest: f64, h| largest.max(h.abs()));
-    // No row deviates by more than its largest magnitude; a variance past f32's range is infinite here.
-    let deviation = variance.sqrt().min(largest);
+    // Whether f32 has room for the squares or not. No row deviates by more than its largest magnitude.
+    let squares = sum(h.iter().map(|&h| deviation(h, mean).powi(2))).0;
+    let deviation = (squares / h.len() as f64).sqrt().min(largest);
     Statistic::new(dtype, mean, rstd(variance, eps), |dtype| Errors {
         mean: Tolerance::error_of_mean(dtype, largest, deviation, h.len()),
         rstd: Tolerance::error_of_rstd(dtype, variance, f64::from(eps)),
