@@ -197,20 +197,16 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
             instances(&name, &Kernel::Row { statistic, source, sink }, words, table)?;
         }
         "paths" => {
-            let name = words.next().unwrap_or_default();
+            let (name, dtypes) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             let paths = words.map(identifier).collect::<Result<Vec<_>, _>>()?;
             if paths.is_empty() {
-                return Err("at least one path is wanted".to_owned());
+                return Err("<name> <dtype>,... <path>... is wanted".to_owned());
             }
-            let mut mine: Vec<_> = table
-                .instances
-                .iter_mut()
-                .filter(|instance| instance.name == name && instance.dtype != "f32")
-                .collect();
-            if mine.is_empty() {
-                return Err(format!("no module of 16 bits above has the name {name}"));
+            for dtype in dtypes.split(',') {
+                let is_meant = |instance: &&mut Instance| instance.name == name && instance.dtype == dtype;
+                let instance = table.instances.iter_mut().find(is_meant);
+                instance.ok_or(format!("no module above is {name} of {dtype}"))?.paths.clone_from(&paths);
             }
-            mine.iter_mut().for_each(|instance| instance.paths.clone_from(&paths));
         }
         "columns" => {
             let name = identifier(words.next().unwrap_or_default())?;

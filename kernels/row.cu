@@ -26,7 +26,7 @@
     WARPNORM_KERNEL_OF(UNPAIRED_RESIDENT_THREADS<Source>, name, \
                        (registers_row<Statistic, Source, Sink, path, Threads::SINGLE>))
 #define WARPNORM_PAIRED_KERNEL(name, path, threads)                                      \
-    WARPNORM_KERNEL_OF((RESIDENT_THREADS<Statistic, Source, Sink, path, threads>), name, \
+    WARPNORM_KERNEL_OF((resident_threads<Statistic, Source, Sink, path, threads>()), name, \
                        (registers_row<Statistic, Source, Sink, path, threads>))
 
 namespace warpnorm {

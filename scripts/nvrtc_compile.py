@@ -90,11 +90,12 @@ class Table:
                     table.instances += [
                         Instance(name, dtype, (statistic, source, sink)) for dtype in dtypes
                     ]
-                case ["paths", name, *paths] if paths:
-                    mine = [i for i in table.instances if i.name == name and i.dtype != "f32"]
-                    if not mine:
-                        raise Failure(f"{path}:{number}: no module of 16 bits above has the name {name}")
-                    for instance in mine:
+                case ["paths", name, dtypes, *paths] if paths:
+                    for dtype in dtypes.split(","):
+                        mine = [i for i in table.instances if (i.name, i.dtype) == (name, dtype)]
+                        if not mine:
+                            raise Failure(f"{path}:{number}: no module above is {name} of {dtype}")
+                        (instance,) = mine
                         at = table.instances.index(instance)
                         table.instances[at] = replace(instance, paths=tuple(paths))
                 case ["columns", name, *dtypes] if dtypes:

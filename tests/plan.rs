@@ -202,11 +202,14 @@ fn calls_are_aligned_where_every_chunk_of_every_tensor_is_whole() {
     assert!(aligned(4096, |_| {}) && aligned(8, |_| {}) && aligned(768, |_| {}));
     assert!(!aligned(4097, |_| {}) && !aligned(4, |_| {}));
     assert!(aligned(32_768, |_| {}) && !aligned(32_769, |_| {}));
-    // Those of f32 and on GPUs with slower memory have no such kernels.
-    for (dtype, device) in [(DType::F32, DeviceFacts::h200()), (DType::F16, DeviceFacts::a100())] {
-        let call = call(Family::RmsNorm, dtype, true, 3, 4096, 4096, 0);
-        assert_eq!(planned(&call, &device).kernel.form().path, Path::General);
-    }
+    // GPUs with slower memory have no such kernels.
+    let of_f16 = call(Family::RmsNorm, DType::F16, true, 3, 4096, 4096, 0);
+    assert_eq!(planned(&of_f16, &DeviceFacts::a100()).kernel.form().path, Path::General);
+    // Four elements of f32 are 16 bytes. That they are rounded before the weight changes nothing.
+    let mut of_f32 = call(Family::RmsNorm, DType::F32, true, 3, 4092, 4092, 0);
+    assert_eq!(planned(&of_f32, &DeviceFacts::h200()).kernel.form().path, Path::Aligned);
+    of_f32.norm.weight_rounding = WeightRounding::BeforeWeight;
+    assert_eq!(planned(&of_f32, &DeviceFacts::h200()).kernel.form().path, Path::Aligned);
     let moved: [fn(&mut Call); 7] = [
         |call| call.x.address += 2,
         |call| call.residual.as_mut().expect("set").address += 8,
@@ -324,10 +327,14 @@ fn threads_are_paired_where_they_are_many() {
     assert_eq!(planned(528, 4096, DType::F16, false), (single, 256, 1, 528));
     assert_eq!(planned(529, 4096, DType::F16, false), (paired_full, 128, 1, 529));
     assert_eq!(planned(529, 4096, DType::F16, true).0, single);
-    assert_eq!(planned(529, 4096, DType::F32, false).0, Form::GENERAL);
+    assert_eq!(planned(529, 4096, DType::F32, false).0, paired_full);
+    assert_eq!(planned(65_536, 640, DType::F32, false).0, paired_lines);
+    assert_eq!(planned(529, 4096, DType::F32, true).0, single);
     // Rows that begin anywhere are moved by paired threads, or by the general kernel.
     assert_eq!(planned(529, 4097, DType::F16, false).0, shifted);
     assert_eq!(planned(529, 4097, DType::F16, true).0, shifted);
+    assert_eq!(planned(529, 4097, DType::F32, false).0, shifted);
+    assert_eq!(planned(529, 4097, DType::F32, true).0, Form::GENERAL);
     assert_eq!(planned(100, 4097, DType::F16, false).0, Form::GENERAL);
     assert_eq!(planned(65_536, 1535, DType::BF16, false), (shifted, 64, 1, 65_536));
     assert_eq!(planned(65_536, 511, DType::BF16, false).0, Form::GENERAL);
@@ -455,12 +462,13 @@ fn kernel_names_say_module_type_and_regime_or_path() {
     let device = DeviceFacts::h200();
     let name =
         |family, dtype, add, hidden| planned(&call(family, dtype, add, 1, hidden, hidden, 0), &device).kernel.name();
-    assert_eq!(name(Family::LayerNorm, DType::F32, false, 64), "layer_norm_f32_registers");
+    assert_eq!(name(Family::LayerNorm, DType::F32, false, 63), "layer_norm_f32_registers");
+    assert_eq!(name(Family::LayerNorm, DType::F32, false, 64), "layer_norm_f32_aligned");
     assert_eq!(name(Family::RmsNorm, DType::BF16, true, 8191), "add_rms_norm_bf16_registers");
     assert_eq!(name(Family::RmsNorm, DType::BF16, true, 8192), "add_rms_norm_bf16_aligned");
     assert_eq!(name(Family::LayerNorm, DType::F16, true, 20000), "add_layer_norm_f16_aligned_looped");
     assert_eq!(name(Family::LayerNorm, DType::F16, true, 20001), "add_layer_norm_f16_looped");
-    assert_eq!(name(Family::RmsNorm, DType::F32, false, 20000), "rms_norm_f32_looped");
+    assert_eq!(name(Family::RmsNorm, DType::F32, false, 20_001), "rms_norm_f32_looped");
 }
 
 #[test]

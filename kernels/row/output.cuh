@@ -102,8 +102,13 @@ struct Output {
 #pragma unroll
             for (unsigned int step = 0; step < LENGTH; step += STEP) {
                 const unsigned int left = group.valid[c] > step ? group.valid[c] - step : 0;
-                if (weight.is_f32) weight.load_step_of(gains, group.first(c), step, left);
-                if (!GATED && addend.by_step()) addend.from.load_step_of(seconds, group.first(c), step, left);
+                // What is of the activation type is there, where it was loaded ahead.
+                const bool has_gains = !GATED && Element::IS_F32 && ahead != nullptr;
+                const bool has_addends = Element::IS_F32 && addends != nullptr;
+                if (weight.is_f32 && !has_gains) weight.load_step_of(gains, group.first(c), step, left);
+                if (!GATED && addend.by_step() && !has_addends) {
+                    addend.from.load_step_of(seconds, group.first(c), step, left);
+                }
                 float y[STEP];
                 compute(y, &values.at[c * LENGTH + step], moments, weight, gains, addend, seconds, step, args,
                         group.path);

@@ -83,14 +83,16 @@ constexpr __device__ Whole whole_of(Threads threads) {
 }
 
 /// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: so many
-/// that nothing is spilt beside two inputs, a rotation, the weights of small teams, or two sums and codes; nor is computed
-/// anew beside two sums and windows.
+/// that nothing is spilt beside two inputs, a rotation, the weights of small teams, twice as many words of f32, or two sums
+/// and codes; nor is computed anew beside two sums and windows.
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
-constexpr unsigned int RESIDENT_THREADS =
-    Source::INPUTS == 2 ? 640
-    : are_warps_paired(THREADS)
-        ? (Statistic::State::SUMS == 2 && (PATH == Path::SHIFTED || Sink::COLLECTIVE) ? 768 : 1024)
-        : (Source::Place::IS_PART && !Sink::Output::IS_GATED ? 640 : 768);
+constexpr __device__ unsigned int resident_threads() {
+    constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
+    if (Source::INPUTS == 2) return 640;
+    if (!are_warps_paired(THREADS)) return Source::Place::IS_PART && !Sink::Output::IS_GATED ? 640 : 768;
+    if (Source::Element::IS_F32) return Statistic::State::SUMS == 2 || IS_SHIFTED ? 640 : 1024;
+    return Statistic::State::SUMS == 2 && (IS_SHIFTED || Sink::COLLECTIVE) ? 768 : 1024;
+}
 
 /// The same where they are not paired, and rows stay in registers. With fewer, all activations of a thread would be
 /// computed side by side, and half as many threads be resident.

@@ -157,8 +157,9 @@ struct LayerNorm {
         state.pivot = pivot;
         TwoFloat sum;
         if constexpr (Element::IS_F32) sum = sum_in_two_floats(h, pivot, group.elements(), args);
-        // Of lines that are not there nothing is summed, and a group of none has a pivot of 0.
-        if (group.whole == Whole::NOTHING && group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
+        // Of 16 bits nothing is summed of lines that are not there, and a group of none has a pivot of 0.
+        const bool takes_all = Element::IS_F32 ? group.whole != Whole::GROUPS : group.whole == Whole::NOTHING;
+        if (takes_all && group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
         if constexpr (Element::IS_F32) {
             // Little but the errors may be left of it: a sum of many is as exact as its terms' low parts are small.
             state.sums.of[0] = two_sum(sum.hi, sum.lo);

@@ -1,6 +1,7 @@
 //! Forms: what kernels of one module differ in.
 
-use super::constants::{CHUNK_BYTES, GROUP_ELEMENTS};
+use super::Team;
+use super::constants::GROUP_ELEMENTS;
 use super::team::WARP;
 
 /// What is known of a call where its kernel is compiled.
@@ -8,7 +9,7 @@ use super::team::WARP;
 /// Of an aligned call: rows, or the heads or groups of them, are made of whole chunks of 16 bytes, all of which begin at
 /// multiples of 16 bytes, in every tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; parameters
 /// are of the activation type; and norms without a mean have no bias. Of a shifted call the same, but that rows may be of
-/// any number of elements, and begin anywhere.
+/// any number of elements, and begin anywhere. Where v is f32, that it is rounded before the weights changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// Nothing.
@@ -22,9 +23,6 @@ pub enum Path {
     /// It is shifted, its weights are not offset, and v is not rounded before them.
     Shifted,
 }
-
-/// Elements of a line, of 16 bits each: no others have kernels of their own.
-const LINE_ELEMENTS: usize = WARP as usize * CHUNK_BYTES / 2;
 
 /// Whose work the threads of a row that stays in registers do. The bits are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,17 +42,16 @@ pub enum Threads {
 }
 
 impl Threads {
-    /// Those that do the work of two of a team of so many for rows of so many elements, if any do: the best, and what else
-    /// will do.
-    pub const fn paired(team_threads: u32, hidden: usize) -> [Option<Threads>; 2] {
-        match team_threads {
+    /// Those that do the work of two of a team for rows of so many elements, if any do: the best, and what else will do.
+    pub const fn paired(team: Team, hidden: usize) -> [Option<Threads>; 2] {
+        match team.threads {
             // Two lanes move a sector of 32 bytes at once.
             0..=3 => [None, None],
             4..=WARP => [Some(Threads::PairedLanes), None],
             _ if hidden.is_multiple_of(WARP as usize * GROUP_ELEMENTS) => {
                 [Some(Threads::PairedFull), Some(Threads::Paired)]
             }
-            _ if hidden.is_multiple_of(LINE_ELEMENTS) => [Some(Threads::PairedLines), Some(Threads::Paired)],
+            _ if hidden.is_multiple_of(team.line()) => [Some(Threads::PairedLines), Some(Threads::Paired)],
             _ => [Some(Threads::Paired), None],
         }
     }

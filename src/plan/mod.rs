@@ -236,8 +236,7 @@ fn kernel_for(
     let by_rank = if regime == Regime::Registers {
         let of_threads = |threads| module.of_form(Form::registers(path, threads));
         let single = of_threads(Threads::Single)?;
-        let [best, paired] =
-            Threads::paired(team.threads, call.hidden).map(|threads| threads.map_or(Ok(None), of_threads));
+        let [best, paired] = Threads::paired(team, call.hidden).map(|threads| threads.map_or(Ok(None), of_threads));
         let (best, paired) = (best?, paired?);
         if are_paired(team, rows, path, best, device) {
             [best, paired, single, general]
@@ -267,11 +266,15 @@ fn are_paired(team: Team, rows: u64, path: Path, best: Option<Kernel>, device: &
     rows.saturating_mul(u64::from(team.threads)) > at_a_time && pays
 }
 
+/// Whether v is rounded before it is multiplied by the weights, which changes nothing of f32.
+fn rounds_before_weight(call: &Call) -> bool {
+    call.norm.weight_rounding == WeightRounding::BeforeWeight && call.dtype != DType::F32
+}
+
 /// What a kernel may know of a call.
 fn path(call: &Call, device: &DeviceFacts) -> Path {
-    let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
     let aligned = has_aligned_rows(call);
-    match (rounds_before_weight, call.norm.weight_offset != 0.0) {
+    match (rounds_before_weight(call), call.norm.weight_offset != 0.0) {
         _ if !has_aligned_parameters(call) || !has_32_bit_rows(call) || !runs_hopper_code(device) => Path::General,
         _ if call.bias.is_some() && !matches!(call.norm.family, Family::LayerNorm | Family::Identity) => Path::General,
         (false, false) if !aligned => Path::Shifted,
@@ -352,7 +355,7 @@ fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     add(flags::PARAMETERS_F32, is_f32(call.weight.or(call.bias)));
     add(flags::RATE_F32, is_f32(call.rate));
 
-    let rounds_before_weight = call.norm.weight_rounding == WeightRounding::BeforeWeight;
+    let rounds_before_weight = rounds_before_weight(call);
     add(flags::ROUND_BEFORE_WEIGHT, rounds_before_weight);
     add(flags::BARE_WEIGHTS, !rounds_before_weight && call.norm.weight_offset == 0.0);
     let rounding = call.norm.residual_add().map(|add| add.rounding);

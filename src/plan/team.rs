@@ -41,6 +41,11 @@ impl Team {
         Team { threads, chunk }
     }
 
+    /// Elements of a line: a chunk for each lane of a warp.
+    pub const fn line(self) -> usize {
+        WARP as usize * self.chunk
+    }
+
     /// Steps in which the team walks over a row.
     pub fn slabs(self, hidden: usize) -> usize {
         hidden.div_ceil(GROUP_ELEMENTS * self.threads as usize)

@@ -528,12 +528,8 @@ fn output(rounding: WeightRounding, dtype: DType, v: Near, gain: Option<f64>, bi
         (Some(gain), Some(bias)) => v.mul_add(gain, bias),
     };
     let v = match rounding {
-        WeightRounding::Single => v,
-        WeightRounding::BeforeWeight => {
-            let Near { exact, error } = v.rounded(dtype).map(|v| v);
-            // f32 results are off by what v is, however it is rounded.
-            Near { exact, error: if dtype == DType::F32 { error.max(v.error) } else { error } }
-        }
+        WeightRounding::BeforeWeight if dtype != DType::F32 => v.rounded(dtype).map(|v| v),
+        _ => v,
     };
     let scale = v.exact.abs() * gain.unwrap_or(1.0).abs();
     let of_product =

@@ -64,7 +64,7 @@ fn the_kernel_of_columns_is_compiled_for_every_target() {
     }
 }
 
-/// Of the types of 16 bits, for the targets that have them; their names end in what is special about them.
+/// Of the types that the line names, for the targets that have them; their names end in what is special about them.
 #[test]
 fn paths_have_kernels_of_their_own() {
     let mut scratch = Scratch::new("nvcc-paths");
@@ -77,7 +77,7 @@ fn paths_have_kernels_of_their_own() {
         "aligned_paired_lines",
         "shifted_paired_lanes",
     ];
-    scratch.replace("kernels/modules.txt", line, &format!("{line}\npaths norm {}", paths.join(" ")));
+    scratch.replace("kernels/modules.txt", line, &format!("{line}\npaths norm bf16 {}", paths.join(" ")));
     let home = scratch.toolkit("12.9.86");
     let run = scratch.set("CUDA_HOME", &home).run().unwrap();
     for (dtype, more, forms) in [

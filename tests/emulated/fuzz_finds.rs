@@ -212,7 +212,9 @@ fn constants_of_which_threads_have_unlike_shares() {
 #[test]
 fn values_far_below_those_whose_squares_vanish() {
     let mut failures = Failures::default();
-    for (dtype, scale) in [(DType::BF16, 4_025_722_300_000.0), (DType::BF16, 1e9), (DType::F16, 1e-20), (DType::F32, 1e9)] {
+    for (dtype, scale) in
+        [(DType::BF16, 4_025_722_300_000.0), (DType::BF16, 1e9), (DType::F16, 1e-20), (DType::F32, 1e9)]
+    {
         let norm = Norm::layer_norm(1e-12).with_residual_add(wide(scale));
         for hidden in [300, 4096, 16_384] {
             let case = case((norm, None, None), dtype, 3, hidden, Values::Denormals, 1);

@@ -13,8 +13,6 @@ use warpnorm::{
     WeightRounding,
 };
 
-const DTYPES: [DType; 2] = [DType::F16, DType::BF16];
-
 /// Of rows that begin anywhere.
 const SHIFTED: Form = Form::registers(Path::Shifted, Threads::Paired);
 
@@ -47,6 +45,16 @@ fn is_wide(norm: &Norm) -> bool {
     norm.quantisation == Some(Quantisation::per_tensor_wide())
 }
 
+/// What an op does before the weight, of which f32 values make nothing.
+fn weight_rounding(norm: &Norm, dtype: DType) -> WeightRounding {
+    if dtype == DType::F32 { WeightRounding::Single } else { norm.weight_rounding }
+}
+
+/// Whether the op has results of this type: codes are of 16 bits.
+fn is_there(norm: &Norm, dtype: DType) -> bool {
+    norm.quantisation.is_none() || dtype != DType::F32
+}
+
 /// What is done with the weights: each is a path of its own for RMS norms.
 fn of_weights(norm: Norm) -> [Norm; 3] {
     [norm, norm.with_weight_rounding(WeightRounding::BeforeWeight), norm.with_weight_offset(1.0)]
@@ -73,7 +81,7 @@ fn tensors(output: &Output) -> impl PartialEq + use<> {
 
 /// Compares a case of rows by the kernels that are there for it.
 fn hold(failures: &mut Failures, case: &Case) {
-    let wanted = match (case.norm.weight_rounding, case.norm.weight_offset == 0.0) {
+    let wanted = match (weight_rounding(&case.norm, case.dtype), case.norm.weight_offset == 0.0) {
         // Few models have a bias without a mean.
         _ if case.bias.is_some() && case.norm.family != Family::LayerNorm => Path::General,
         (WeightRounding::Single, true) => Path::Aligned,
@@ -94,8 +102,8 @@ fn hold(failures: &mut Failures, case: &Case) {
     let groups = case.hidden.div_ceil(16).max(2).next_power_of_two();
     let paired = match case.hidden {
         hidden if hidden.is_multiple_of(512) => Threads::PairedFull,
-        // Of codes there are no such kernels.
-        hidden if hidden.is_multiple_of(256) && plain => Threads::PairedLines,
+        // Of codes there are no such kernels. A chunk of 16 bytes for each lane.
+        hidden if hidden.is_multiple_of(512 / case.dtype.size()) && plain => Threads::PairedLines,
         _ => Threads::Paired,
     };
     let pays = paired != Threads::Paired || evenly;
@@ -109,7 +117,8 @@ fn hold(failures: &mut Failures, case: &Case) {
     // Tensors of rows alone do not lie at multiples of 16 bytes.
     let apart = Placement { padding: 1, ..Placement::default() };
     let (shifted, shifted_form) = run(small_h200(), case, apart);
-    let is_moved = plain || case.norm.residual_add().is_some() && case.norm.quantisation.is_none();
+    let is_moved =
+        plain || case.norm.residual_add().is_some() && case.norm.quantisation.is_none() && case.dtype != DType::F32;
     let is_shifted = is_moved && many && wanted == Path::Aligned;
     assert_eq!(shifted_form, if is_shifted { SHIFTED } else { Form::GENERAL }, "{:?}", case.norm);
     record(failures, case, &aligned, &shifted, "by paired threads, shifted");
@@ -142,7 +151,7 @@ fn aligned_calls_get_the_bits_of_others() {
     for (index, values) in Values::ALL.into_iter().enumerate() {
         let norms = norms().into_iter().chain(quantised_norms());
         for (turn, norm) in norms.flat_map(of_weights).enumerate() {
-            for dtype in DTYPES {
+            for dtype in DType::ALL.into_iter().filter(|&dtype| is_there(&norm, dtype)) {
                 for (weight, bias) in [(None, None), (Some(dtype), None), (Some(dtype), Some(dtype))] {
                     if weight.is_none() && norm.weight_offset != 0.0 {
                         continue;
@@ -170,7 +179,7 @@ fn aligned_calls_get_the_bits_of_others() {
 fn heads_of_rows() {
     let mut failures = Failures::default();
     let mut number = 0;
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         for hidden in [32, 64, 96, 128, 200, 256, 512] {
             let norms = of_weights(Norm::rms_norm(1e-6)).into_iter().chain([Norm::l2_norm(), Norm::layer_norm(1e-5)]);
             for norm in norms.map(|norm| norm.with_scope(Scope::Head)) {
@@ -187,7 +196,7 @@ fn heads_of_rows() {
                     case.rope = rope.map(|rope| Rotation::new(rope, tables, 64));
                     let lanes = hidden.div_ceil(16).next_power_of_two();
                     let teams = rows * (3 + case.second.as_ref().map_or(0, |heads| heads.count));
-                    let few = Form::registers(path_of(&norm), Threads::Single);
+                    let few = Form::registers(path_of(&norm, dtype), Threads::Single);
                     let are_paired = lanes >= 4 && teams * lanes > 1024;
                     let threads = if are_paired { Threads::PairedLanes } else { Threads::Single };
                     compare(&mut failures, &case, few, Form { threads, ..few });
@@ -199,8 +208,8 @@ fn heads_of_rows() {
 }
 
 /// The path of an aligned call of an op that has one for it.
-fn path_of(norm: &Norm) -> Path {
-    match (norm.weight_rounding, norm.weight_offset != 0.0) {
+fn path_of(norm: &Norm, dtype: DType) -> Path {
+    match (weight_rounding(norm, dtype), norm.weight_offset != 0.0) {
         (WeightRounding::Single, false) => Path::Aligned,
         (WeightRounding::BeforeWeight, _) => Path::AlignedRounded,
         (_, true) => Path::AlignedWithOffset,
@@ -233,8 +242,8 @@ fn other_ops() {
         norms.extend(quantised.map(|norm| norm.with_quantisation(quantisation)));
     }
     let mut number = 0;
-    for dtype in DTYPES {
-        for norm in &norms {
+    for dtype in DType::ALL {
+        for norm in norms.iter().filter(|norm| is_there(norm, dtype)) {
             for values in [Values::Unit, Values::OutlierChannel] {
                 number += 1;
                 // Scales are of whole groups.
@@ -260,7 +269,7 @@ fn other_ops() {
                 let of_groups = norm.scope == Scope::Group && norm.input == Input::Plain && norm.gate.is_none();
                 let of_two = matches!(norm.input, Input::PostNorm(_)) && norm.quantisation.is_none();
                 let after_norm = norm.gate.is_some() && norm.family != Family::Identity;
-                let path = match path_of(norm) {
+                let path = match path_of(norm, dtype) {
                     Path::AlignedRounded if norm.weight_offset != 0.0 || !of_groups && !after_norm => Path::General,
                     Path::AlignedWithOffset if !of_groups && !of_two => Path::General,
                     path => path,
@@ -286,9 +295,14 @@ fn other_ops() {
 #[test]
 fn weights_at_the_ends_of_the_range() {
     let mut failures = Failures::default();
-    for dtype in DTYPES {
-        let (infinity, largest) = if dtype == DType::F16 { (0x7c00_u16, 0x7bff) } else { (0x7f80, 0x7f7f) };
-        let ends = [infinity, infinity | 0x8000, 0x7fff, largest, largest | 0x8000, 0, 0x8000, 1];
+    for dtype in DType::ALL {
+        let (infinity, sign) = match dtype {
+            DType::F32 => (0x7f80_0000_u32, 1 << 31),
+            DType::F16 => (0x7c00, 1 << 15),
+            DType::BF16 => (0x7f80, 1 << 15),
+        };
+        let (largest, nan) = (infinity - 1, sign - 1);
+        let ends = [infinity, infinity | sign, nan, largest, largest | sign, 0, sign, 1];
         for norm in norms().into_iter().flat_map(of_weights) {
             for bias in [None, Some(dtype)] {
                 if bias.is_some() && norm.post_add.is_some() {
@@ -298,8 +312,8 @@ fn weights_at_the_ends_of_the_range() {
                 let (_, weight) = case.weight.as_mut().expect("a weight");
                 for (place, bits) in ends.into_iter().enumerate() {
                     // In either half of a word.
-                    let at = 2 * (53 * place + place % 2);
-                    weight[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+                    let at = dtype.size() * (53 * place + place % 2);
+                    weight[at..at + dtype.size()].copy_from_slice(&bits.to_le_bytes()[..dtype.size()]);
                 }
                 hold(&mut failures, &case);
             }
@@ -312,7 +326,7 @@ fn weights_at_the_ends_of_the_range() {
 #[test]
 fn pairs_of_warps() {
     let mut failures = Failures::default();
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6), Norm::l2_norm()].into_iter().flat_map(of_weights) {
             for hidden in [520, 768, 1000, 1024, 1528, 4104, 4608, 5120, 16_384] {
                 let rows = 16 * 1024 / hidden + 1;
@@ -340,7 +354,7 @@ fn pairs_of_warps_with_codes() {
         Quantisation::per_tensor(CodeType::Int8),
         Quantisation::per_tensor_wide(),
     ];
-    for dtype in DTYPES {
+    for dtype in [DType::F16, DType::BF16] {
         for (turn, quantisation) in quantisations.into_iter().enumerate() {
             let norm = match turn % 3 {
                 0 => Norm::rms_norm(1e-6),
@@ -364,7 +378,7 @@ fn pairs_of_warps_with_codes() {
 #[test]
 fn pairs_of_lanes() {
     let mut failures = Failures::default();
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6), Norm::l2_norm()] {
             for hidden in [40, 64, 72, 128, 200, 256, 264, 512] {
                 let rows = 1024 / usize::div_ceil(hidden, 16).next_power_of_two() + 5;
@@ -383,7 +397,7 @@ fn pairs_of_lanes() {
 #[test]
 fn long_rows() {
     let mut failures = Failures::default();
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         let plain = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6), Norm::l2_norm()];
         let with_residual = plain.map(|norm| norm.with_residual_add(ResidualAdd::default()));
         for (turn, norm) in plain.into_iter().chain(with_residual).enumerate() {
@@ -416,10 +430,12 @@ fn rows_that_begin_anywhere() {
     // Tensors that begin alike, and each elsewhere.
     let placements = [(0, 0, false), (3, 0, false), (0, 0, true), (6, 0, true), (0, 1, false), (1, 3, true)]
         .map(|(padding, stagger, in_place)| placement(padding, stagger, in_place));
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         let norms = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)];
         let wide = ResidualAdd { scale: 1.5, rounding: ResidualRounding::Wide };
         let adds = norms.map(|norm| norm.with_residual_add(wide));
+        // f32 with a residual is moved by the general kernel.
+        let adds = adds.into_iter().filter(|_| dtype != DType::F32);
         for norm in norms.into_iter().chain(adds) {
             for (turn, hidden) in [513, 767, 1023, 1025, 1537, 3595, 4095, 4097, 16_383].into_iter().enumerate() {
                 let rows = 32 / usize::div_ceil(hidden, 512) + 3;

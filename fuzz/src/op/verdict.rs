@@ -96,7 +96,9 @@ fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
     match fill {
         // Where squares vanish and eps is 0, all but the mean itself is infinite. Of an element that lies within a
         // denormal of the mean, the mean's last rounding decides the sign, and there is no finer number to hold it.
-        Fill::Kind(Values::Denormals) if rows.iter().any(|row| row.rstd.is_infinite()) => Promise::Nothing,
+        Fill::Kind(Values::Denormals | Values::Extremes) if rows.iter().any(|row| row.rstd.is_infinite()) => {
+            Promise::Nothing
+        }
         // The squares that the kernel adds up may pass f32's range where those about the mean do not.
         _ if problem.norm.family == Family::LayerNorm && rows.iter().any(|row| near_the_end(row, problem.hidden)) => {
             Promise::Nothing

@@ -90,14 +90,14 @@ fn variants(arguments: &ProfileArguments) -> Result<Vec<Variant>, ToolError> {
     Ok(variants)
 }
 
-/// The shapes of [`MANY_ROWS`] that there are paired kernels for: all of them of a plain norm; rows that begin anywhere
-/// with a residual, and one shape of codes and of a gate after the norm. And that of [`MANY_HEADS`].
+/// The shapes of [`MANY_ROWS`] that there are paired kernels for: all of them of a plain norm; rows of 16 bits that
+/// begin anywhere with a residual, and one shape of codes and of a gate after the norm. And that of [`MANY_HEADS`].
 fn of_many_rows(variant: &Variant) -> &'static [Shape] {
     let Variant { norm, dtype, plain, extent, .. } = variant;
-    if norm.scope == Scope::Head && *dtype != DType::F32 {
+    if norm.scope == Scope::Head {
         return &MANY_HEADS;
     }
-    if *dtype == DType::F32 || norm.scope != Scope::Row || norm.post_add.is_some() {
+    if norm.scope != Scope::Row || norm.post_add.is_some() {
         return &[];
     }
     let whole = *extent == Extent::Whole;
@@ -105,7 +105,7 @@ fn of_many_rows(variant: &Variant) -> &'static [Shape] {
         (Input::Plain, None) if norm.gate.is_some() && norm.family == Family::RmsNorm => &MANY_ROWS[1..2],
         _ if !whole => &[],
         (Input::Plain, None) if *plain => &MANY_ROWS,
-        (Input::ResidualAdd(_), None) if *plain => &MANY_ROWS[3..4],
+        (Input::ResidualAdd(_), None) if *plain && *dtype != DType::F32 => &MANY_ROWS[3..4],
         (Input::Plain, Some(_)) if norm.family != Family::Identity => &MANY_ROWS[2..3],
         _ => &[],
     }
