@@ -13,6 +13,9 @@ __device__ __forceinline__ unsigned int lane_of_warp() {
     return lane;
 }
 
+/// The same, of which and of what follows from it the compiler may keep what it likes. CTAs have one dimension.
+__device__ __forceinline__ unsigned int kept_lane_of_warp() { return threadIdx.x % WARP; }
+
 __device__ __forceinline__ float shuffle_down(float value, unsigned int delta, unsigned int width) {
     return __shfl_down_sync(ALL_LANES, value, delta, width);
 }
@@ -25,7 +28,7 @@ __device__ __forceinline__ unsigned int shuffle_down(unsigned int value, unsigne
 
 /// The value of the next lane, the first one's in the last.
 __device__ __forceinline__ unsigned int from_next_lane(unsigned int value) {
-    return __shfl_sync(ALL_LANES, value, lane_of_warp() + 1);
+    return __shfl_sync(ALL_LANES, value, kept_lane_of_warp() + 1);
 }
 
 /// The value that a lane of each segment of `width` lanes holds, in every lane of the segment.

@@ -136,7 +136,7 @@ struct Group {
     /// Whether nothing is to be computed of a line of the group, for no lane of the warp has a chunk of it: where something
     /// is known of lines when compiled, or rows begin anywhere. Of a group's first line it is asked of the group.
     __device__ __forceinline__ bool lacks_line(unsigned int c) const {
-        if (path == Path::SHIFTED) return first(c) - lane_of_warp() * LENGTH >= hidden;
+        if (path == Path::SHIFTED) return first(c) - kept_lane_of_warp() * LENGTH >= hidden;
         return whole == Whole::LINES && valid[c] == 0;
     }
 

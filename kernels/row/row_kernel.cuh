@@ -199,6 +199,10 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         float pivot = IS_PAIRED ? 0.0f : Statistic::template pivot<GROUPS>(h, groups);
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) {
+            if (IS_SHIFTED && g > 0 && !has_second) {
+                states[g] = {};
+                break;
+            }
             if (IS_PAIRED) pivot = Statistic::template pivot<1>(&h[g], &groups[g]);
             states[g] = Statistic::of_group(h[g], pivot, groups[g], args);
         }

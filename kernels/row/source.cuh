@@ -68,10 +68,11 @@ struct PlainOf {
 
     /// The same of two groups, from rows that begin anywhere.
     __device__ __forceinline__ void load_shifted(Raw (&raw)[2], const G (&groups)[2]) const {
+        const Inside<Element> inside(groups);
         RawChunk lower[2 * G::CHUNKS];
-        load_windows<Element>(lower, x, false, groups);
+        load_windows<Element>(lower, x, false, groups, inside);
         RawChunk chunks[2 * G::CHUNKS];
-        warpnorm::load_shifted<Element>(chunks, lower, x, groups);
+        warpnorm::load_shifted<Element>(chunks, lower, x, groups, inside);
 #pragma unroll
         for (unsigned int i = 0; i < 2 * G::CHUNKS; ++i) raw[i / G::CHUNKS].x[i % G::CHUNKS] = chunks[i];
     }
@@ -163,15 +164,16 @@ struct TwoInputs {
 
     /// The same of two groups, from rows that begin anywhere. The first windows of both are on their way together.
     __device__ __forceinline__ void load_shifted(Raw (&raw)[2], const G (&groups)[2]) const {
+        const Inside<Element> inside(groups);
         RawChunk lower_x[2 * G::CHUNKS];
         RawChunk lower_other[2 * G::CHUNKS];
-        load_windows<Element>(lower_x, x, false, groups);
-        load_windows<Element>(lower_other, other, false, groups);
+        load_windows<Element>(lower_x, x, false, groups, inside);
+        load_windows<Element>(lower_other, other, false, groups, inside);
         RawChunk chunks[2 * G::CHUNKS];
-        warpnorm::load_shifted<Element>(chunks, lower_x, x, groups);
+        warpnorm::load_shifted<Element>(chunks, lower_x, x, groups, inside);
 #pragma unroll
         for (unsigned int i = 0; i < 2 * G::CHUNKS; ++i) raw[i / G::CHUNKS].x[i % G::CHUNKS] = chunks[i];
-        warpnorm::load_shifted<Element>(chunks, lower_other, other, groups);
+        warpnorm::load_shifted<Element>(chunks, lower_other, other, groups, inside);
 #pragma unroll
         for (unsigned int i = 0; i < 2 * G::CHUNKS; ++i) raw[i / G::CHUNKS].other[i % G::CHUNKS] = chunks[i];
     }

@@ -115,18 +115,38 @@ __device__ __forceinline__ void store_chunk(Address row, const RawChunk& raw, un
     if (which != 0) store_narrow<Element>(to, raw, which);
 }
 
-/// Whether the row goes on for a whole chunk on either side of one of the chunks of two groups.
-template <class Element>
-__device__ __forceinline__ bool is_inside(const Group<Element> (&groups)[2], unsigned int i) {
-    const Group<Element>& group = groups[i / GROUP_CHUNKS<Element>];
-    return (i > 0 || group.first(0) > 0) && group.is_followed_by(i % GROUP_CHUNKS<Element>, CHUNK<Element>);
-}
-
-/// The same of all of them.
+/// Whether the row goes on for a whole chunk on either side of all chunks of two groups, and of those of the other lanes.
 template <class Element>
 __device__ __forceinline__ bool are_inside(const Group<Element> (&groups)[2]) {
-    return groups[0].first(0) > 0 && groups[1].is_followed_by(GROUP_CHUNKS<Element> - 1, CHUNK<Element>);
+    constexpr unsigned int LENGTH = CHUNK<Element>;
+    constexpr unsigned int LAST = GROUP_CHUNKS<Element> - 1;
+    const unsigned int lane = kept_lane_of_warp() * LENGTH;
+    const unsigned int last = groups[1].first(LAST) - lane + (WARP - 1) * LENGTH;
+    return groups[0].first(0) != lane && groups[1].valid[LAST] == LENGTH && last + 2 * LENGTH <= groups[1].hidden;
 }
+
+/// Which chunks of two groups the row goes on for a whole chunk on either side of.
+template <class Element>
+struct Inside {
+    static constexpr unsigned int CHUNKS = 2 * GROUP_CHUNKS<Element>;
+
+    bool are_all;         // of all lanes of the warp
+    unsigned int chunks;  // a bit for each of the thread's; 0 where all are
+    unsigned int others;  // the same of those that are in the row, but not inside it
+
+    __device__ __forceinline__ explicit Inside(const Group<Element> (&groups)[2])
+        : are_all(are_inside(groups)), chunks(0), others(0) {
+        if (are_all) return;
+#pragma unroll
+        for (unsigned int i = 0; i < CHUNKS; ++i) {
+            const Group<Element>& group = groups[i / GROUP_CHUNKS<Element>];
+            const unsigned int c = i % GROUP_CHUNKS<Element>;
+            const bool is_inside = (i > 0 || group.first(0) > 0) && group.is_followed_by(c, CHUNK<Element>);
+            chunks |= (is_inside ? 1u : 0u) << i;
+            others |= (group.valid[c] > 0 && !is_inside ? 1u : 0u) << i;
+        }
+    }
+};
 
 /// The 16 bytes that begin in word WORD of the first of two windows, in its first half if `shift` is a multiple of 4.
 template <unsigned int WORD, unsigned int COUNT>
@@ -160,16 +180,16 @@ __device__ __forceinline__ void between_all(RawChunk (&chunks)[COUNT], const Raw
 /// The windows that the chunks of two groups begin in, or the next ones, from a row that begins anywhere, one CTA's.
 template <class Element>
 __device__ __forceinline__ void load_windows(RawChunk (&windows)[2 * GROUP_CHUNKS<Element>], Address row, bool next,
-                                             const Group<Element> (&groups)[2]) {
+                                             const Group<Element> (&groups)[2], const Inside<Element>& inside) {
     constexpr unsigned int CHUNKS = GROUP_CHUNKS<Element>;
     const Address first = (row & ~static_cast<Address>(CHUNK_BYTES - 1)) + (next ? CHUNK_BYTES : 0);
-    if (are_inside(groups)) {
+    if (inside.are_all) {
 #pragma unroll
         for (unsigned int i = 0; i < 2 * CHUNKS; ++i) windows[i] = load_wide(groups[i / CHUNKS].at(first, i % CHUNKS));
     } else {
 #pragma unroll
         for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
-            windows[i] = load_whole(groups[i / CHUNKS].at(first, i % CHUNKS), is_inside(groups, i));
+            windows[i] = load_whole(groups[i / CHUNKS].at(first, i % CHUNKS), inside.chunks & 1u << i);
         }
     }
 }
@@ -179,20 +199,18 @@ __device__ __forceinline__ void load_windows(RawChunk (&windows)[2 * GROUP_CHUNK
 template <class Element>
 __device__ __forceinline__ void load_shifted(RawChunk (&chunks)[2 * GROUP_CHUNKS<Element>],
                                              const RawChunk (&lower)[2 * GROUP_CHUNKS<Element>], Address row,
-                                             const Group<Element> (&groups)[2]) {
+                                             const Group<Element> (&groups)[2], const Inside<Element>& inside) {
     constexpr unsigned int CHUNKS = GROUP_CHUNKS<Element>;
     const unsigned int shift = static_cast<unsigned int>(row) & (CHUNK_BYTES - 1);
     RawChunk upper[2 * CHUNKS];
-    load_windows<Element>(upper, row, true, groups);
+    load_windows<Element>(upper, row, true, groups, inside);
     between_all<Element>(chunks, lower, upper, shift);
-    if (!are_inside(groups)) {
+    if (inside.others != 0) {
 #pragma unroll
         for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
             const Group<Element>& group = groups[i / CHUNKS];
             const unsigned int c = i % CHUNKS;
-            if (group.valid[c] > 0 && !is_inside(groups, i)) {
-                chunks[i] = load_narrow<Element>(group.at(row, c), group.valid[c]);
-            }
+            if (inside.others & 1u << i) chunks[i] = load_narrow<Element>(group.at(row, c), group.valid[c]);
         }
     }
     // Or what follows would be compiled, and run, for either case.

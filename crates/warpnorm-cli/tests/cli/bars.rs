@@ -117,7 +117,8 @@ fn every_byte_is_moved_once_and_nothing_spills() {
 }
 
 /// Whole sectors where rows are made of them. Rows that begin anywhere are accessed through windows, but for a chunk at
-/// either end and one between two warps: as good as whole.
+/// either end and one between two warps: as good as whole. What is ideal is counted request by request, of which those
+/// chunks have some of their own.
 #[test]
 fn accesses_are_of_whole_sectors() {
     for cell in cells().into_iter().filter(Cell::is_plain) {
@@ -125,7 +126,7 @@ fn accesses_are_of_whole_sectors() {
         for way in ["loads", "stores"] {
             let sectors = |what: &str| cell.number(&format!("/{way}/{what}"));
             let (found, ideal) = (sectors("sectors"), sectors("ideal_sectors"));
-            let most = if whole { ideal } else { ideal + ideal / 40 };
+            let most = if whole { ideal } else { ideal + ideal / 32 };
             assert!((ideal..=most).contains(&found), "{}: {found} sectors of {way}, ideally {ideal}", cell.name());
         }
         // A sector that two warps share is stored in pieces.
