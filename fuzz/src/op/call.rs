@@ -364,6 +364,10 @@ fn scale_bytes(problem: &Problem<'_>) -> usize {
     count.filter(|&bytes| bytes < 1 << 26).unwrap_or(0)
 }
 
+fn takes_tensor_scale(call: &Call) -> bool {
+    call.norm.quantisation.is_some_and(|quantisation| quantisation.scaling.takes_tensor_scale())
+}
+
 fn spoil(call: &mut Call, part: Part, wrong: Wrong) {
     let output = call.y.or(call.residual_out).unwrap_or(call.x).address;
     let x = call.x.address;
@@ -393,6 +397,8 @@ fn spoil(call: &mut Call, part: Part, wrong: Wrong) {
         // What is read there would be another scale.
         (Part::TensorScale, Wrong::Off(by)) if by % 4 == 0 => {}
         (Part::TensorScale, Wrong::OverX(_) | Wrong::OverOutput) => {}
+        // Of one that is wanted and was left out, there is no memory.
+        (Part::TensorScale, Wrong::Presence) if call.tensor_scale.is_none() && takes_tensor_scale(call) => {}
         (Part::TensorScale, _) => call.tensor_scale = vector(call.tensor_scale),
         (Part::Codes, Wrong::Presence) => {
             call.codes =
