@@ -104,7 +104,9 @@ fn promise(problem: &Problem<'_>, fill: Fill) -> Promise {
             Promise::Nothing
         }
         // Whether v overflows before an activation of nearly 0 brings it back, f32's range decides.
-        Fill::Bits | Fill::Band { .. } if problem.norm.gate.is_some() => Promise::Nothing,
+        Fill::Bits | Fill::Band { .. } | Fill::Kind(Values::Extremes) if problem.norm.gate.is_some() => {
+            Promise::Nothing
+        }
         // Where a mean square or a product is among f32's denormals, how many bits of it are left is for
         // nobody to say.
         Fill::Bits | Fill::Band { .. } if rows.iter().any(|row| row.rstd > 2f64.powi(62)) => Promise::Nothing,
