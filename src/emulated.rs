@@ -91,7 +91,7 @@ impl Emulated {
         let Some(plan) = plan(call, &self.facts)? else { return Ok(None) };
         let config = LaunchConfig {
             grid: [plan.grid, 1, 1],
-            block: [plan.block, 1, 1],
+            block: [plan.block[0], plan.block[1], 1],
             cluster: [plan.cluster, 1, 1],
             dynamic_shared_bytes: plan.shared_bytes,
         };
@@ -325,7 +325,7 @@ mod tests {
         call.weight = Some(crate::RawVector { address: weight, dtype: DType::BF16 });
         call.programmatic_launch = ProgrammaticLaunch::ParametersFirst;
         let plan = plan(&call, device.facts()).expect("valid").expect("has rows");
-        let config = LaunchConfig::linear(plan.grid, plan.block);
+        let config = LaunchConfig { block: [plan.block[0], plan.block[1], 1], ..LaunchConfig::linear(plan.grid, 1) };
         let unready = Call { programmatic_launch: held_to, ..call }.unready().expect("valid");
         match device.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), unready, &mut memory) {
             Ok(_) => None,

@@ -81,22 +81,25 @@ proptest! {
         hidden in hidden_sizes(), padding in 0usize..9, offset in 0usize..9, device in devices(),
     ) {
         let plan = planned(&call(family, dtype, add, rows, hidden, hidden + padding, offset), &device);
-        prop_assert!(plan.block <= device.max_threads_per_block && plan.block.is_multiple_of(32));
-        // What the block does the work of.
-        let threads = plan.block * plan.kernel.form().threads.groups();
-        prop_assert!(threads >= plan.team.threads);
+        let [width, teams] = plan.block;
+        prop_assert!(width * teams <= device.max_threads_per_block && (width * teams).is_multiple_of(32));
+        // Whose work they do. The last of an odd number of warps may have nothing beside it.
+        let groups = plan.kernel.form().threads.groups();
+        prop_assert!((plan.team.threads..plan.team.threads + 32 * groups).contains(&(width * groups)));
+        prop_assert!(groups == 2 || width == plan.team.threads);
         prop_assert!(plan.shared_bytes + EXCHANGE_BYTES <= device.max_shared_bytes_per_block);
         prop_assert!(plan.grid <= device.max_grid_x);
         prop_assert_eq!(plan.args.team_threads, plan.team.threads);
         // Every row has a team, and no CTA is without a row.
-        let per_cta = u64::from(threads / plan.team.threads);
+        let per_cta = u64::from(plan.args.rows_per_cta);
+        prop_assert!(teams == plan.args.rows_per_cta || plan.grid == 1 && teams > plan.args.rows_per_cta);
         prop_assert!(plan.grid.is_multiple_of(plan.cluster));
         let clusters = plan.grid / plan.cluster;
         prop_assert!(u64::from(clusters) * per_cta >= rows as u64);
         prop_assert!(u64::from(clusters - 1) * per_cta < rows as u64);
         // The registers regime is one slab; a team that walks in slabs is a whole CTA.
         prop_assert_eq!(plan.regime == Regime::Registers, plan.team.slabs(hidden) == 1);
-        prop_assert!(plan.regime == Regime::Registers || plan.block == plan.team.threads);
+        prop_assert!(plan.regime == Regime::Registers || plan.block == [plan.team.threads, 1]);
     }
 
     #[test]
@@ -315,7 +318,7 @@ fn threads_are_paired_where_they_are_many() {
     let planned = |rows, hidden, dtype, residual| {
         let call = call(Family::LayerNorm, dtype, residual, rows, hidden, hidden, 0);
         let plan = planned(&call, &DeviceFacts::h200());
-        (plan.kernel.form(), plan.block, plan.args.rows_per_cta, plan.grid)
+        (plan.kernel.form(), plan.block[0] * plan.block[1], plan.args.rows_per_cta, plan.grid)
     };
     let single = Form::registers(Path::Aligned, Threads::Single);
     let paired = Form::registers(Path::Aligned, Threads::Paired);
@@ -344,13 +347,15 @@ fn threads_are_paired_where_they_are_many() {
     assert_eq!(planned(65_536, 3576, DType::BF16, false), (single, 224, 1, 65_536));
     assert_eq!(planned(65_536, 4600, DType::BF16, false), (paired, 160, 1, 65_536));
     assert_eq!(planned(65_536, 16_376, DType::BF16, false), (paired, 512, 1, 65_536));
-    assert_eq!(planned(65_536, 768, DType::BF16, false), (paired_lines, 32, 1, 65_536));
-    assert_eq!(planned(65_536, 1280, DType::BF16, false), (paired_lines, 64, 1, 65_536));
-    assert_eq!(planned(65_536, 1536, DType::BF16, false), (paired_full, 64, 1, 65_536));
+    assert_eq!(planned(65_536, 768, DType::BF16, false), (paired_lines, 128, 4, 16_384));
+    assert_eq!(planned(65_537, 1280, DType::BF16, false), (paired_lines, 128, 2, 32_769));
+    assert_eq!(planned(65_536, 1536, DType::BF16, false), (paired_full, 128, 2, 32_768));
+    assert_eq!(planned(65_536, 2048, DType::BF16, false), (paired_full, 128, 2, 32_768));
+    assert_eq!(planned(65_536, 2560, DType::BF16, false), (paired_full, 96, 1, 65_536));
     assert_eq!(planned(65_536, 3584, DType::BF16, false), (paired_full, 128, 1, 65_536));
     assert_eq!(planned(65_536, 4608, DType::BF16, false), (paired_full, 160, 1, 65_536));
     assert_eq!(planned(65_536, 16_384, DType::BF16, false), (paired_full, 512, 1, 65_536));
-    assert_eq!(planned(65_536, 520, DType::BF16, false), (paired, 32, 1, 65_536));
+    assert_eq!(planned(65_536, 520, DType::BF16, false), (paired, 128, 4, 16_384));
     // Teams within a warp lie side by side in blocks of 128 threads, of two lanes at least.
     assert_eq!(planned(65_536, 512, DType::BF16, false), (paired_lanes, 128, 8, 8192));
     assert_eq!(planned(65_536, 64, DType::BF16, false), (paired_lanes, 128, 64, 1024));
@@ -428,7 +433,7 @@ fn small_teams_share_no_more_threads_than_a_block_may_have() {
     for (limit, block) in [(1024, 128), (100, 96), (64, 64), (32, 32)] {
         device.max_threads_per_block = limit;
         let plan = plan(&call, &device).expect("a team of 4 threads fits").expect("there are rows");
-        assert_eq!((plan.block, plan.grid), (block, 40u32.div_ceil(block / 4)));
+        assert_eq!((plan.block, plan.grid), ([4, block / 4], 40u32.div_ceil(block / 4)));
     }
     device.max_threads_per_block = 31;
     let error = plan(&call, &device).expect_err("less than a warp");

@@ -130,9 +130,16 @@ constexpr unsigned int CODES_PER_WORD = 32 / Code::BITS;
 template <class Code>
 __device__ __forceinline__ unsigned int narrow_word(const float* values) {
     unsigned int word = 0;
+    if constexpr (CODES_PER_WORD<Code> == 4) {
+        const auto low = static_cast<unsigned short>(Code::narrow_pair(values[0], values[1]));
+        const auto high = static_cast<unsigned short>(Code::narrow_pair(values[2], values[3]));
+        // Where an instruction converts, it puts its codes beside others.
+        asm("mov.b32 %0, {%1, %2};" : "=r"(word) : "h"(low), "h"(high));
+    } else {
 #pragma unroll
-    for (unsigned int c = 0; c < CODES_PER_WORD<Code>; c += 2) {
-        word |= Code::narrow_pair(values[c], values[c + 1]) << (c * Code::BITS);
+        for (unsigned int c = 0; c < CODES_PER_WORD<Code>; c += 2) {
+            word |= Code::narrow_pair(values[c], values[c + 1]) << (c * Code::BITS);
+        }
     }
     return word;
 }

@@ -83,6 +83,28 @@ __device__ __forceinline__ unsigned int narrow_pair<BF16>(float low, float high)
 }
 #endif
 
+/// The magnitudes of a pair. An instruction that takes them may take them at no cost.
+template <class Element>
+__device__ __forceinline__ unsigned int magnitudes_of_pair(unsigned int pair) {
+    return pair & 0x7fff7fffu;
+}
+
+#if __CUDA_ARCH__ >= 900
+template <>
+__device__ __forceinline__ unsigned int magnitudes_of_pair<F16>(unsigned int pair) {
+    unsigned int magnitudes;
+    asm("abs.f16x2 %0, %1;" : "=r"(magnitudes) : "r"(pair));
+    return magnitudes;
+}
+
+template <>
+__device__ __forceinline__ unsigned int magnitudes_of_pair<BF16>(unsigned int pair) {
+    unsigned int magnitudes;
+    asm("abs.bf16x2 %0, %1;" : "=r"(magnitudes) : "r"(pair));
+    return magnitudes;
+}
+#endif
+
 /// The larger ones of two pairs. What is no number is left out.
 template <class Element>
 __device__ __forceinline__ unsigned int larger_pair(unsigned int a, unsigned int b) {

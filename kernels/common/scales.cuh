@@ -6,6 +6,7 @@
 #pragma once
 
 #include "codes.cuh"
+#include "reciprocals.cuh"
 
 namespace warpnorm {
 
@@ -19,66 +20,56 @@ __device__ __forceinline__ float next_power_of_two(float scale) {
     return __uint_as_float((__float_as_uint(scale) + 0x7fffffu) & 0x7f800000u);
 }
 
-/// Division of many values by one scale, so that they become the same codes, of any type, as the quotients
-/// y / scale rounded to f32 do.
+/// Division of many values of at most 11 significant bits, which is what 16-bit types have, by one scale, so that they
+/// become the same codes, of any type, as the quotients y / scale rounded to f32 do.
 ///
-/// Three instructions, five where the estimate is bounded; `div.rn` is ten, a check and a branch around a
-/// call among them (ptxas 13.0, sm_75 and sm_90). What follows is Markstein's theorem (Computation of
-/// elementary functions on the IBM RISC System/6000 processor, 1990), for an estimate that may be off by
-/// more than an ULP.
+/// Two instructions, where `div.rn` is ten, a check and a branch around a call among them (ptxas 13.0, sm_75 and sm_90).
 ///
-/// Let b be the scale, in [2^-80, 2^120]; r its reciprocal and p = y·r, both rounded; q = y / b exactly.
-/// Signs and powers of two left out, 1 <= b < 2 and 1 <= y < 2; b = 1 is trivial. |r - 1/b| <= 2^-25, since
-/// 1/b lies in (1/2, 1). Let 2w be the spacing of f32 in q's binade.
-///  1. y >= b: q is in [1, 2), w = 2^-24, |q - p| <= y·2^-25 + w < 2w.
-///     y < b: q is in (1/2, 1), w = 2^-25, |q - p| <= y·2^-25 + w <= 3w - 2^-47, for y <= 2 - 2^-22.
-///  2. d = y - p·b is a multiple of 2w·2^-23, of p's and b's last places, and below 2^24 of those: the
-///     first fused operation yields it exactly.
-///  3. The second rounds v = p + d·r, where q = p + d/b. RN(v) = RN(q) unless a midpoint of f32 lies between
-///     q and v, or v is one; q never is, for b·(its 25 bits) would have to be y.
-///     (a) The midpoints next to p, p ± w: the multiples |d| and b·w of 2^-23·w differ by at least one, so
-///         if |d| < b·w, then |d|·r <= (b - 2^-23)·w·(1/b + 2^-25) < w because b·b < 4, and if |d| > b·w,
-///         then |d|·r >= (b + 2^-23)·w·(1/b - 2^-25) > w because 4 - b·b > b·2^-23 for b <= 2 - 2^-23.
-///     (b) The ones after, p ± 3w, are beyond both: |q - p| <= 3w - 2^-47 = 3w·(1 - 2^-23/1.5), and
-///         |v - p| <= |q - p|·(1 + b·2^-25) < 3w.
-///     (c) Where a power of two lies between p and q or is p, the spacing below is half of that above.
-///         From above, q < 1 <= y·r < 1 + 2w rounds to p = 1, and (a) and (b) hold for its lower neighbours.
-///         From below, p < 1 <= q puts p at 1 - 2w' at most, for w' = 2^-25, and |q - p| < 3w': then q and v
-///         lie in [1 - w', 1 + 2w') and round to 1.
-///  4. Ranges. Where |q| is at least 2^-18, d's last place is at least 2^-18-23-80-23 and can be held. Where
-///     it is less, what comes out may be another f32, but less than 2^-17 and of the same sign: the code is
-///     that of zero for every type. y = ±0 yields ±0: that is why d is computed with the other sign.
-///     |p| is held below 2^17: past that every type saturates, and an infinite p would make a NaN of d.
-///  5. An infinite b has r = 0 and is replaced by 0: p = ±0 or NaN, v = y·0 + p the same, as y / b is.
+/// A code follows from which side of the middles between two codes a quotient is on, and which middle it is. Let b be
+/// the scale, q = y / b exactly, m a middle, of at most 8 bits, and M one of the two ends of what f32 rounds to m.
+///  1. q is never M, for b·M has more bits than y; and it keeps away from it: |q − M| > 2^-40·q, by a search through all
+///     y and m, for the scales that y / M lies between (tests/codes/quotients.rs makes the same of every one). But
+///     where m and y are powers of two and b is next to one, |q − M| is 2^-48·q, and q above M.
+///  2. What is rounded once in the end, v = y·reciprocal + y·rest, is off by less than 2^-44·q, and above it: then q and v
+///     are on the same side of M.
+///  3. Of scales from 2^-80 to 2^100 nothing of v is lost for being small, unless the code is that of zero for every type;
+///     and where v is past f32's range, every type saturates. The same goes for others once y and they are multiplied by
+///     2^64 or 2^-64.
+///  4. `reciprocal` is less than 1 / b and `rest` not zero, so that zeros keep their signs and infinite y stay infinite.
 struct Divisor {
-    float scale;
     float reciprocal;
+    float rest;  // what the reciprocal lacks; of scales that are far from 1, its negative
 
-    /// `scale` is in [2^-80, 2^120] or infinite; see `covers`.
-    explicit __device__ __forceinline__ Divisor(float scale)
-        : scale(isinf(scale) ? 0.0f : scale), reciprocal(__frcp_rn(scale)) {}
-
-    /// Whether a scale that somebody else has chosen can be divided by.
-    static __device__ __forceinline__ bool covers(float scale) {
-        return scale >= LEAST && scale <= MOST;
+    explicit __device__ __forceinline__ Divisor(float scale) {
+        const float magnitude = fabsf(scale);
+        const bool is_far = !(magnitude >= 0x1p-80f && magnitude <= 0x1p+100f);
+        const float moved = is_far ? scale * (magnitude > 1.0f ? 0x1p-64f : 0x1p+64f) : scale;
+        // Off by nine sixteenths of a unit in the last place.
+        const int nearest = __float_as_int(warpnorm::reciprocal(moved));
+        reciprocal = __int_as_float(nearest - 1);
+        rest = __fmaf_rn(-moved, reciprocal, 1.0f) * __int_as_float(nearest + 1);
+        if (is_far) {
+            rest = -rest;
+            // Zeros become infinities, and they zeros.
+            const int exchanged = __float_as_int(scale) ^ 0x7f800000;
+            if (magnitude == 0.0f || isinf(magnitude)) reciprocal = rest = __int_as_float(exchanged);
+        }
     }
 
-    /// The same where |y / scale| is below 2^17, or y or the scale infinite.
-    __device__ __forceinline__ float divide_within_range(float y) const { return refined(y, y * reciprocal); }
-
-    /// y / scale, or what becomes the same code.
-    __device__ __forceinline__ float divide(float y) const {
-        constexpr float SATURATES = 131072.0f;  // 2^17
-        return refined(y, fminf(fmaxf(y * reciprocal, -SATURATES), SATURATES));
-    }
-
-private:
-    static constexpr float LEAST = 8.27180612553027674871e-25f;  // 2^-80
-    static constexpr float MOST = 1.32922799578491587290e36f;    // 2^120
-
-    __device__ __forceinline__ float refined(float y, float estimate) const {
-        const float excess = __fmaf_rn(estimate, scale, -y);
-        return __fmaf_rn(-excess, reciprocal, estimate);
+    /// Makes of every y what becomes the code of y / scale.
+    template <unsigned int COUNT>
+    __device__ __forceinline__ void divide(float* values) const {
+        if ((__float_as_int(reciprocal) ^ __float_as_int(rest)) >= 0) {
+#pragma unroll
+            for (unsigned int e = 0; e < COUNT; ++e) values[e] = __fmaf_rn(values[e], reciprocal, values[e] * rest);
+        } else {
+            const float move = fabsf(reciprocal) > 1.0f ? 0x1p+64f : 0x1p-64f;
+#pragma unroll
+            for (unsigned int e = 0; e < COUNT; ++e) {
+                const float moved = values[e] * move;
+                values[e] = __fmaf_rn(moved, reciprocal, moved * -rest);
+            }
+        }
     }
 };
 

@@ -13,12 +13,18 @@ namespace warpnorm {
 
 constexpr unsigned int MAX_TEAM_WARPS = 32;
 
-/// Teams of a CTA at most: one for each of the threads that small teams share. Mirrored by
-/// plan::SHARED_CTA_THREADS.
+/// Teams of a CTA at most: one for each of the threads that teams share. Mirrored by plan::SHARED_CTA_THREADS.
 constexpr unsigned int MAX_TEAMS = 128;
 
 /// Parts of a long row whose sums are merged by themselves, so that any number of CTAs can divide them.
 constexpr unsigned int MAX_STRETCHES = 8;
+
+/// What a warp of a team has of a stretch of a row.
+struct Stretch {
+    unsigned int threads;  // of the team
+    unsigned int warp;     // of the team
+    unsigned int stretch;
+};
 
 struct Team {
     unsigned int threads;  // 1, 2, 4, 8, 16 or a multiple of 32 up to 1024
@@ -27,26 +33,22 @@ struct Team {
     Cluster cluster;
     unsigned int beside;   // from the rank of this thread to that of the other thread that it does the work of; 0: of none
 
-    /// Teams of up to one warp, which are powers of two, lie side by side in the CTA; a larger team is
-    /// a CTA.
+    /// A team of the CTA, which is as many threads wide as teams have, and as many high as there are teams.
     static __device__ __forceinline__ Team of_this_thread(unsigned int threads) {
-        const unsigned int shift = threads <= WARP ? 31 - __clz(threads) : 31;
-        return {threads, threadIdx.x & ((1u << shift) - 1), threadIdx.x >> shift, Cluster::none(), 0};
+        return {threads, threadIdx.x, threadIdx.y, Cluster::none(), 0};
     }
 
-    /// A team of 4 to 32 threads, side by side with others, each of whose threads does the work of two: lane i that of
-    /// the lanes i and i + threads / 2.
+    /// The same of 4 to 32 threads, each thread doing the work of two: lane i that of the lanes i and i + threads / 2.
     static __device__ __forceinline__ Team of_this_pair_of_lanes(unsigned int threads) {
         __builtin_assume(threads <= WARP);
-        const unsigned int shift = 30 - __clz(threads);
-        return {threads, threadIdx.x & ((1u << shift) - 1), threadIdx.x >> shift, Cluster::none(), threads / 2};
+        return {threads, threadIdx.x, threadIdx.y, Cluster::none(), threads / 2};
     }
 
-    /// A team of more than a warp, which is the CTA, each of whose threads does the work of two: warp w that of the
-    /// warps 2w and 2w + 1. Of them it has the rank of the first; there may be no second one.
+    /// The same of more than a warp: warp w of a team does the work of the warps 2w and 2w + 1. Of them it has the rank of
+    /// the first; there may be no second one.
     static __device__ __forceinline__ Team of_this_pair_of_warps(unsigned int threads) {
         __builtin_assume(threads > WARP);
-        return {threads, (threadIdx.x & ~(WARP - 1)) + threadIdx.x, 0, Cluster::none(), WARP};
+        return {threads, (threadIdx.x & ~(WARP - 1)) + threadIdx.x, threadIdx.y, Cluster::none(), WARP};
     }
 
     /// A team of more than a warp, which is the CTA, or one thread in each CTA of a cluster.
@@ -98,32 +100,84 @@ struct Team {
     };
 
     /// Where all threads of the team find what `finish` makes of the whole team's merged parts. Of the states, a
-    /// thread has one for each thread of the team that it does the work of. `finish` is called
-    /// by the team's first warp, or its part of one, with the merged part in the first lane, whose result counts.
+    /// thread has one for each thread of the team that it does the work of. `finish` is called with the merged part of a
+    /// team, the team's index, and whether what comes of it counts: by the CTA's first warp, or by teams within a warp
+    /// themselves.
     ///
     /// Called once by every thread of the CTA.
     template <unsigned int GROUPS, class State, class Result, class Args, class Finish>
     __device__ __forceinline__ const Result* reduce(const State (&states)[GROUPS], Exchange<State, Result>& exchange,
                                                     const Args& args, const Finish& finish) const {
         State state = states[0];
-        if (threads > WARP) {
-            State::reduce_warps(states, exchange.states, rank / WARP);
-            __syncthreads();
-        } else {
-            if constexpr (GROUPS == 2) state.merge(states[1]);
+        if (threads <= WARP) {
             // After this, the first lane of each segment of `lanes()` lanes holds its team's state.
             state.reduce_segments(lanes());
+        } else {
+            // What teams are apart, in slots: a power of two, unless there is but one.
+            const unsigned int slots = blockDim.x / WARP * GROUPS;
+            State::reduce_warps(states, exchange.states, index * slots + rank / WARP);
+            __syncthreads();
         }
-        return by_first_warp(exchange.results[index], [&] {
-            if (threads <= WARP) return finish(state.part_of_row(args));
-            // Lane w takes the part of warp w.
-            const unsigned int warps = threads / WARP;
+        // A second barrier costs less than what every warp would have to compute.
+        if (threads <= WARP || is_of_first_warp()) {
             typename State::Part part = State::Part::empty();
-            if (rank < warps) {
-                part = State::part_of_warp(exchange.states, threads, rank, 0, Cluster::none(), 0, args);
+            unsigned int team = index;
+            bool counts = rank == 0;
+            if (threads <= WARP) {
+                part = state.part_of_row(args);
+            } else {
+                // Lane w of those that a team has takes the part of its warp w.
+                const unsigned int warps = threads / WARP;
+                const unsigned int shift = WARP - __clz(warps - 1);
+                const unsigned int warp = lane_of_warp() & ((1u << shift) - 1);
+                team = lane_of_warp() >> shift;
+                counts = team < blockDim.y && warp == 0;
+                if (team < blockDim.y && warp < warps) {
+                    const Stretch whole = {threads, warp, 0};
+                    part = State::part_of_warp(exchange.states, lane_of_warp(), whole, Cluster::none(), 0, args);
+                }
+                part = reduce_lanes(part, warps);
             }
-            return finish(reduce_lanes(part, warps));
-        });
+            const Result result = finish(part, team, counts);
+            if (counts) put(exchange.results[team], result);
+        }
+        if (threads > WARP) {
+            __syncthreads();
+        } else {
+            __syncwarp();
+        }
+        return &exchange.results[index];
+    }
+
+    /// Shared memory of `reduce_by_first_warp`.
+    template <class State, class Result>
+    struct LanesExchange {
+        State states[MAX_TEAMS / 2];
+        Result results[MAX_TEAMS / 2];
+    };
+
+    /// The same as `reduce` of a team within a warp whose lanes do the work of two. Where there are many rows, what a warp
+    /// does for some is better done once for all of the CTA's.
+    ///
+    /// Called once by every thread of the CTA.
+    template <class State, class Result, class Args, class Finish>
+    __device__ __forceinline__ const Result* reduce_by_first_warp(const State (&states)[2],
+                                                                  LanesExchange<State, Result>& exchange,
+                                                                  const Args& args, const Finish& finish) const {
+        State state = states[0];
+        state.merge(states[1]);
+        state.reduce_segments(lanes());
+        if (rank == 0) exchange.states[index] = state;
+        __syncthreads();
+        if (index * blockDim.x + rank < WARP) {
+            // Lane i takes the teams i and i + WARP.
+#pragma unroll 1
+            for (unsigned int team = lane_of_warp(); team < blockDim.y; team += WARP) {
+                put(exchange.results[team], finish(exchange.states[team].part_of_row(args), team, true));
+            }
+        }
+        __syncthreads();
+        return &exchange.results[index];
     }
 
     /// Shared memory of `reduce_stretches`: one state a stretch and warp, and what is made of the row's.
@@ -148,15 +202,16 @@ struct Team {
                                                               StretchExchange<State, Result>& exchange, const Args& args,
                                                               const Finish& finish) const {
         cluster.meet();
-        return by_first_warp(exchange.result, [&] {
+        if (is_of_first_warp()) {
             const unsigned int warps = threads / WARP;
             // Lane w merges what warp w found in each stretch.
             typename State::Part part = State::Part::empty();
             if (rank < warps) {
 #pragma unroll 1
                 for (unsigned int stretch = 0; stretch < stretches; ++stretch) {
-                    const typename State::Part next = State::part_of_warp(
-                        exchange.states[stretch], threads, rank, stretch, cluster, stretch / of_cta, args);
+                    const Stretch of_warp = {threads, rank, stretch};
+                    const typename State::Part next = State::part_of_warp(exchange.states[stretch], rank, of_warp,
+                                                                          cluster, stretch / of_cta, args);
                     if (stretch == 0) {
                         part = next;
                     } else {
@@ -164,26 +219,16 @@ struct Team {
                     }
                 }
             }
-            return finish(reduce_lanes(part, warps));
-        });
+            const Result result = finish(reduce_lanes(part, warps));
+            if (rank == 0) put(exchange.result, result);
+        }
+        __syncthreads();
+        return &exchange.result;
     }
 
 private:
-    /// Puts what the lanes of the team's first warp make where every thread of the team may read it. A second barrier
-    /// costs less than what every warp would have to compute.
-    template <class Result, class Make>
-    __device__ __forceinline__ const Result* by_first_warp(Result& slot, const Make& make) const {
-        if (rank < WARP) {
-            const Result result = make();
-            if (rank == 0) slot = result;
-        }
-        if (threads > WARP) {
-            __syncthreads();
-        } else {
-            __syncwarp();
-        }
-        return &slot;
-    }
+    /// Of a team of more than a warp: whether this thread is of the CTA's first.
+    __device__ __forceinline__ bool is_of_first_warp() const { return threadIdx.y == 0 && rank < WARP; }
 };
 
 }  // namespace warpnorm

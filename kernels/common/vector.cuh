@@ -59,7 +59,7 @@ __device__ __forceinline__ float largest_magnitude(const RawChunk (&raw)[CHUNKS]
     RawChunk pair = {};
 #pragma unroll
     for (unsigned int w = 0; w < 4 * CHUNKS; ++w) {
-        const unsigned int magnitudes = raw[w / 4].words[w % 4] & 0x7fff7fffu;
+        const unsigned int magnitudes = magnitudes_of_pair<Element>(raw[w / 4].words[w % 4]);
         pair.words[0] = w == 0 ? magnitudes : larger_pair<Element>(pair.words[0], magnitudes);
     }
 #pragma unroll
@@ -80,7 +80,8 @@ __device__ __forceinline__ unsigned int largest_of_chunks(const RawChunk& first,
     unsigned int largest[2];
 #pragma unroll
     for (unsigned int w = 0; w < 4; ++w) {
-        const unsigned int magnitudes[] = {first.words[w] & 0x7fff7fffu, second.words[w] & 0x7fff7fffu};
+        const unsigned int magnitudes[] = {magnitudes_of_pair<Element>(first.words[w]),
+                                           magnitudes_of_pair<Element>(second.words[w])};
 #pragma unroll
         for (unsigned int i = 0; i < 2; ++i) {
             largest[i] = w == 0 ? magnitudes[i] : larger_pair<Element>(largest[i], magnitudes[i]);

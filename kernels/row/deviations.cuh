@@ -92,13 +92,12 @@ struct Deviations {
     /// That of a team within a warp: all of the row.
     __device__ __forceinline__ Part part_of_row(const RowArgs& args) const { return part(args.hidden, args); }
 
-    /// That of a stretch of a warp, from the shared memory of a CTA of the cluster.
-    static __device__ __forceinline__ Part part_of_warp(const Slots& slots, unsigned int threads, unsigned int warp,
-                                                        unsigned int stretch, const Cluster& cluster, unsigned int cta,
-                                                        const RowArgs& args) {
-        const Deviations found = {Sums<2, Number>::get(slots.sums, warp, cluster, cta),
-                                  cluster.read(&slots.pivots[warp], cta)};
-        return found.part(elements(threads, warp, stretch, args), args);
+    /// That of a warp, from its slot in the shared memory of a CTA of the cluster.
+    static __device__ __forceinline__ Part part_of_warp(const Slots& slots, unsigned int slot, const Stretch& stretch,
+                                                        const Cluster& cluster, unsigned int cta, const RowArgs& args) {
+        const Deviations found = {Sums<2, Number>::get(slots.sums, slot, cluster, cta),
+                                  cluster.read(&slots.pivots[slot], cta)};
+        return found.part(elements(stretch, args), args);
     }
 
 private:
@@ -117,14 +116,13 @@ private:
         return part;
     }
 
-    /// Elements of a stretch that a warp has, of a team of so many threads: whole lines but for the row's last one.
-    static __device__ __forceinline__ unsigned int elements(unsigned int threads, unsigned int warp,
-                                                            unsigned int stretch, const RowArgs& args) {
+    /// Elements of a stretch that a warp has: whole lines but for the row's last one.
+    static __device__ __forceinline__ unsigned int elements(const Stretch& stretch, const RowArgs& args) {
         constexpr unsigned int LENGTH = CHUNK<Element>;
         constexpr unsigned int LINE = WARP * LENGTH;
         const unsigned int lines = GROUP_CHUNKS<Element> << args.stretch_shift;
-        const unsigned int between = threads * LENGTH;
-        const unsigned int first = stretch * lines * between + warp * LINE;
+        const unsigned int between = stretch.threads * LENGTH;
+        const unsigned int first = stretch.stretch * lines * between + stretch.warp * LINE;
         if (first >= args.hidden) return 0;
         const unsigned int from_first = args.hidden - first;
         // Where the row ends within the stretch. But in rows of millions a stretch has a few lines: to count down takes

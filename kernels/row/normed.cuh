@@ -99,6 +99,11 @@ struct Interpolation : WithResidual<Element> {
     struct Inner {
         Moments from;
         Moments to;
+
+        friend __device__ __forceinline__ void put(Inner& slot, const Inner& inner) {
+            put(slot.from, inner.from);
+            put(slot.to, inner.to);
+        }
     };
 
     static __device__ __forceinline__ State of_group(const Raw& raw) {

@@ -11,11 +11,9 @@
 
 namespace warpnorm {
 
-/// How values become what is rounded to codes.
+/// How values become what is rounded to codes: products with a factor, which is `divisor.reciprocal`, or quotients.
 struct Scaler {
-    /// A product with `divisor.reciprocal`, a quotient that the divisor covers, of values that it makes codes of without
-    /// saturating any or of others, or a quotient by any scale.
-    enum class By : unsigned int { FACTOR, DIVISOR_OF_ALL, DIVISOR, QUOTIENT } by = By::FACTOR;
+    bool multiplies = true;
     Divisor divisor = Divisor(1.0f);
 
     static __device__ __forceinline__ Scaler multiply(float factor) {
@@ -23,34 +21,19 @@ struct Scaler {
         scaler.divisor.reciprocal = factor;
         return scaler;
     }
-    static __device__ __forceinline__ Scaler divide(float scale, By by = By::DIVISOR) { return {by, Divisor(scale)}; }
-    static __device__ __forceinline__ Scaler divide_by_any(float scale) {
-        Scaler scaler = divide(scale);
-        if (!Divisor::covers(scale)) {
-            scaler.by = By::QUOTIENT;
-            scaler.divisor.scale = scale;
-        }
-        return scaler;
-    }
+    static __device__ __forceinline__ Scaler divide(float scale) { return {false, Divisor(scale)}; }
 
-    /// Scales the values of some chunks, each by the one of its chunk. All are of one kind: it is looked at once.
+    /// Scales the values of some chunks, each by the one of its chunk. All multiply, or all divide.
     template <unsigned int CHUNKS, unsigned int LENGTH>
     static __device__ __forceinline__ void apply(float (&values)[LENGTH], const Scaler* scalers) {
-        const By by = scalers[0].by;
-        const auto divisor = [&](unsigned int e) -> const Divisor& { return scalers[e / (LENGTH / CHUNKS)].divisor; };
-        if (by == By::FACTOR) {
+        constexpr unsigned int OF_CHUNK = LENGTH / CHUNKS;
+        if (scalers[0].multiplies) {
 #pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] *= divisor(e).reciprocal;
-        } else if (by == By::DIVISOR_OF_ALL) {
-#pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor(e).divide_within_range(values[e]);
-        } else if (by == By::DIVISOR) {
-#pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = divisor(e).divide(values[e]);
-        } else {
-#pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] = __fdiv_rn(values[e], divisor(e).scale);
+            for (unsigned int e = 0; e < LENGTH; ++e) values[e] *= scalers[e / OF_CHUNK].divisor.reciprocal;
+            return;
         }
+#pragma unroll
+        for (unsigned int c = 0; c < CHUNKS; ++c) scalers[c].divisor.template divide<OF_CHUNK>(&values[c * OF_CHUNK]);
     }
 };
 
@@ -298,9 +281,9 @@ private:
 #pragma unroll
             for (unsigned int i = 0; i < CHUNKS; ++i) {
                 if (i < first) continue;
-                of_chunks[i].by = scale.by.by;
+                of_chunks[i].multiplies = scale.by.multiplies;
                 of_chunks[i].divisor.reciprocal = from_lane(scale.by.divisor.reciprocal, i - first, lanes);
-                of_chunks[i].divisor.scale = from_lane(scale.by.divisor.scale, i - first, lanes);
+                of_chunks[i].divisor.rest = from_lane(scale.by.divisor.rest, i - first, lanes);
             }
         }
     }
@@ -309,7 +292,7 @@ private:
     __device__ __forceinline__ Scaler by_row(const RowArgs& args) const {
         if (args.scaling == Scaling::PER_TENSOR) {
             const float scale = load_f32(address_of(args.tensor_scale));
-            return args.code == CodeType::INT8 ? Scaler::divide_by_any(scale)
+            return args.code == CodeType::INT8 ? Scaler::divide(scale)
                                                : Scaler::multiply(__fdiv_rn(1.0f, scale));
         }
         return by_dynamic(row_scale, args);
@@ -318,8 +301,7 @@ private:
     /// By the scale of a row or a group.
     static __device__ __forceinline__ Scaler by_dynamic(float scale, const RowArgs& args) {
         if (args.code == CodeType::INT8) return Scaler::multiply(__fdiv_rn(1.0f, scale));
-        // Where amax has no bound, no value is larger than what the scale makes the largest code of.
-        return Scaler::divide(scale, isinf(args.amax_upper) ? Scaler::By::DIVISOR_OF_ALL : Scaler::By::DIVISOR);
+        return Scaler::divide(scale);
     }
 
     /// The scale of a group.

@@ -24,9 +24,7 @@
 
 namespace warpnorm {
 
-__device__ __forceinline__ void store_moments(const Moments& moments, const Team& team, const RowArgs& args,
-                                              unsigned long long row) {
-    if (!team.leads()) return;
+__device__ __forceinline__ void store_moments(const Moments& moments, const RowArgs& args, unsigned long long row) {
     if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), moments.mean);
     if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd + moments.rest);
 }
@@ -126,6 +124,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     constexpr unsigned int GROUPS = THREADS == Threads::SINGLE ? 1 : 2;
     static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES),
                   "pairs are of rows of which something is known, and of one statistic");
+    // Whether a team has a CTA of its own: where its threads act together after the statistic.
+    constexpr bool IS_ALONE = IS_PAIRED && (IS_SHIFTED || Sink::COLLECTIVE);
     static_assert(!Sink::COLLECTIVE || !IS_SHIFTED, "threads that act together hold chunks as they are");
     static_assert(THREADS != Threads::PAIRED_LANES || Sink::TAKES_PAIRED_LANES,
                   "lanes that share a scale hold neighbouring chunks");
@@ -142,12 +142,23 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
                               : Team::of_this_thread(args.team_threads);
     // Kept where registers are left for it, or the compiler would compute it anew wherever it is asked for.
     if (!IS_GENERAL) asm volatile("" : "+r"(team.rank));
-    unsigned long long row = static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + team.index;
-    if (!IS_GENERAL) row = IS_PAIRED ? blockIdx.x : static_cast<unsigned int>(row);
-    const bool exists = IS_PAIRED    ? true
-                        : IS_GENERAL ? row < args.rows
-                                     : static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows);
-    // Teams past the last row keep their lanes for the shuffles of their neighbours.
+    // The row of a team of this CTA. All but the general path count rows in 32 bits.
+    const auto row_of = [&](unsigned int index) -> unsigned long long {
+        if (IS_ALONE) return blockIdx.x;
+        const unsigned long long row = static_cast<unsigned long long>(blockIdx.x) * args.rows_per_cta + index;
+        return IS_GENERAL ? row : static_cast<unsigned int>(row);
+    };
+    const auto is_row = [&](unsigned long long row) {
+        if (IS_ALONE) return true;
+        return IS_GENERAL ? row < args.rows : static_cast<unsigned int>(row) < static_cast<unsigned int>(args.rows);
+    };
+    unsigned long long row = row_of(team.index);
+    // Teams past the last row keep their lanes for the shuffles of their neighbours, or go along for the barriers.
+    const bool exists = is_row(row);
+    // Those of whole warps, with the last row: all they do is not to store it.
+    if (IS_PAIRED && !IS_ALONE) {
+        row = min(static_cast<unsigned int>(row), static_cast<unsigned int>(args.rows) - 1);
+    }
     const bool is_full = THREADS == Threads::PAIRED_LANES && exists && args.hidden == team.threads * GROUP_ELEMENTS;
     const auto group_of = [&](unsigned int g) {
         const bool has_first = WHOLE != Whole::NOTHING && g == 0;
@@ -183,8 +194,9 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         __shared__ Team::Exchange<State, Inner> exchange;
         const State states[] = {Source::of_group(raw[0])};
         const Inner* const inner =
-            team.reduce(states, exchange, args,
-                        [&](const typename State::Part& of_row) { return Source::inner(of_row, args); });
+            team.reduce(states, exchange, args, [&](const typename State::Part& of_row, unsigned int, bool) {
+                return Source::inner(of_row, args);
+            });
         Source::normalise(raw[0], inner, groups[0], args, place);
     }
     Values h[GROUPS];
@@ -193,7 +205,6 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     const Moments* made = nullptr;
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
-        __shared__ Team::Exchange<State, Moments> exchange;
         State states[GROUPS];
         // Lanes that do the work of two are of one warp; warps that do, are of two.
         float pivot = IS_PAIRED ? 0.0f : Statistic::template pivot<GROUPS>(h, groups);
@@ -206,11 +217,18 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
             if (IS_PAIRED) pivot = Statistic::template pivot<1>(&h[g], &groups[g]);
             states[g] = Statistic::of_group(h[g], pivot, groups[g], args);
         }
-        made = team.reduce(states, exchange, args, [&](const typename State::Part& of_row) {
+        const auto finish = [&](const typename State::Part& of_row, unsigned int index, bool counts) {
             const Moments moments = Statistic::moments(of_row, args);
-            if (exists) store_moments(moments, team, args, row);
+            if (counts && is_row(row_of(index))) store_moments(moments, args, row_of(index));
             return moments;
-        });
+        };
+        if constexpr (THREADS == Threads::PAIRED_LANES) {
+            __shared__ Team::LanesExchange<State, Moments> exchange;
+            made = team.reduce_by_first_warp(states, exchange, args, finish);
+        } else {
+            __shared__ Team::Exchange<State, Moments> exchange;
+            made = team.reduce(states, exchange, args, finish);
+        }
     }
 
     if (!Sink::COLLECTIVE && !exists) return;
@@ -394,7 +412,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         }
         made = walk.merged(exchange, [&](const typename State::Part& of_row) {
             const Moments moments = Statistic::moments(of_row, args);
-            store_moments(moments, team, args, row);
+            if (team.leads()) store_moments(moments, args, row);
             return moments;
         });
     }

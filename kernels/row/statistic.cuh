@@ -71,6 +71,13 @@ __device__ __forceinline__ Moments moments_of(float mean, const TwoFloat& rstd, 
     return moments;
 }
 
+/// Puts a row's moments into shared memory, at once: the compiler may put them there in turn, as they become known.
+__device__ __forceinline__ void put(Moments& slot, const Moments& moments) {
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(static_cast<unsigned int>(__cvta_generic_to_shared(&slot))),
+                 "f"(moments.mean), "f"(moments.rstd), "f"(moments.offset), "f"(moments.rest)
+                 : "memory");
+}
+
 /// A row's moments, which its team has put into shared memory; those of no statistic are nowhere. Read anew wherever they
 /// are asked for, rather than kept in registers.
 template <class Statistic>

@@ -124,9 +124,9 @@ struct Sums {
     /// What the team's first warp merges.
     using Part = Running;
     __device__ __forceinline__ Part part_of_row(const RowArgs&) const { return running(*this); }
-    static __device__ __forceinline__ Part part_of_warp(const Slots& slots, unsigned int, unsigned int warp, unsigned int,
+    static __device__ __forceinline__ Part part_of_warp(const Slots& slots, unsigned int slot, const Stretch&,
                                                         const Cluster& cluster, unsigned int cta, const RowArgs&) {
-        return running(get(slots, warp, cluster, cta));
+        return running(get(slots, slot, cluster, cta));
     }
 
 private:

@@ -14,9 +14,9 @@ pub(super) struct Shape {
     /// Thread blocks.
     pub(super) grid: u32,
     /// Threads of a thread block.
-    pub(super) block: u32,
+    pub(super) block: [u32; 2],
     /// Threads of a thread block of a kernel none of whose threads does the work of two.
-    pub(super) single_block: u32,
+    pub(super) single_block: [u32; 2],
     /// Thread blocks of a cluster.
     pub(super) cluster: u32,
     /// Bytes of dynamic shared memory of a thread block.
@@ -70,19 +70,22 @@ pub(super) unsafe fn enqueue<A: bytemuck::Pod>(
     stream: sys::CUstream,
     args: &mut A,
 ) -> Result<(), CudaError> {
-    let Shape { grid, block, shared_bytes, .. } = shape;
+    let Shape { grid, block: [width, height], shared_bytes, .. } = shape;
     let mut parameters = [(&raw mut *args).cast::<c_void>()];
     let (mut attributes, count) = shape.attributes();
     let launched = if count == 0 {
         // SAFETY: the driver copies the parameter before it returns; the rest is as the caller promises.
-        unsafe { result::launch_kernel(function, (grid, 1, 1), (block, 1, 1), shared_bytes, stream, &mut parameters) }
+        unsafe {
+            let block = (width, height, 1);
+            result::launch_kernel(function, (grid, 1, 1), block, shared_bytes, stream, &mut parameters)
+        }
     } else {
         let config = sys::CUlaunchConfig {
             gridDimX: grid,
             gridDimY: 1,
             gridDimZ: 1,
-            blockDimX: block,
-            blockDimY: 1,
+            blockDimX: width,
+            blockDimY: height,
             blockDimZ: 1,
             sharedMemBytes: shared_bytes,
             hStream: stream,
@@ -102,7 +105,8 @@ mod tests {
 
     fn attributes(cluster: u32, programmatic: bool) -> Vec<sys::CUlaunchAttribute> {
         let (attributes, count) =
-            Shape { grid: 16, block: 128, single_block: 128, cluster, shared_bytes: 0, programmatic }.attributes();
+            Shape { grid: 16, block: [128, 1], single_block: [128, 1], cluster, shared_bytes: 0, programmatic }
+                .attributes();
         attributes[..count as usize].to_vec()
     }
 

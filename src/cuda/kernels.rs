@@ -178,7 +178,7 @@ impl Kernels {
         let Some(plan) = unsafe { self.plan_on(stream, call) }? else { return Ok(()) };
         let mut args = plan.args;
         let Plan { kernel, team, grid, block, cluster, shared_bytes, programmatic, .. } = plan;
-        let single_block = (args.rows_per_cta * team.threads).next_multiple_of(32);
+        let single_block = team.block(1, args.rows_per_cta);
         let shape = Shape { grid, block, single_block, cluster, shared_bytes, programmatic };
         // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block, cluster and
         // shared memory are those that the plan made for this device. The plan's accesses stay within the extents of
@@ -213,6 +213,7 @@ impl Kernels {
         let plan = plan_columns(call, &self.facts)?;
         let mut args = plan.args;
         let ColumnPlan { kernel, grid, block, programmatic, .. } = plan;
+        let block = [block, 1];
         let shape = Shape { grid, block, single_block: block, cluster: 1, shared_bytes: 0, programmatic };
         // SAFETY: as above, with a `ColumnArgs`.
         unsafe { self.enqueue(stream, kernel, shape, &mut args) }

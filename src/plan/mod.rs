@@ -80,8 +80,8 @@ pub struct Plan {
     pub team: Team,
     /// Thread blocks.
     pub grid: u32,
-    /// Threads in a thread block.
-    pub block: u32,
+    /// Threads in a thread block: those of a team, and teams.
+    pub block: [u32; 2],
     /// Thread blocks of a cluster that share a row.
     pub cluster: u32,
     /// Bytes of dynamic shared memory.
@@ -121,16 +121,14 @@ pub(crate) fn plan_among(
     let (regime, spread) = regime_and_spread(call, device, module, team, rows);
     let kernel = kernel_for(call, device, module, (regime, team, rows), may_be_used)?;
     let groups = kernel.form().threads.groups();
-    let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps) * groups, rows);
+    let rows_per_cta = team.per_cta(SHARED_CTA_THREADS.min(whole_warps) * groups, rows, kernel.shares_blocks());
     // Whole warps: shuffles name all lanes of a warp.
-    let block = (rows_per_cta * team.threads).div_ceil(groups).next_multiple_of(WARP);
-    if block > device.max_threads_per_block {
-        return Err(PlanError::Threads {
-            threads: block,
-            limit: device.max_threads_per_block,
-            device: device.name.clone(),
-        }
-        .into());
+    let block = team.block(groups, rows_per_cta);
+    let threads = block[0] * block[1];
+    if threads > device.max_threads_per_block {
+        return Err(
+            PlanError::Threads { threads, limit: device.max_threads_per_block, device: device.name.clone() }.into()
+        );
     }
     let columns = spread.columns(team, call.hidden);
     let shared_bytes =

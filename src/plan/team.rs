@@ -64,10 +64,21 @@ impl Team {
         }
     }
 
-    /// Teams that a CTA of about `threads` threads holds, no more than there are rows.
-    pub(crate) fn per_cta(self, threads: u32, rows: u64) -> u32 {
+    /// Teams in a CTA that has work for about `threads` threads, no more than there are rows. Those larger than a warp meet
+    /// at the CTA's barrier, and have one alone unless they may share it.
+    pub(crate) fn per_cta(self, threads: u32, rows: u64, may_share: bool) -> u32 {
         let most = (threads / self.threads).max(1);
-        // Teams larger than a warp exchange through the CTA's barrier, so they have the CTA alone.
-        if self.threads > WARP { 1 } else { most.min(u32::try_from(rows).unwrap_or(u32::MAX)) }
+        if self.threads > WARP && !may_share { 1 } else { most.min(u32::try_from(rows).unwrap_or(u32::MAX)) }
+    }
+
+    /// Threads of a CTA of so many teams, each thread doing the work of `groups`: those of a team, and teams, of which there
+    /// may be more, so that the threads make up warps.
+    pub(crate) const fn block(self, groups: u32, teams: u32) -> [u32; 2] {
+        let threads = self.threads.div_ceil(groups);
+        if threads >= WARP {
+            [threads.next_multiple_of(WARP), teams]
+        } else {
+            [threads, (threads * teams).next_multiple_of(WARP) / threads]
+        }
     }
 }

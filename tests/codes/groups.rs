@@ -2,6 +2,7 @@
 
 use crate::harness::{Target, bits, download, targets, upload};
 use crate::random::Random;
+use crate::significant::of_eleven_bits;
 use half::{bf16, f16};
 use ptx_emu::Memory;
 use warpnorm::quantise::{BlockRounding, CodeType, Quantisation, ScaleLayout, Scaling};
@@ -10,13 +11,13 @@ use warpnorm::reference::{QuantisedRow, quantise_row};
 /// Elements of a group in these tests: two blocks of 32, four of 16.
 const SIZE: usize = 64;
 
-/// Groups of f32, bf16 and f16 values: of all sizes, from one element that is all there is to all alike, with
+/// Groups of bf16 and f16 values, and such as f16 might hold if it had f32's exponents: of all sizes, from one element that is all there is to all alike, with
 /// infinities, NaNs and zeros among them.
 fn groups() -> Vec<Vec<f32>> {
     let mut source = Random::new(3);
     let mut groups = Vec::new();
     let mut add = |group: &[f32]| {
-        groups.push(group.to_vec());
+        groups.push(group.iter().map(|&y| of_eleven_bits(y)).collect());
         groups.push(group.iter().map(|&y| bf16::from_f32(y).to_f32()).collect());
         groups.push(group.iter().map(|&y| f16::from_f32(y).to_f32()).collect());
     };

@@ -10,3 +10,4 @@ mod groups;
 mod harness;
 mod narrow;
 mod quotients;
+mod significant;

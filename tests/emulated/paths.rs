@@ -340,6 +340,34 @@ fn pairs_of_warps() {
     failures.assert_none();
 }
 
+/// Teams that share a thread block, the last of which has no rows for some: these go along with the last row, and change
+/// nothing of it, not even where y lies over x.
+#[test]
+fn pairs_of_warps_that_share_thread_blocks() {
+    let mut failures = Failures::default();
+    let in_place = Placement { in_place: true, ..Placement::default() };
+    for dtype in DType::ALL {
+        for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)] {
+            for (hidden, of_block) in [(520_usize, 4), (768, 4), (1024, 4), (1536, 2), (2048, 2), (2560, 1), (4096, 1)] {
+                for left in 1..=of_block {
+                    let rows = (16 * 1024 / hidden).next_multiple_of(4) + left;
+                    let case = case((norm, Some(dtype), bias(&norm, dtype)), dtype, rows, hidden, Values::Unit, 34);
+                    let (shared, launched) =
+                        Emulated::new(small_h200()).run_counted(&case.as_problem(), in_place).expect("runs");
+                    let (plan, report) = launched.expect("launched");
+                    assert_eq!((plan.block[1], plan.args.rows_per_cta), (of_block as u32, of_block as u32), "{hidden}");
+                    let (apart, _) = run(DeviceFacts::h200(), &case, Placement::default());
+                    record(&mut failures, &case, &apart, &shared, "in thread blocks that teams share");
+                    let stored = (rows * hidden * dtype.size()) as u64;
+                    let statistics = 4 * rows as u64 * (1 + u64::from(norm.family == Family::LayerNorm));
+                    assert_eq!(report.global_stores.bytes, stored + statistics, "{hidden}: rows are stored twice");
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
 /// The same of codes, whose scales are of a row or of groups that either line of a warp has a part of.
 #[test]
 fn pairs_of_warps_with_codes() {

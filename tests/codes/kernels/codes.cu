@@ -51,6 +51,11 @@ extern "C" __global__ void widen_e4m3(const word* codes, float* values, unsigned
     values[i] = E4M3::widen(codes[i]);
 }
 
+__device__ float quotient(const Divisor& divisor, float y) {
+    divisor.divide<1>(&y);
+    return y;
+}
+
 /// y / scale by `div.rn` and by `divide`. `pairs` holds y and scale in turn.
 extern "C" __global__ void quotients(const float* pairs, float* results, unsigned int count) {
     THREAD_OR_RETURN(count);
@@ -58,12 +63,7 @@ extern "C" __global__ void quotients(const float* pairs, float* results, unsigne
     const float scale = pairs[2 * i + 1];
     const Divisor divisor(scale);
     results[2 * i] = __fdiv_rn(y, scale);
-    results[2 * i + 1] = divisor.divide(y);
-}
-
-extern "C" __global__ void covers(const float* scales, word* results, unsigned int count) {
-    THREAD_OR_RETURN(count);
-    results[i] = Divisor::covers(scales[i]);
+    results[2 * i + 1] = quotient(divisor, y);
 }
 
 /// The elements of a group, of which a thread has all.
@@ -133,7 +133,7 @@ __device__ void dynamic_fp8(const Groups& groups) {
     if (groups.power_of_two) scale = next_power_of_two(scale);
     groups.scales[i] = __float_as_uint(scale);
     const Divisor divisor(scale);
-    group.store([=](float y) { return divisor.divide(y); });
+    group.store([=](float y) { return quotient(divisor, y); });
 }
 
 template <class Code>
@@ -158,12 +158,8 @@ extern "C" __global__ void per_tensor_int8(const Groups groups) {
     THREAD_OR_RETURN(groups.count);
     const Group<Int8> group(groups, i);
     const float scale = groups.tensor_scale;
-    if (Divisor::covers(scale)) {
-        const Divisor divisor(scale);
-        group.store([=](float y) { return divisor.divide(y); });
-    } else {
-        group.store([=](float y) { return __fdiv_rn(y, scale); });
-    }
+    const Divisor divisor(scale);
+    group.store([=](float y) { return quotient(divisor, y); });
 }
 
 extern "C" __global__ void dynamic_int8(const Groups groups) {
