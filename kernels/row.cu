@@ -16,18 +16,41 @@
 #define WARPNORM_JOIN(module, element, kernel) module##_##element##_##kernel
 #define WARPNORM_NAME(module, element, kernel) WARPNORM_JOIN(module, element, kernel)
 
-#define WARPNORM_KERNEL_OF(threads, name, run)                                                 \
+#define WARPNORM_KERNEL(name, threads, run)                                                     \
     extern "C" __global__ void __launch_bounds__(threads, 1)                                   \
         WARPNORM_NAME(WARPNORM_MODULE, WARPNORM_ELEMENT_NAME, name)(const __grid_constant__ RowArgs args) { \
         run(args);                                                                             \
     }
-#define WARPNORM_KERNEL(name, run) WARPNORM_KERNEL_OF(Source::MAX_THREADS, name, run)
-#define WARPNORM_REGISTERS_KERNEL(name, path)                                \
-    WARPNORM_KERNEL_OF(UNPAIRED_RESIDENT_THREADS<Source>, name, \
-                       (registers_row<Statistic, Source, Sink, path, Threads::SINGLE>))
-#define WARPNORM_PAIRED_KERNEL(name, path, threads)                                      \
-    WARPNORM_KERNEL_OF((resident_threads<Statistic, Source, Sink, path, threads>()), name, \
-                       (registers_row<Statistic, Source, Sink, path, threads>))
+#define WARPNORM_LOOPED_KERNEL(name, path) \
+    WARPNORM_KERNEL(name, Source::MAX_THREADS, (looped_row<Statistic, Source, Sink, path>))
+#define WARPNORM_REGISTERS_KERNEL(name, path, threads)                               \
+    WARPNORM_KERNEL(name, (resident_threads<Statistic, Source, Sink, path, threads>()), \
+                    (registers_row<Statistic, Source, Sink, path, threads>))
+
+// WARPNORM_WHERE(macro)(text) is the text where the macro is defined as 1, and nothing where it is not defined: of what
+// then stands before a comma or not, the second argument is 1 or 0.
+#define WARPNORM_PLACEHOLDER_1 0,
+#define WARPNORM_SECOND(first, second, ...) second
+#define WARPNORM_SECOND_OF(...) WARPNORM_SECOND(__VA_ARGS__)
+#define WARPNORM_IS_1(value) WARPNORM_SECOND_OF(WARPNORM_PLACEHOLDER_##value 1, 0, 0)
+#define WARPNORM_TEXT_0(...)
+#define WARPNORM_TEXT_1(...) __VA_ARGS__
+#define WARPNORM_TEXT_JOIN(is_defined) WARPNORM_TEXT_##is_defined
+#define WARPNORM_TEXT(is_defined) WARPNORM_TEXT_JOIN(is_defined)
+#define WARPNORM_WHERE(macro) WARPNORM_TEXT(WARPNORM_IS_1(macro))
+
+// The kernels of a path that the module has.
+#define WARPNORM_KERNELS(PATH, path)                                                                           \
+    WARPNORM_WHERE(WARPNORM_PATH_##PATH)(WARPNORM_REGISTERS_KERNEL(path, Path::PATH, Threads::SINGLE))           \
+    WARPNORM_WHERE(WARPNORM_PATH_##PATH##_LOOPED)(WARPNORM_LOOPED_KERNEL(path##_looped, Path::PATH))             \
+    WARPNORM_WHERE(WARPNORM_PATH_##PATH##_PAIRED)                                                              \
+    (WARPNORM_REGISTERS_KERNEL(path##_paired, Path::PATH, Threads::PAIRED))                                     \
+    WARPNORM_WHERE(WARPNORM_PATH_##PATH##_PAIRED_LINES)                                                        \
+    (WARPNORM_REGISTERS_KERNEL(path##_paired_lines, Path::PATH, Threads::PAIRED_LINES))                         \
+    WARPNORM_WHERE(WARPNORM_PATH_##PATH##_PAIRED_FULL)                                                         \
+    (WARPNORM_REGISTERS_KERNEL(path##_paired_full, Path::PATH, Threads::PAIRED_FULL))                           \
+    WARPNORM_WHERE(WARPNORM_PATH_##PATH##_PAIRED_LANES)                                                        \
+    (WARPNORM_REGISTERS_KERNEL(path##_paired_lanes, Path::PATH, Threads::PAIRED_LANES))
 
 namespace warpnorm {
 
@@ -37,58 +60,11 @@ using Statistic = WARPNORM_STATISTIC<Element>;
 using Source = WARPNORM_SOURCE<Element>;
 using Sink = WARPNORM_SINK<Statistic, Element>;
 
-WARPNORM_REGISTERS_KERNEL(registers, Path::GENERAL)
-WARPNORM_KERNEL(looped, (looped_row<Statistic, Source, Sink, Path::GENERAL>))
-#ifdef WARPNORM_PATH_ALIGNED
-WARPNORM_REGISTERS_KERNEL(aligned, Path::ALIGNED)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_LOOPED
-WARPNORM_KERNEL(aligned_looped, (looped_row<Statistic, Source, Sink, Path::ALIGNED>))
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_PAIRED
-WARPNORM_PAIRED_KERNEL(aligned_paired, Path::ALIGNED, Threads::PAIRED)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_PAIRED_LINES
-WARPNORM_PAIRED_KERNEL(aligned_paired_lines, Path::ALIGNED, Threads::PAIRED_LINES)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_PAIRED_FULL
-WARPNORM_PAIRED_KERNEL(aligned_paired_full, Path::ALIGNED, Threads::PAIRED_FULL)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_PAIRED_LANES
-WARPNORM_PAIRED_KERNEL(aligned_paired_lanes, Path::ALIGNED, Threads::PAIRED_LANES)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_ROUNDED
-WARPNORM_REGISTERS_KERNEL(aligned_rounded, Path::ALIGNED_ROUNDED)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_ROUNDED_PAIRED
-WARPNORM_PAIRED_KERNEL(aligned_rounded_paired, Path::ALIGNED_ROUNDED, Threads::PAIRED)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_ROUNDED_PAIRED_LINES
-WARPNORM_PAIRED_KERNEL(aligned_rounded_paired_lines, Path::ALIGNED_ROUNDED, Threads::PAIRED_LINES)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_ROUNDED_PAIRED_FULL
-WARPNORM_PAIRED_KERNEL(aligned_rounded_paired_full, Path::ALIGNED_ROUNDED, Threads::PAIRED_FULL)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_ROUNDED_PAIRED_LANES
-WARPNORM_PAIRED_KERNEL(aligned_rounded_paired_lanes, Path::ALIGNED_ROUNDED, Threads::PAIRED_LANES)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET
-WARPNORM_REGISTERS_KERNEL(aligned_with_offset, Path::ALIGNED_WITH_OFFSET)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED
-WARPNORM_PAIRED_KERNEL(aligned_with_offset_paired, Path::ALIGNED_WITH_OFFSET, Threads::PAIRED)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED_LINES
-WARPNORM_PAIRED_KERNEL(aligned_with_offset_paired_lines, Path::ALIGNED_WITH_OFFSET, Threads::PAIRED_LINES)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED_FULL
-WARPNORM_PAIRED_KERNEL(aligned_with_offset_paired_full, Path::ALIGNED_WITH_OFFSET, Threads::PAIRED_FULL)
-#endif
-#ifdef WARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED_LANES
-WARPNORM_PAIRED_KERNEL(aligned_with_offset_paired_lanes, Path::ALIGNED_WITH_OFFSET, Threads::PAIRED_LANES)
-#endif
-#ifdef WARPNORM_PATH_SHIFTED_PAIRED
-WARPNORM_PAIRED_KERNEL(shifted_paired, Path::SHIFTED, Threads::PAIRED)
-#endif
+WARPNORM_REGISTERS_KERNEL(registers, Path::GENERAL, Threads::SINGLE)
+WARPNORM_LOOPED_KERNEL(looped, Path::GENERAL)
+WARPNORM_KERNELS(ALIGNED, aligned)
+WARPNORM_KERNELS(ALIGNED_ROUNDED, aligned_rounded)
+WARPNORM_KERNELS(ALIGNED_WITH_OFFSET, aligned_with_offset)
+WARPNORM_KERNELS(SHIFTED, shifted)
 
 }  // namespace warpnorm

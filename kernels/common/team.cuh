@@ -75,12 +75,12 @@ struct Team {
         value = largest_of_lanes(value, lanes());
         if (threads > WARP) {
             const unsigned int lane = lane_of_warp();
-            // Of two of the team's warps that a warp does the work of, the first one's place.
-            const unsigned int step = beside != 0 ? 2 : 1;
-            if (lane == 0) slots[rank / WARP] = value;
+            const unsigned int warps = blockDim.x / WARP;
+            float* const of_team = &slots[index * warps];
+            if (lane == 0) of_team[threadIdx.x / WARP] = value;
             __syncthreads();
             // Lane w of every warp takes what warp w found.
-            value = largest_of_lanes(lane < threads / WARP && lane % step == 0 ? slots[lane] : 0.0f, WARP);
+            value = largest_of_lanes(lane < warps ? of_team[lane] : 0.0f, WARP);
         }
         if (cluster.ctas > 1) {
             float* const of_cta = &slots[MAX_TEAM_WARPS];
@@ -152,8 +152,26 @@ struct Team {
     /// Shared memory of `reduce_by_first_warp`.
     template <class State, class Result>
     struct LanesExchange {
-        State states[MAX_TEAMS / 2];
+        static constexpr unsigned int WORDS = sizeof(State) / sizeof(float);
+
+        // Word by word, so that lanes which take a state each read neighbouring ones.
+        float states[WORDS][MAX_TEAMS / 2];
         Result results[MAX_TEAMS / 2];
+
+        __device__ __forceinline__ void put_state(const State& state, unsigned int team) {
+            float words[WORDS];
+            memcpy(words, &state, sizeof(State));
+#pragma unroll
+            for (unsigned int w = 0; w < WORDS; ++w) states[w][team] = words[w];
+        }
+        __device__ __forceinline__ State state(unsigned int team) const {
+            float words[WORDS];
+#pragma unroll
+            for (unsigned int w = 0; w < WORDS; ++w) words[w] = states[w][team];
+            State state;
+            memcpy(&state, words, sizeof(State));
+            return state;
+        }
     };
 
     /// The same as `reduce` of a team within a warp whose lanes do the work of two. Where there are many rows, what a warp
@@ -167,13 +185,13 @@ struct Team {
         State state = states[0];
         state.merge(states[1]);
         state.reduce_segments(lanes());
-        if (rank == 0) exchange.states[index] = state;
+        if (rank == 0) exchange.put_state(state, index);
         __syncthreads();
         if (index * blockDim.x + rank < WARP) {
             // Lane i takes the teams i and i + WARP.
 #pragma unroll 1
             for (unsigned int team = lane_of_warp(); team < blockDim.y; team += WARP) {
-                put(exchange.results[team], finish(exchange.states[team].part_of_row(args), team, true));
+                put(exchange.results[team], finish(exchange.state(team).part_of_row(args), team, true));
             }
         }
         __syncthreads();

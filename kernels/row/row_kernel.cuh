@@ -80,22 +80,20 @@ constexpr __device__ Whole whole_of(Threads threads) {
                                               : Whole::NOTHING;
 }
 
-/// Threads that a multiprocessor has registers for where they are paired, at least as many as there are in a CTA: so many
-/// that nothing is spilt beside two inputs, a rotation, the weights of small teams, twice as many words of f32, or two sums
-/// and codes; nor is computed anew beside two sums and windows.
+/// Threads that a multiprocessor has registers for, at least as many as there are in a CTA, where rows stay in registers.
+///
+/// Where threads are paired, so many that nothing is spilt beside two inputs, a rotation, the weights of small teams, twice
+/// as many words of f32, or two sums and codes; nor is computed anew beside two sums and windows. Where they are not, with
+/// fewer than 1024 all activations of a thread would be computed side by side, and half as many threads be resident.
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
 constexpr __device__ unsigned int resident_threads() {
     constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
+    if (THREADS == Threads::SINGLE) return Source::ACTIVATES ? 1024 : Source::MAX_THREADS;
     if (Source::INPUTS == 2) return 640;
     if (!are_warps_paired(THREADS)) return Source::Place::IS_PART && !Sink::Output::IS_GATED ? 640 : 768;
     if (Source::Element::IS_F32) return Statistic::State::SUMS == 2 || IS_SHIFTED ? 640 : 1024;
     return Statistic::State::SUMS == 2 && (IS_SHIFTED || Sink::COLLECTIVE) ? 768 : 1024;
 }
-
-/// The same where they are not paired, and rows stay in registers. With fewer, all activations of a thread would be
-/// computed side by side, and half as many threads be resident.
-template <class Source>
-constexpr unsigned int UNPAIRED_RESIDENT_THREADS = Source::ACTIVATES ? 1024 : Source::MAX_THREADS;
 
 /// Has all groups of a thread loaded; of lanes that do the work of two, compiled by itself for rows that they have all
 /// chunks of.
@@ -124,8 +122,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     constexpr unsigned int GROUPS = THREADS == Threads::SINGLE ? 1 : 2;
     static_assert(GROUPS == 1 || (!IS_GENERAL && !Source::NORMALISES && Statistic::REDUCES),
                   "pairs are of rows of which something is known, and of one statistic");
-    // Whether a team has a CTA of its own: where its threads act together after the statistic.
-    constexpr bool IS_ALONE = IS_PAIRED && (IS_SHIFTED || Sink::COLLECTIVE);
+    // Whether a team has a CTA of its own: where its threads go on together after the statistic.
+    constexpr bool IS_ALONE = IS_PAIRED && IS_SHIFTED;
     static_assert(!Sink::COLLECTIVE || !IS_SHIFTED, "threads that act together hold chunks as they are");
     static_assert(THREADS != Threads::PAIRED_LANES || Sink::TAKES_PAIRED_LANES,
                   "lanes that share a scale hold neighbouring chunks");
@@ -160,13 +158,13 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         row = min(static_cast<unsigned int>(row), static_cast<unsigned int>(args.rows) - 1);
     }
     const bool is_full = THREADS == Threads::PAIRED_LANES && exists && args.hidden == team.threads * GROUP_ELEMENTS;
+    // The last of an odd number of warps has nothing beside it.
+    const bool has_second = team.rank + WARP < team.threads;
     const auto group_of = [&](unsigned int g) {
-        const bool has_first = WHOLE != Whole::NOTHING && g == 0;
-        const bool has_group = has_first || (IS_PAIRED ? team.rank + g * WARP < team.threads : exists);
+        const bool has_group = IS_PAIRED ? g == 0 || has_second : exists;
         const bool has_all = is_full || (WHOLE == Whole::GROUPS && g == 0);
         return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * team.beside, has_all, WHOLE);
     };
-    const bool has_second = team.rank + WARP < team.threads;
     const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};
 
     typename Source::Place place(args, row, PATH);
@@ -241,7 +239,6 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 #pragma unroll
     for (unsigned int g = 0; g < GROUPS; ++g) {
         const Group<Element>& group = groups[g];
-        // The last of an odd number of warps has nothing beside it.
         if (((WHOLE != Whole::NOTHING && !Sink::COLLECTIVE) || IS_SHIFTED) && g > 0 && !has_second) break;
         if constexpr (!IS_SHIFTED) source.store_residual(h[g], group, args, place);
         source.output(h[g], args);
@@ -270,6 +267,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
             for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].observe(groups[g]);
         }
         Sink::agree(sinks, sink_memory, team, args, place, exists);
+        // No warp has threads of two such teams.
+        if (IS_PAIRED && !exists) return;
         Sink::store(sinks, sink_memory, team, groups, args, place);
     }
 }

@@ -81,11 +81,6 @@ impl Sink {
         Sink::Rotate,
         Sink::Fold,
     ];
-
-    /// Whether threads act together in it.
-    const fn is_collective(self) -> bool {
-        matches!(self, Sink::Quantise | Sink::GatedQuantise | Sink::QuantiseWide | Sink::Rotate)
-    }
 }
 
 /// One instance of the row kernel, or of the kernel of columns: what is loaded, and compiled by the driver, as one.
@@ -248,10 +243,11 @@ impl Kernel {
         self.form
     }
 
-    /// Whether teams of more than a warp may share a thread block: paired ones that part after the statistic.
+    /// Whether teams of more than a warp may share a thread block: paired ones, but for rows that begin anywhere, whose
+    /// warps meet once more.
     pub(super) const fn shares_blocks(self) -> bool {
         let Form { path, threads, .. } = self.form;
-        threads.groups() > 1 && !matches!(path, Path::Shifted) && !self.module.sink.is_collective()
+        threads.groups() > 1 && !matches!(path, Path::Shifted)
     }
 
     /// The kernel that is in its place in code for a target, compute capability × 10.

@@ -348,7 +348,8 @@ fn pairs_of_warps_that_share_thread_blocks() {
     let in_place = Placement { in_place: true, ..Placement::default() };
     for dtype in DType::ALL {
         for norm in [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6)] {
-            for (hidden, of_block) in [(520_usize, 4), (768, 4), (1024, 4), (1536, 2), (2048, 2), (2560, 1), (4096, 1)] {
+            for (hidden, of_block) in [(520_usize, 4), (768, 4), (1024, 4), (1536, 2), (2048, 2), (2560, 1), (4096, 1)]
+            {
                 for left in 1..=of_block {
                     let rows = (16 * 1024 / hidden).next_multiple_of(4) + left;
                     let case = case((norm, Some(dtype), bias(&norm, dtype)), dtype, rows, hidden, Values::Unit, 34);
