@@ -155,7 +155,8 @@ impl Road {
 
 /// A plan stays within what the device has.
 fn fits(plan: &Plan, device: &DeviceFacts) {
-    assert!(plan.block.is_multiple_of(32) && plan.block <= device.max_threads_per_block, "{plan:?}");
+    let threads = plan.block[0] * plan.block[1];
+    assert!(threads.is_multiple_of(32) && threads <= device.max_threads_per_block, "{plan:?}");
     assert!(plan.grid >= 1 && plan.grid <= device.max_grid_x, "{plan:?}");
     assert!(
         plan.shared_bytes == 0 || plan.shared_bytes + EXCHANGE_BYTES <= device.max_shared_bytes_per_block,
