@@ -242,16 +242,17 @@ impl DeviceMemory for Arena<'_> {
 mod tests {
     use super::*;
     use crate::host::Outputs;
+    use crate::quantise::{CodeType, Quantisation};
     use crate::{DType, Norm, ProgrammaticLaunch};
     use ptx_emu::FaultKind;
 
-    /// Tells the kernels something else than what was laid out.
-    struct Lying<'a> {
+    /// Launches something else than what was laid out.
+    struct Otherwise<'a, Launch> {
         arena: Arena<'a>,
-        lie: fn(&mut Call),
+        launch: Launch,
     }
 
-    impl DeviceMemory for Lying<'_> {
+    impl<Launch: FnMut(&mut Arena<'_>, &Call) -> Result<(), Error>> DeviceMemory for Otherwise<'_, Launch> {
         fn allocate(&mut self, role: Role, contents: &[u8], offset: usize, read_only: bool) -> Result<u64, Error> {
             self.arena.allocate(role, contents, offset, read_only)
         }
@@ -265,9 +266,7 @@ mod tests {
         }
 
         fn launch(&mut self, call: &Call) -> Result<(), Error> {
-            let mut call = *call;
-            (self.lie)(&mut call);
-            self.arena.launch(&call)
+            (self.launch)(&mut self.arena, call)
         }
 
         fn launch_columns(&mut self, call: &ColumnCall) -> Result<(), Error> {
@@ -284,7 +283,12 @@ mod tests {
         let (norm, dtype) = (Norm::rms_norm(1e-6), DType::F32);
         let problem = Problem { outputs, ..Problem::new(norm, dtype, 3, 64, &x) };
         let placement = Placement { padding: 4, ..Placement::default() };
-        match run_on(&mut Lying { arena, lie }, &problem, placement) {
+        let launch = |arena: &mut Arena<'_>, call: &Call| {
+            let mut call = *call;
+            lie(&mut call);
+            arena.launch(&call)
+        };
+        match run_on(&mut Otherwise { arena, launch }, &problem, placement) {
             Ok(_) => None,
             Err(Error::Emulated(EmulatedError::Launch(LaunchError::Fault(fault)))) => match fault.kind {
                 FaultKind::Forbidden { name, offset, .. } => Some((name, offset)),
@@ -307,6 +311,40 @@ mod tests {
             call.rows = 2;
         };
         assert_eq!(touched(off), Some(("y".to_owned(), row)));
+    }
+
+    /// A driver may have code of an earlier GPU only, none of whose threads does the work of two.
+    #[test]
+    fn general_kernels_take_the_teams_of_others() {
+        // So few that rows are many.
+        let device = Emulated::new(DeviceFacts { multiprocessors: 1, ..DeviceFacts::h200() });
+        let launch = |arena: &mut Arena<'_>, call: &Call| {
+            let plan = plan(call, arena.device.facts())?.expect("has rows");
+            assert_ne!(plan.block, plan.single_block());
+            let [width, height] = plan.single_block();
+            let config = LaunchConfig { block: [width, height, 1], ..LaunchConfig::linear(plan.grid, 1) };
+            let kernel = plan.kernel.on(80)?;
+            arena.device.execute(kernel, &config, bytemuck::bytes_of(&plan.args), Vec::new(), &mut arena.memory)?;
+            Ok(())
+        };
+        let codes = Quantisation::per_token(CodeType::E4m3);
+        let norms = [Norm::layer_norm(1e-5), Norm::rms_norm(1e-6), Norm::rms_norm(1e-6).with_quantisation(codes)];
+        for norm in norms {
+            for (rows, hidden) in [(37, 768), (13, 1536), (9, 4096), (9, 4097), (70, 256)] {
+                let values = (0..rows * hidden).map(|index| (index * 7919 % 1021) as f32 - 500.0);
+                let x: Vec<u8> = values.flat_map(|value| half::bf16::from_f32(value).to_le_bytes()).collect();
+                let is_quantised = norm.quantisation.is_some();
+                if is_quantised && !(512..4097).contains(&hidden) {
+                    continue;
+                }
+                let outputs = Outputs { y: !is_quantised, rstd: true, ..Outputs::default() };
+                let problem = Problem { outputs, ..Problem::new(norm, DType::BF16, rows, hidden, &x) };
+                let wanted = device.run(&problem, Placement::default()).expect("runs");
+                let mut otherwise = Otherwise { arena: Arena::new(&device), launch };
+                let found = run_on(&mut otherwise, &problem, Placement::default()).expect("runs");
+                assert_eq!(found, wanted, "{norm:?} {rows} × {hidden}");
+            }
+        }
     }
 
     /// Launches a norm whose parameters are read first, and holds it to what a call of another kind would have to

@@ -113,8 +113,8 @@ struct Team {
             // After this, the first lane of each segment of `lanes()` lanes holds its team's state.
             state.reduce_segments(lanes());
         } else {
-            // What teams are apart, in slots: a power of two, unless there is but one.
-            const unsigned int slots = blockDim.x / WARP * GROUPS;
+            // Where teams share a CTA, the warps of their pairs are a power of two.
+            const unsigned int slots = GROUPS == 2 ? blockDim.x / WARP * 2 : 1u << log2_of_slots();
             State::reduce_warps(states, exchange.states, index * slots + rank / WARP);
             __syncthreads();
         }
@@ -128,9 +128,8 @@ struct Team {
             } else {
                 // Lane w of those that a team has takes the part of its warp w.
                 const unsigned int warps = threads / WARP;
-                const unsigned int shift = WARP - __clz(warps - 1);
-                const unsigned int warp = lane_of_warp() & ((1u << shift) - 1);
-                team = lane_of_warp() >> shift;
+                const unsigned int warp = lane_of_warp() & ((1u << log2_of_slots()) - 1);
+                team = lane_of_warp() >> log2_of_slots();
                 counts = team < blockDim.y && warp == 0;
                 if (team < blockDim.y && warp < warps) {
                     const Stretch whole = {threads, warp, 0};
@@ -245,6 +244,9 @@ struct Team {
     }
 
 private:
+    /// Slots, and lanes of the first warp, that a team of more than a warp has: a power of two, one for each of its warps.
+    __device__ __forceinline__ unsigned int log2_of_slots() const { return WARP - __clz(threads / WARP - 1); }
+
     /// Of a team of more than a warp: whether this thread is of the CTA's first.
     __device__ __forceinline__ bool is_of_first_warp() const { return threadIdx.y == 0 && rank < WARP; }
 };

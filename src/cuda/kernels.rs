@@ -177,8 +177,8 @@ impl Kernels {
         // SAFETY: the stream is live by point 5.
         let Some(plan) = unsafe { self.plan_on(stream, call) }? else { return Ok(()) };
         let mut args = plan.args;
-        let Plan { kernel, team, grid, block, cluster, shared_bytes, programmatic, .. } = plan;
-        let single_block = team.block(1, args.rows_per_cta);
+        let Plan { kernel, grid, block, cluster, shared_bytes, programmatic, .. } = plan;
+        let single_block = plan.single_block();
         let shape = Shape { grid, block, single_block, cluster, shared_bytes, programmatic };
         // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block, cluster and
         // shared memory are those that the plan made for this device. The plan's accesses stay within the extents of

@@ -92,6 +92,14 @@ pub struct Plan {
     pub args: RowArgs,
 }
 
+#[cfg(any(feature = "cuda", all(test, feature = "emulator")))]
+impl Plan {
+    /// The thread block of a kernel that is general, none of whose threads does the work of two.
+    pub(crate) const fn single_block(&self) -> [u32; 2] {
+        self.team.block(1, self.args.rows_per_cta)
+    }
+}
+
 /// Plans a call for a device. `None` where there are no rows and so nothing to launch.
 ///
 /// # Errors

@@ -85,5 +85,9 @@ pub fn device(u: &mut Unstructured<'_>) -> Result<DeviceFacts> {
         facts.max_grid_x = *u.choose(&[0, 1, 7, 65_535])?;
         facts.multiprocessors = u.int_in_range(0..=200)?;
     }
+    // So few that rows are many, which have kernels of their own.
+    if u.ratio(1, 2)? {
+        facts.multiprocessors = u.int_in_range(0..=1)?;
+    }
     Ok(facts)
 }
