@@ -3,11 +3,12 @@
 use super::verdict::{judged, judged_without_y};
 use super::{Description, Fill};
 use arbitrary::{Arbitrary, Result, Unstructured};
+use std::mem::discriminant;
 use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Output, Placement, Problem};
 use warpnorm::plan::{EXCHANGE_BYTES, Module, Plan};
 use warpnorm::reference::{Cpu, decode};
-use warpnorm::{DeviceFacts, Error};
+use warpnorm::{DeviceFacts, Error, PlanError};
 
 /// How the tensors lie, and what is wrong with them.
 #[derive(Debug)]
@@ -89,8 +90,13 @@ impl Road {
             Ok(plan) => plan,
             Err(refusal) => {
                 let error = ran.expect_err("the plan was refused");
-                assert!(matches!(refusal, Error::Plan(_)), "{refusal:?}");
-                assert_eq!(format!("{error:?}"), format!("{refusal:?}"));
+                // How many threads and thread blocks there are too many of depends on where the tensors lie, too.
+                match (&error, &refusal) {
+                    (Error::Plan(found), Error::Plan(wanted)) => {
+                        assert_eq!(discriminant(found), discriminant(wanted), "{error:?}, {refusal:?}");
+                    }
+                    other => panic!("{other:?}"),
+                }
                 return;
             }
         };
@@ -104,7 +110,16 @@ impl Road {
             assert!(matches!(&error, Error::Plan(error) if *error == none), "{error:?}");
             return;
         }
-        let (output, ran) = ran.unwrap_or_else(|error| panic!("{error}\n{error:?}"));
+        let (output, ran) = match ran {
+            Ok(ran) => ran,
+            // Where they lie, they may have another kernel than where the plan alone has them lie.
+            Err(Error::Plan(PlanError::Threads { .. } | PlanError::Grid { .. }))
+                if self.placement != Placement::default() =>
+            {
+                return;
+            }
+            Err(error) => panic!("{error}\n{error:?}"),
+        };
         assert_eq!(ran.is_some(), plan.is_some());
         if problem.norm.quantisation.is_some() && !problem.outputs.y {
             judged_without_y(problem, &output, &device, description.fill);
