@@ -138,6 +138,8 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     Team team = IS_PAIRED     ? Team::of_this_pair_of_warps(args.team_threads)
                 : GROUPS == 2 ? Team::of_this_pair_of_lanes(args.team_threads)
                               : Team::of_this_thread(args.team_threads);
+    // Known then, and not kept in a register.
+    if (IS_ALONE) team.index = 0;
     // Kept where registers are left for it, or the compiler would compute it anew wherever it is asked for.
     if (!IS_GENERAL) asm volatile("" : "+r"(team.rank));
     // The row of a team of this CTA. All but the general path count rows in 32 bits.
