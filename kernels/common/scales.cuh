@@ -28,10 +28,10 @@ __device__ __forceinline__ float next_power_of_two(float scale) {
 /// A code follows from which side of the middles between two codes a quotient is on, and which middle it is. Let b be
 /// the scale, q = y / b exactly, m a middle, of at most 8 bits, and M one of the two ends of what f32 rounds to m.
 ///  1. q is never M, for b·M has more bits than y; and it keeps away from it: |q − M| > 2^-40·q, by a search through all
-///     y and m, for the scales that y / M lies between (tests/codes/quotients.rs makes the same of every one). But
-///     where m and y are powers of two and b is next to one, |q − M| is 2^-48·q, and q above M.
-///  2. What is rounded once in the end, v = y·reciprocal + y·rest, is off by less than 2^-44·q, and above it: then q and v
-///     are on the same side of M.
+///     y and m, for the scales that y / M lies between (tests/codes/quotients.rs goes through the same ones). But where m
+///     and y are powers of two and b is the f32 below one, q is above M by 2^-48·q.
+///  2. What is rounded once in the end, v = y·reciprocal + y·rest, is off by less than 2^-44·q, so that q and v are on the
+///     same side of M. In the other case v is above M, too: the factor that `rest` is made with is too large.
 ///  3. Of scales from 2^-80 to 2^100 nothing of v is lost for being small, unless the code is that of zero for every type;
 ///     and where v is past f32's range, every type saturates. The same goes for others once y and they are multiplied by
 ///     2^64 or 2^-64.
@@ -44,7 +44,7 @@ struct Divisor {
         const float magnitude = fabsf(scale);
         const bool is_far = !(magnitude >= 0x1p-80f && magnitude <= 0x1p+100f);
         const float moved = is_far ? scale * (magnitude > 1.0f ? 0x1p-64f : 0x1p+64f) : scale;
-        // Off by nine sixteenths of a unit in the last place.
+        // Off by nine sixteenths of a unit in the last place: the next f32 below is less than 1 / b, the next above more.
         const int nearest = __float_as_int(warpnorm::reciprocal(moved));
         reciprocal = __int_as_float(nearest - 1);
         rest = __fmaf_rn(-moved, reciprocal, 1.0f) * __int_as_float(nearest + 1);
