@@ -210,7 +210,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         float pivot = IS_PAIRED ? 0.0f : Statistic::template pivot<GROUPS>(h, groups);
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) {
-            if (IS_SHIFTED && g > 0 && !has_second) {
+            if (IS_PAIRED && WHOLE == Whole::NOTHING && g > 0 && !has_second) {
                 states[g] = {};
                 break;
             }
@@ -241,7 +241,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
 #pragma unroll
     for (unsigned int g = 0; g < GROUPS; ++g) {
         const Group<Element>& group = groups[g];
-        if (((WHOLE != Whole::NOTHING && !Sink::COLLECTIVE) || IS_SHIFTED) && g > 0 && !has_second) break;
+        if (IS_PAIRED && !Sink::COLLECTIVE && g > 0 && !has_second) break;
         if constexpr (!IS_SHIFTED) source.store_residual(h[g], group, args, place);
         source.output(h[g], args);
         if constexpr (IS_PAIRED) ahead[g] = Sink::Output::load_ahead(group, args, place);

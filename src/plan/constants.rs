@@ -6,9 +6,9 @@
 //! | [`GROUP_ELEMENTS`] | 16 | what fits 64 registers beside its weights; 2 to 8 loads of 16 bytes are in flight (below) |
 //! | [`MOST_THREADS`] | 1024 | the largest CTA: rows of 16 384 elements in registers, at 64 registers a thread |
 //! | [`SINGLE_THREADS`] | 1024 | with 64 registers each, as many as a multiprocessor holds at a time |
-//! | [`FEWEST_ODD_WARPS`] | 9 | a tenth of what five pairs do is for nothing; a pair saves an eighth |
+//! | [`FEWEST_ODD_WARPS`] | 9 | the last of five pairs has one group, which costs more; the other four save a tenth |
 //! | [`FEWER_THREADS`] | 512 | up to 128 registers, for sources with two norms, a rotation or a gate |
-//! | [`SHARED_CTA_THREADS`] | 128 | a warp for every scheduler; a small last CTA where rows do not divide evenly |
+//! | [`SHARED_CTA_THREADS`] | 128 | a warp for every scheduler, and one that finishes four warps' rows; a small last CTA |
 //! | [`MAX_STRETCHES`] | 8 | the CTAs of the largest portable cluster |
 //! | [`EXCHANGE_BYTES`] | 6192 | the sums of every stretch and warp, and what is made of them; the rest stages rows |
 //! | [`COLUMN_THREADS`] | 512 | eight columns of 16 bits keep their moments in twice two floats: more than 64 registers |
@@ -38,16 +38,17 @@ pub const MOST_THREADS: u32 = 1024;
 pub const SINGLE_THREADS: u32 = 1024;
 
 /// Warps of a team of an odd number that pays where threads are [paired](super::Threads::Paired). A pair of groups takes
-/// some 0.88 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 31.3 an element at
-/// 2880, where a sixteenth of the places is empty, for 33.3 of single threads at 4096), and the last pair of such a team has
+/// some 0.9 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 32.4 an element at
+/// 2880, where a sixteenth of the places is empty, for 33.6 of single threads at 4096), and the last pair of such a team has
 /// one group, which takes more than a thread of its own. Rows that fill their warps or lines take fewer.
 pub const FEWEST_ODD_WARPS: u32 = 9;
 
 /// Threads of the largest team of sources that take more registers.
 pub const FEWER_THREADS: u32 = 512;
 
-/// Threads of a CTA that several small teams share. Four warps: enough for every scheduler of a
-/// multiprocessor to have one, and a small last CTA where the rows do not divide evenly.
+/// Threads of a CTA that several teams share. Four warps: enough for every scheduler of a multiprocessor to have one, and
+/// a small last CTA where the rows do not divide evenly. Where threads are paired, the first warp finishes the statistics
+/// of all of them, which then costs a quarter as much.
 pub const SHARED_CTA_THREADS: u32 = 128;
 
 /// Stretches of a long row at most, which the CTAs of a cluster divide.
