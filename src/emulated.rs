@@ -89,12 +89,7 @@ impl Emulated {
     /// The call is invalid, no PTX of this build runs on the device, or the executor found a fault.
     pub fn launch(&self, call: &Call, memory: &mut Memory) -> Result<Option<(Plan, LaunchReport)>, Error> {
         let Some(plan) = plan(call, &self.facts)? else { return Ok(None) };
-        let config = LaunchConfig {
-            grid: [plan.grid, 1, 1],
-            block: [plan.block[0], plan.block[1], 1],
-            cluster: [plan.cluster, 1, 1],
-            dynamic_shared_bytes: plan.shared_bytes,
-        };
+        let config = config_of(&plan, plan.block);
         // What launches in front of this one may still be using; where it begins behind them, nothing.
         let unready = if plan.programmatic { call.unready()? } else { Vec::new() };
         let report = self.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), unready, memory)?;
@@ -181,6 +176,16 @@ impl Emulated {
         let mut arena = Arena::new(self);
         let output = run_on(&mut arena, problem, placement)?;
         Ok((output, arena.last))
+    }
+}
+
+/// How a plan is launched, with thread blocks of this shape.
+fn config_of(plan: &Plan, [width, height]: [u32; 2]) -> LaunchConfig {
+    LaunchConfig {
+        grid: [plan.grid, 1, 1],
+        block: [width, height, 1],
+        cluster: [plan.cluster, 1, 1],
+        dynamic_shared_bytes: plan.shared_bytes,
     }
 }
 
@@ -321,8 +326,7 @@ mod tests {
         let launch = |arena: &mut Arena<'_>, call: &Call| {
             let plan = plan(call, arena.device.facts())?.expect("has rows");
             assert_ne!(plan.block, plan.single_block());
-            let [width, height] = plan.single_block();
-            let config = LaunchConfig { block: [width, height, 1], ..LaunchConfig::linear(plan.grid, 1) };
+            let config = config_of(&plan, plan.single_block());
             let kernel = plan.kernel.on(80)?;
             arena.device.execute(kernel, &config, bytemuck::bytes_of(&plan.args), Vec::new(), &mut arena.memory)?;
             Ok(())
@@ -334,6 +338,7 @@ mod tests {
                 let values = (0..rows * hidden).map(|index| (index * 7919 % 1021) as f32 - 500.0);
                 let x: Vec<u8> = values.flat_map(|value| half::bf16::from_f32(value).to_le_bytes()).collect();
                 let is_quantised = norm.quantisation.is_some();
+                // Of codes, threads are paired in no others.
                 if is_quantised && !(512..4097).contains(&hidden) {
                     continue;
                 }
@@ -363,7 +368,7 @@ mod tests {
         call.weight = Some(crate::RawVector { address: weight, dtype: DType::BF16 });
         call.programmatic_launch = ProgrammaticLaunch::ParametersFirst;
         let plan = plan(&call, device.facts()).expect("valid").expect("has rows");
-        let config = LaunchConfig { block: [plan.block[0], plan.block[1], 1], ..LaunchConfig::linear(plan.grid, 1) };
+        let config = config_of(&plan, plan.block);
         let unready = Call { programmatic_launch: held_to, ..call }.unready().expect("valid");
         match device.execute(plan.kernel, &config, bytemuck::bytes_of(&plan.args), unready, &mut memory) {
             Ok(_) => None,

@@ -38,7 +38,7 @@ pub const MOST_THREADS: u32 = 1024;
 pub const SINGLE_THREADS: u32 = 1024;
 
 /// Warps of a team of an odd number that pays where threads are [paired](super::Threads::Paired). A pair of groups takes
-/// some 0.9 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 32.4 an element at
+/// some 0.9 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 32.6 an element at
 /// 2880, where a sixteenth of the places is empty, for 33.6 of single threads at 4096), and the last pair of such a team has
 /// one group, which takes more than a thread of its own. Rows that fill their warps or lines take fewer.
 pub const FEWEST_ODD_WARPS: u32 = 9;
@@ -48,7 +48,7 @@ pub const FEWER_THREADS: u32 = 512;
 
 /// Threads of a CTA that several teams share. Four warps: enough for every scheduler of a multiprocessor to have one, and
 /// a small last CTA where the rows do not divide evenly. Where threads are paired, the first warp finishes the statistics
-/// of all of them, which then costs a quarter as much.
+/// of all of them, once for four warps.
 pub const SHARED_CTA_THREADS: u32 = 128;
 
 /// Stretches of a long row at most, which the CTAs of a cluster divide.

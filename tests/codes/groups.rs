@@ -11,8 +11,8 @@ use warpnorm::reference::{QuantisedRow, quantise_row};
 /// Elements of a group in these tests: two blocks of 32, four of 16.
 const SIZE: usize = 64;
 
-/// Groups of bf16 and f16 values, and such as f16 might hold if it had f32's exponents: of all sizes, from one element that is all there is to all alike, with
-/// infinities, NaNs and zeros among them.
+/// Groups of bf16 and f16 values, and of such as f16 would hold with the exponents of f32: of all sizes, from one element
+/// that is all there is to all alike, with infinities, NaNs and zeros among them.
 fn groups() -> Vec<Vec<f32>> {
     let mut source = Random::new(3);
     let mut groups = Vec::new();

@@ -45,8 +45,8 @@ fn pairs() -> Vec<(f32, f32)> {
 }
 
 /// (y, scale, middle) for every y of eleven bits and every odd middle of eight: with the scales that make y / scale one of
-/// the ends of what is rounded to the middle, and the next ones. Powers of two left out, there are no others where y / scale
-/// could be rounded to another side of a middle than it is on.
+/// the ends of what is rounded to the middle, and the next ones. Powers of two left out, there are no others where what is
+/// computed could be on another side of a middle than y / scale is.
 fn pairs_next_to_ends() -> Vec<(f32, f32, f32)> {
     let mut pairs = Vec::new();
     for middle in (1u64..256).step_by(2) {
@@ -58,6 +58,13 @@ fn pairs_next_to_ends() -> Vec<(f32, f32, f32)> {
                 // As many bits as a scale of 24 takes.
                 let shift = 38 + u32::from((y << 38) / end < 1 << 23);
                 let scale = (y << shift) / end;
+                // Further away from the end than the computation is off, but for one case that it is made for.
+                for scale in [scale, scale + 1] {
+                    let (quotient, product) = (u128::from(y << shift), u128::from(scale) * u128::from(end));
+                    let is_far = quotient.abs_diff(product) << 40 > quotient;
+                    let is_the_case = (middle, y, scale) == (1, 1 << 10, (1 << 24) - 1) && quotient > product;
+                    assert!(is_far || is_the_case, "{y} / {scale} is next to an end of {middle}");
+                }
                 for scale in scale.saturating_sub(1).max(1 << 23)..=(scale + 2).min((1 << 24) - 1) {
                     let quotient = y as f64 / scale as f64;
                     let unit = 2f32.powi((middle as f64 / quotient).log2().round() as i32);
