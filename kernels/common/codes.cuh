@@ -130,18 +130,39 @@ constexpr unsigned int CODES_PER_WORD = 32 / Code::BITS;
 template <class Code>
 __device__ __forceinline__ unsigned int narrow_word(const float* values) {
     unsigned int word = 0;
-    if constexpr (CODES_PER_WORD<Code> == 4) {
-        const auto low = static_cast<unsigned short>(Code::narrow_pair(values[0], values[1]));
-        const auto high = static_cast<unsigned short>(Code::narrow_pair(values[2], values[3]));
-        // Where an instruction converts, it puts its codes beside others.
-        asm("mov.b32 %0, {%1, %2};" : "=r"(word) : "h"(low), "h"(high));
-    } else {
 #pragma unroll
-        for (unsigned int c = 0; c < CODES_PER_WORD<Code>; c += 2) {
-            word |= Code::narrow_pair(values[c], values[c + 1]) << (c * Code::BITS);
-        }
+    for (unsigned int c = 0; c < CODES_PER_WORD<Code>; c += 2) {
+        word |= Code::narrow_pair(values[c], values[c + 1]) << (c * Code::BITS);
     }
     return word;
 }
+
+#if __CUDA_ARCH__ >= 900
+// The second conversion puts its codes beside the others'. In one statement: apart, those of all code types are put beside
+// each other by the same instruction, further on.
+template <>
+__device__ __forceinline__ unsigned int narrow_word<E4M3>(const float* values) {
+    unsigned int word;
+    asm("{.reg .b16 low, high;\n\t"
+        "cvt.rn.satfinite.e4m3x2.f32 low, %2, %1;\n\t"
+        "cvt.rn.satfinite.e4m3x2.f32 high, %4, %3;\n\t"
+        "mov.b32 %0, {low, high};}"
+        : "=r"(word)
+        : "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]));
+    return word;
+}
+
+template <>
+__device__ __forceinline__ unsigned int narrow_word<E5M2>(const float* values) {
+    unsigned int word;
+    asm("{.reg .b16 low, high;\n\t"
+        "cvt.rn.satfinite.e5m2x2.f32 low, %2, %1;\n\t"
+        "cvt.rn.satfinite.e5m2x2.f32 high, %4, %3;\n\t"
+        "mov.b32 %0, {low, high};}"
+        : "=r"(word)
+        : "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]));
+    return word;
+}
+#endif
 
 }  // namespace warpnorm

@@ -40,37 +40,57 @@ struct Divisor {
     float reciprocal;
     float rest;  // what the reciprocal lacks; of scales that are far from 1, its negative
 
-    explicit __device__ __forceinline__ Divisor(float scale) {
+    static __device__ __forceinline__ Divisor of(float scale) {
         const float magnitude = fabsf(scale);
         const bool is_far = !(magnitude >= 0x1p-80f && magnitude <= 0x1p+100f);
         const float moved = is_far ? scale * (magnitude > 1.0f ? 0x1p-64f : 0x1p+64f) : scale;
         // Off by nine sixteenths of a unit in the last place: the next f32 below is less than 1 / b, the next above more.
         const int nearest = __float_as_int(warpnorm::reciprocal(moved));
-        reciprocal = __int_as_float(nearest - 1);
-        rest = __fmaf_rn(-moved, reciprocal, 1.0f) * __int_as_float(nearest + 1);
+        Divisor divisor;
+        divisor.reciprocal = __int_as_float(nearest - 1);
+        divisor.rest = __fmaf_rn(-moved, divisor.reciprocal, 1.0f) * __int_as_float(nearest + 1);
         if (is_far) {
-            rest = -rest;
+            divisor.rest = -divisor.rest;
             // Zeros become infinities, and they zeros.
-            const int exchanged = __float_as_int(scale) ^ 0x7f800000;
-            if (magnitude == 0.0f || isinf(magnitude)) reciprocal = rest = __int_as_float(exchanged);
+            const float exchanged = __int_as_float(__float_as_int(scale) ^ 0x7f800000);
+            if (magnitude == 0.0f || isinf(magnitude)) divisor = {exchanged, exchanged};
         }
+        return divisor;
     }
 
-    /// Makes of every y what becomes the code of y / scale.
-    template <unsigned int COUNT>
-    __device__ __forceinline__ void divide(float* values) const {
-        if ((__float_as_int(reciprocal) ^ __float_as_int(rest)) >= 0) {
+    /// Makes of every y what becomes the code of y / scale, by the divisor of its part of all of them.
+    template <unsigned int LENGTH, unsigned int PARTS>
+    static __device__ __forceinline__ void divide(float (&values)[LENGTH], const Divisor (&divisors)[PARTS]) {
+        constexpr unsigned int OF_PART = LENGTH / PARTS;
+        int signs = 0;
 #pragma unroll
-            for (unsigned int e = 0; e < COUNT; ++e) values[e] = __fmaf_rn(values[e], reciprocal, values[e] * rest);
-        } else {
-            const float move = fabsf(reciprocal) > 1.0f ? 0x1p+64f : 0x1p-64f;
+        for (const Divisor& divisor : divisors) signs |= divisor.sign_of_far();
+        if (signs >= 0) {
 #pragma unroll
-            for (unsigned int e = 0; e < COUNT; ++e) {
+            for (unsigned int e = 0; e < LENGTH; ++e) {
+                const Divisor& divisor = divisors[e / OF_PART];
+                values[e] = __fmaf_rn(values[e], divisor.reciprocal, values[e] * divisor.rest);
+            }
+            return;
+        }
+        // Some are far.
+#pragma unroll
+        for (unsigned int p = 0; p < PARTS; ++p) {
+            const Divisor& divisor = divisors[p];
+            const bool is_far = divisor.sign_of_far() < 0;
+            const float move = !is_far ? 1.0f : fabsf(divisor.reciprocal) > 1.0f ? 0x1p+64f : 0x1p-64f;
+            const float rest = is_far ? -divisor.rest : divisor.rest;
+#pragma unroll
+            for (unsigned int e = p * OF_PART; e < (p + 1) * OF_PART; ++e) {
                 const float moved = values[e] * move;
-                values[e] = __fmaf_rn(moved, reciprocal, moved * -rest);
+                values[e] = __fmaf_rn(moved, divisor.reciprocal, moved * rest);
             }
         }
     }
+
+private:
+    /// Negative where the scale is far from 1.
+    __device__ __forceinline__ int sign_of_far() const { return __float_as_int(reciprocal) ^ __float_as_int(rest); }
 };
 
 /// How the exponent of a block's power-of-two scale is rounded: BlockRounding of src/quantise/scaling.rs.

@@ -95,7 +95,7 @@ struct Team {
     /// Shared memory of `reduce`: one state a warp, and what is made of each team's.
     template <class State, class Result>
     struct Exchange {
-        typename State::Slots states;
+        typename State::OfWarps states;
         Result results[MAX_TEAMS];
     };
 
@@ -124,7 +124,7 @@ struct Team {
             unsigned int team = index;
             bool counts = rank == 0;
             if (threads <= WARP) {
-                part = state.part_of_row(args);
+                part = State::running(state);
             } else {
                 // Lane w of those that a team has takes the part of its warp w.
                 const unsigned int warps = threads / WARP;
@@ -133,7 +133,8 @@ struct Team {
                 counts = team < blockDim.y && warp == 0;
                 if (team < blockDim.y && warp < warps) {
                     const Stretch whole = {threads, warp, 0};
-                    part = State::part_of_warp(exchange.states, lane_of_warp(), whole, Cluster::none(), 0, args);
+                    const auto origin = State::origin(exchange.states, lane_of_warp() - warp, Cluster::none());
+                    part = State::part_of_warp(exchange.states, lane_of_warp(), whole, Cluster::none(), 0, origin, args);
                 }
                 part = reduce_lanes(part, warps);
             }
@@ -148,29 +149,11 @@ struct Team {
         return &exchange.results[index];
     }
 
-    /// Shared memory of `reduce_by_first_warp`.
+    /// Shared memory of `reduce_by_first_warp`: of each team, its state and what is made of it.
     template <class State, class Result>
     struct LanesExchange {
-        static constexpr unsigned int WORDS = sizeof(State) / sizeof(float);
-
-        // Word by word, so that lanes which take a state each read neighbouring ones.
-        float states[WORDS][MAX_TEAMS / 2];
+        typename State::template Slots<MAX_TEAMS / 2> states;
         Result results[MAX_TEAMS / 2];
-
-        __device__ __forceinline__ void put_state(const State& state, unsigned int team) {
-            float words[WORDS];
-            memcpy(words, &state, sizeof(State));
-#pragma unroll
-            for (unsigned int w = 0; w < WORDS; ++w) states[w][team] = words[w];
-        }
-        __device__ __forceinline__ State state(unsigned int team) const {
-            float words[WORDS];
-#pragma unroll
-            for (unsigned int w = 0; w < WORDS; ++w) words[w] = states[w][team];
-            State state;
-            memcpy(&state, words, sizeof(State));
-            return state;
-        }
     };
 
     /// The same as `reduce` of a team within a warp whose lanes do the work of two. Where there are many rows, what a warp
@@ -184,13 +167,14 @@ struct Team {
         State state = states[0];
         state.merge(states[1]);
         state.reduce_segments(lanes());
-        if (rank == 0) exchange.put_state(state, index);
+        if (rank == 0) state.put(exchange.states, index);
         __syncthreads();
         if (index * blockDim.x + rank < WARP) {
             // Lane i takes the teams i and i + WARP.
 #pragma unroll 1
             for (unsigned int team = lane_of_warp(); team < blockDim.y; team += WARP) {
-                put(exchange.results[team], finish(exchange.state(team).part_of_row(args), team, true));
+                const State of_team = exchange.states.get(team, Cluster::none(), 0);
+                put(exchange.results[team], finish(State::running(of_team), team, true));
             }
         }
         __syncthreads();
@@ -200,7 +184,7 @@ struct Team {
     /// Shared memory of `reduce_stretches`: one state a stretch and warp, and what is made of the row's.
     template <class State, class Result>
     struct StretchExchange {
-        typename State::Slots states[MAX_STRETCHES];
+        typename State::OfWarps states[MAX_STRETCHES];
         Result result;
     };
 
@@ -224,11 +208,12 @@ struct Team {
             // Lane w merges what warp w found in each stretch.
             typename State::Part part = State::Part::empty();
             if (rank < warps) {
+                const auto origin = State::origin(exchange.states[0], 0, cluster);
 #pragma unroll 1
                 for (unsigned int stretch = 0; stretch < stretches; ++stretch) {
                     const Stretch of_warp = {threads, rank, stretch};
                     const typename State::Part next = State::part_of_warp(exchange.states[stretch], rank, of_warp,
-                                                                          cluster, stretch / of_cta, args);
+                                                                          cluster, stretch / of_cta, origin, args);
                     if (stretch == 0) {
                         part = next;
                     } else {

@@ -198,16 +198,17 @@ __device__ __forceinline__ unsigned int beyond(unsigned int valid) {
     return valid > FIRST ? valid - FIRST : 0;
 }
 
-/// The elements 4·HALF to 4·HALF + 3 of a chunk of eight 16-bit elements, of which `valid` exist.
+/// The elements 4·HALF to 4·HALF + 3 of a chunk of eight 16-bit elements, of which `valid` exist. By way of registers of
+/// 32 bits: halves of one that may be loaded each are more work.
 template <unsigned int HALF>
 __device__ __forceinline__ void load_narrow_16(Address from, unsigned int valid, RawChunk& raw) {
     asm volatile(
-        "{.reg .pred p, q, r, s; .reg .b16 a, b, c, d;\n\t"
-        "mov.b16 a, 0; mov.b16 b, 0; mov.b16 c, 0; mov.b16 d, 0;\n\t"
+        "{.reg .pred p, q, r, s; .reg .b32 a, b, c, d;\n\t"
+        "mov.b32 a, 0; mov.b32 b, 0; mov.b32 c, 0; mov.b32 d, 0;\n\t"
         "setp.gt.u32 p, %3, 0; setp.gt.u32 q, %3, 1; setp.gt.u32 r, %3, 2; setp.gt.u32 s, %3, 3;\n\t"
-        "@p ld.global.b16 a, [%2]; @q ld.global.b16 b, [%2+2];\n\t"
-        "@r ld.global.b16 c, [%2+4]; @s ld.global.b16 d, [%2+6];\n\t"
-        "mov.b32 %0, {a, b}; mov.b32 %1, {c, d};}"
+        "@p ld.global.u16 a, [%2]; @q ld.global.u16 b, [%2+2];\n\t"
+        "@r ld.global.u16 c, [%2+4]; @s ld.global.u16 d, [%2+6];\n\t"
+        "prmt.b32 %0, a, b, 0x5410; prmt.b32 %1, c, d, 0x5410;}"
         : "=r"(raw.words[2 * HALF]), "=r"(raw.words[2 * HALF + 1])
         : "l"(from + 8 * HALF), "r"(beyond<4 * HALF>(valid))
         : "memory");

@@ -1,7 +1,7 @@
 // Deviations: sums of a part of a row that its mean and its squared deviations from the mean follow from.
 //
-// Lanes of a warp sum deviations from one pivot. Warps, and the stretches of a long row, have pivots of their own: their
-// means are merged, and what lies between them.
+// Lanes of a warp sum deviations from one pivot. Warps, and the stretches of a long row, have pivots of their own: before
+// their sums are merged, they are moved to one of these.
 #pragma once
 
 #include "group.cuh"
@@ -9,41 +9,8 @@
 
 namespace warpnorm {
 
-/// Mean and squared deviations of a part of the row.
-struct DeviationsPart {
-    TwoFloat sum;      // Σh scaled by RowArgs::count_scale
-    TwoFloat squares;  // Σ(h − mean)²
-    float share;       // the number of elements, scaled likewise
-    float unscale;     // 1 / count_scale; 0 of an empty part, which others are not merged into
-
-    static __device__ __forceinline__ DeviationsPart empty() { return {}; }
-
-    __device__ __forceinline__ DeviationsPart shuffled_down(unsigned int distance, unsigned int width) const {
-        return {shuffle_down(sum, distance, width), shuffle_down(squares, distance, width),
-                shuffle_down(share, distance, width), unscale};
-    }
-
-    /// With δ the difference of the means, and n the numbers of elements (Chan, Golub and LeVeque, Algorithms for
-    /// computing the sample variance, 1983):
-    ///
-    ///     squares = left + right + δ²·left.n·right.n/(left.n + right.n)
-    __device__ __forceinline__ void merge(const DeviationsPart& right) {
-        // δ times both shares. Of two floats: the means may be far larger than δ is.
-        const TwoFloat mine = two_product(sum.hi, right.share);
-        const TwoFloat others = two_product(right.sum.hi, share);
-        const float low = (others.lo - mine.lo) + __fmaf_rn(right.sum.lo, share, -sum.lo * right.share);
-        const float difference = (others.hi - mine.hi) + low;
-        const float shares = share * right.share;
-        const float both = share + right.share;
-        // Of an empty part there is no mean.
-        const float factor = shares > 0.0f ? difference * reciprocal(shares * both) : 0.0f;
-        squares = add(add(squares, right.squares), two_product(factor * unscale, difference));
-        share = both;
-        sum = add(sum, right.sum);
-    }
-};
-
-/// Sums of the deviations d = h − pivot of a part of the row. The pivot is one for all lanes of a warp that the team has.
+/// Sums of the deviations d = h − pivot of a part of the row. The pivot is one for all lanes of a warp that the team has,
+/// or of the whole team.
 template <class Element, class Number = warpnorm::Number<Element>>
 struct Deviations {
     static constexpr unsigned int SUMS = 2;
@@ -51,31 +18,44 @@ struct Deviations {
     Sums<2, Number> sums;  // Σd scaled by RowArgs::count_scale, and Σd²
     float pivot;
 
-    /// Of parts with the same pivot.
+    static __device__ __forceinline__ Deviations empty() { return {}; }
+
+    /// Of parts with the same pivot, or of an empty one on the right.
     template <class Other>
     __device__ __forceinline__ void merge(const Deviations<Element, Other>& right) {
         sums.merge(right.sums);
-        // The same, and so kept once.
-        pivot = right.pivot;
+    }
+    __device__ __forceinline__ Deviations shuffled_down(unsigned int distance, unsigned int width) const {
+        return {sums.shuffled_down(distance, width), pivot};
     }
     __device__ __forceinline__ void reduce_segments(unsigned int width) { sums.reduce_segments(width); }
 
+    template <unsigned int SLOTS>
     struct Slots {
-        typename Sums<2, Number>::Slots sums;
-        float pivots[MAX_TEAM_WARPS];
+        typename Sums<2, Number>::template Slots<SLOTS> sums;
+        float pivots[SLOTS];
+
+        __device__ __forceinline__ Deviations get(unsigned int slot, const Cluster& cluster, unsigned int cta) const {
+            return {sums.get(slot, cluster, cta), cluster.read(&pivots[slot], cta)};
+        }
     };
+    using OfWarps = Slots<MAX_TEAM_WARPS>;
+
+    template <unsigned int SLOTS>
+    __device__ __forceinline__ void put(Slots<SLOTS>& slots, unsigned int slot) const {
+        sums.put(slots.sums, slot);
+        slots.pivots[slot] = pivot;
+    }
 
     template <unsigned int STATES>
-    static __device__ __forceinline__ void reduce_warps(const Deviations (&states)[STATES], Slots& slots,
+    static __device__ __forceinline__ void reduce_warps(const Deviations (&states)[STATES], OfWarps& slots,
                                                         unsigned int warp) {
         Sums<2, Number> sums[STATES];
 #pragma unroll
         for (unsigned int i = 0; i < STATES; ++i) sums[i] = states[i].sums;
-        Sums<2, Number>::reduce_warps(sums, slots.sums, warp);
-        if (lane_of_warp() == 0) {
-#pragma unroll
-            for (unsigned int i = 0; i < STATES; ++i) slots.pivots[warp + i] = states[i].pivot;
-        }
+        Sums<2, Number>::reduce_warps(sums, slots.sums, warp, [&](unsigned int state, unsigned int slot) {
+            slots.pivots[slot] = select(state == 0, states[0].pivot, states[STATES - 1].pivot);
+        });
     }
 
     /// What a thread keeps of a stretch of a long row.
@@ -87,32 +67,44 @@ struct Deviations {
         return {Sums<2, Number>::of_running(running.sums), running.pivot};
     }
 
-    using Part = DeviationsPart;
+    /// What the team's first warp merges.
+    using Part = Running;
 
-    /// That of a team within a warp: all of the row.
-    __device__ __forceinline__ Part part_of_row(const RowArgs& args) const { return part(args.hidden, args); }
+    /// What the sums of all of a team's warps are about: the pivot of the first.
+    using Origin = float;
+    static __device__ __forceinline__ Origin origin(const OfWarps& slots, unsigned int first, const Cluster& cluster) {
+        return cluster.read(&slots.pivots[first], 0);
+    }
 
-    /// That of a warp, from its slot in the shared memory of a CTA of the cluster.
-    static __device__ __forceinline__ Part part_of_warp(const Slots& slots, unsigned int slot, const Stretch& stretch,
-                                                        const Cluster& cluster, unsigned int cta, const RowArgs& args) {
-        const Deviations found = {Sums<2, Number>::get(slots.sums, slot, cluster, cta),
-                                  cluster.read(&slots.pivots[slot], cta)};
-        return found.part(elements(stretch, args), args);
+    /// That of a warp, from its slot in the shared memory of a CTA of the cluster, about the origin.
+    static __device__ __forceinline__ Part part_of_warp(const OfWarps& slots, unsigned int slot, const Stretch& stretch,
+                                                        const Cluster& cluster, unsigned int cta, Origin origin,
+                                                        const RowArgs& args) {
+        return moved(running(slots.get(slot, cluster, cta)), origin, elements(stretch, args), args);
     }
 
 private:
-    __device__ __forceinline__ Part part(unsigned int elements, const RowArgs& args) const {
-        Part part = Part::empty();
-        if (elements == 0) return part;
-        part.share = static_cast<float>(elements) * args.count_scale;
-        part.unscale = reciprocal_of_power_of_two(args.count_scale);
-        const auto of_part = Sums<2, Number>::running(sums);
-        part.sum = add(two_product(pivot, part.share), of_part.of[0]);
-        const float sum = in_one(of_part.of[0]);
-        part.squares = of_part.of[1];
-        // Where it is infinite, Σd may be past f32's range.
-        if (isinf(part.squares.hi)) return part;
-        part.squares = add(part.squares, two_product(-sum * reciprocal(part.share), sum * part.unscale));
+    /// The sums of so many elements about another pivot. With δ what theirs is more than that one,
+    ///
+    ///     Σ(d + δ) = Σd + n·δ    Σ(d + δ)² = Σd² + δ·(2·Σd + n·δ)
+    ///
+    /// In two floats: much of both may cancel in the end, where the pivots are far from the row's mean.
+    static __device__ __forceinline__ Part moved(Part part, Origin origin, unsigned int elements, const RowArgs& args) {
+        const float share = static_cast<float>(elements) * args.count_scale;
+        const TwoFloat sum = part.sums.of[0];
+        const TwoFloat distance = two_sum(part.pivot, -origin);
+        if (isinf(distance.hi)) {
+            // From one end of f32's range to the other: squares are past it, but the mean is not.
+            const TwoFloat moved = add(two_product(part.pivot, share), two_product(-origin, share));
+            return {{{add(sum, moved), {distance.hi * distance.hi, 0.0f}}}, origin};
+        }
+        part.pivot = origin;
+        part.sums.of[0] = add(sum, multiply(distance, share));
+        // Past f32's range they stay there, whatever the products are.
+        if (isinf(part.sums.of[1].hi)) return part;
+        const TwoFloat product = multiply(distance, add(sum, part.sums.of[0]));
+        const float unscale = reciprocal_of_power_of_two(args.count_scale);
+        part.sums.of[1] = add(part.sums.of[1], {product.hi * unscale, product.lo * unscale});
         return part;
     }
 

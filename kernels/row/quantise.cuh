@@ -11,31 +11,18 @@
 
 namespace warpnorm {
 
-/// How values become what is rounded to codes: products with a factor, which is `divisor.reciprocal`, or quotients.
-struct Scaler {
-    bool multiplies = true;
-    Divisor divisor = Divisor(1.0f);
-
-    static __device__ __forceinline__ Scaler multiply(float factor) {
-        Scaler scaler;
-        scaler.divisor.reciprocal = factor;
-        return scaler;
+/// Whether what is rounded to codes are quotients by a scale, rather than products with a factor.
+__device__ __forceinline__ bool are_divided(const RowArgs& args) {
+    switch (args.scaling) {
+        case Scaling::PER_TENSOR: return args.code == CodeType::INT8;
+        case Scaling::PER_TOKEN:
+        case Scaling::PER_GROUP: return args.code != CodeType::INT8;
+        default: return false;
     }
-    static __device__ __forceinline__ Scaler divide(float scale) { return {false, Divisor(scale)}; }
+}
 
-    /// Scales the values of some chunks, each by the one of its chunk. All multiply, or all divide.
-    template <unsigned int CHUNKS, unsigned int LENGTH>
-    static __device__ __forceinline__ void apply(float (&values)[LENGTH], const Scaler* scalers) {
-        constexpr unsigned int OF_CHUNK = LENGTH / CHUNKS;
-        if (scalers[0].multiplies) {
-#pragma unroll
-            for (unsigned int e = 0; e < LENGTH; ++e) values[e] *= scalers[e / OF_CHUNK].divisor.reciprocal;
-            return;
-        }
-#pragma unroll
-        for (unsigned int c = 0; c < CHUNKS; ++c) scalers[c].divisor.template divide<OF_CHUNK>(&values[c * OF_CHUNK]);
-    }
-};
+/// What values are multiplied by, as that which has the place of a divisor.
+__device__ __forceinline__ Divisor factor(float factor) { return {factor, 0.0f}; }
 
 /// The codes of a group, and their way to memory.
 template <class Element>
@@ -144,55 +131,78 @@ struct QuantiseOf : CodeRows<Element> {
     template <unsigned int GROUPS>
     static __device__ __forceinline__ void store(const QuantiseOf (&sinks)[GROUPS], Memory<GROUPS>&, const Team& team,
                                                  const G* groups, const RowArgs& args, const WholeRow& place) {
-        const bool grouped = args.scale_group != 0;
-        const bool is_aligned = groups[0].is_aligned();
-        Scaler by;
-        if (!grouped) by = sinks[0].by_row(args);
-        Scaler of_chunks[GROUPS * G::CHUNKS];
+        // Where the kernel is one for all calls, no registers are left for the values of all chunks.
+        if (!groups[0].is_aligned()) {
 #pragma unroll
-        for (unsigned int i = 0; i < GROUPS * G::CHUNKS; ++i) of_chunks[i] = by;
-        if (is_aligned && grouped) by_groups(of_chunks, sinks, team, groups, args, place.row);
+            for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].store_by_chunk(team, groups[g], args, place);
+            return;
+        }
+        constexpr unsigned int CHUNKS = GROUPS * G::CHUNKS;
+        Divisor divisors[CHUNKS];
+        if (args.scale_group != 0) {
+            by_groups(divisors, sinks, team, groups, args, place.row);
+        } else {
+            const Divisor of_row = sinks[0].by_row(args);
+#pragma unroll
+            for (Divisor& divisor : divisors) divisor = of_row;
+        }
+#pragma unroll
+        for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].store_y(groups[g], args, place);
+        RawChunk chunks[CHUNKS];
+#pragma unroll
+        for (unsigned int i = 0; i < CHUNKS; ++i) chunks[i] = sinks[i / G::CHUNKS].y.of[i % G::CHUNKS];
+        Codes codes[CHUNKS];
+        narrow(codes, chunks, divisors, args);
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) {
-            const Chunks& y = sinks[g].y;
-            const G& group = groups[g];
-            Codes codes[G::CHUNKS];
-            if (is_aligned) {
-                narrow<G::CHUNKS>(codes, y.of, &of_chunks[g * G::CHUNKS], args);
-            } else {
-                float largest[G::CHUNKS];
-                if (grouped) group_amax(largest, y, team, group, args);
-                // Where the kernel is one for all calls, no registers are left for the values of all chunks: there is code
-                // for one.
-#pragma unroll 1
-                for (unsigned int c = 0; c < G::CHUNKS; ++c) {
-                    // Asked for anew: no register is left for the answer.
-                    if (args.scale_group != 0) {
-                        const GroupScale scale(pick<G::CHUNKS>(largest, c), args);
-                        const bool in_first_lane = (team.rank & (group_lanes(team, args) - 1)) == 0;
-                        const bool is_first = in_first_lane && (c == 0 || !takes_both_lines(team, args));
-                        if (is_first && pick<G::CHUNKS>(group.valid, c) > 0) {
-                            store_scale(scale.stored, group.first(c), args, place.row);
-                        }
-                        by = scale.by;
-                    }
-                    const RawChunk chunk = pick<G::CHUNKS>(y.of, c);
-                    Codes of_chunk;
-                    narrow<1>(&of_chunk, &chunk, &by, args);
+            Codes of_group[G::CHUNKS];
 #pragma unroll
-                    for (unsigned int i = 0; i < G::CHUNKS; ++i) codes[i] = i == c ? of_chunk : codes[i];
-                }
-            }
-            if (args.y != nullptr) {
-                const Address row = place.y<Element>(args);
-#pragma unroll
-                for (unsigned int c = 0; c < G::CHUNKS; ++c) store_chunk<Element>(row, y.of[c], c, group);
-            }
-            CodeRows<Element>::store_codes(codes, team, groups[g], args, place.row);
+            for (unsigned int c = 0; c < G::CHUNKS; ++c) of_group[c] = codes[g * G::CHUNKS + c];
+            CodeRows<Element>::store_codes(of_group, team, groups[g], args, place.row);
         }
     }
 
 private:
+    __device__ __forceinline__ void store_y(const G& group, const RowArgs& args, const WholeRow& place) const {
+        if (args.y == nullptr) return;
+        const Address row = place.y<Element>(args);
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) store_chunk<Element>(row, y.of[c], c, group);
+    }
+
+    /// What `store` does of a group, with code for one chunk.
+    __device__ __forceinline__ void store_by_chunk(const Team& team, const G& group, const RowArgs& args,
+                                                   const WholeRow& place) const {
+        float largest[G::CHUNKS];
+        Divisor by[1];
+        if (args.scale_group != 0) {
+            group_amax(largest, y, team, group, args);
+        } else {
+            by[0] = by_row(args);
+        }
+        Codes codes[G::CHUNKS];
+#pragma unroll 1
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            // Asked for anew: no register is left for the answer.
+            if (args.scale_group != 0) {
+                const GroupScale scale(pick<G::CHUNKS>(largest, c), args);
+                const bool in_first_lane = (team.rank & (group_lanes(team, args) - 1)) == 0;
+                const bool is_first = in_first_lane && (c == 0 || !takes_both_lines(team, args));
+                if (is_first && pick<G::CHUNKS>(group.valid, c) > 0) {
+                    store_scale(scale.stored, group.first(c), args, place.row);
+                }
+                by[0] = scale.by;
+            }
+            const RawChunk chunk[] = {pick<G::CHUNKS>(y.of, c)};
+            Codes of_chunk[1];
+            narrow(of_chunk, chunk, by, args);
+#pragma unroll
+            for (unsigned int i = 0; i < G::CHUNKS; ++i) codes[i] = i == c ? of_chunk[0] : codes[i];
+        }
+        store_y(group, args, place);
+        CodeRows<Element>::store_codes(codes, team, group, args, place.row);
+    }
+
     /// The largest magnitude of the elements of a chunk that lie in the row. NaNs are left out.
     static __device__ __forceinline__ float amax_of(const RawChunk& raw, unsigned int valid) {
         float amax = 0.0f;
@@ -235,7 +245,7 @@ private:
     /// How the values of a thread's chunks are scaled, all of which are aligned. Every scale is made by one lane of those that
     /// hold a part of what shares it, stored there, and fetched by the others.
     template <unsigned int GROUPS>
-    static __device__ __forceinline__ void by_groups(Scaler (&of_chunks)[GROUPS * G::CHUNKS],
+    static __device__ __forceinline__ void by_groups(Divisor (&divisors)[GROUPS * G::CHUNKS],
                                                      const QuantiseOf (&sinks)[GROUPS], const Team& team,
                                                      const G* groups, const RowArgs& args, unsigned long long row) {
         constexpr unsigned int CHUNKS = GROUPS * G::CHUNKS;
@@ -281,32 +291,24 @@ private:
 #pragma unroll
             for (unsigned int i = 0; i < CHUNKS; ++i) {
                 if (i < first) continue;
-                of_chunks[i].multiplies = scale.by.multiplies;
-                of_chunks[i].divisor.reciprocal = from_lane(scale.by.divisor.reciprocal, i - first, lanes);
-                of_chunks[i].divisor.rest = from_lane(scale.by.divisor.rest, i - first, lanes);
+                divisors[i].reciprocal = from_lane(scale.by.reciprocal, i - first, lanes);
+                divisors[i].rest = from_lane(scale.by.rest, i - first, lanes);
             }
         }
     }
 
     /// By the scale of the tensor or of the row; groups have their own.
-    __device__ __forceinline__ Scaler by_row(const RowArgs& args) const {
-        if (args.scaling == Scaling::PER_TENSOR) {
-            const float scale = load_f32(address_of(args.tensor_scale));
-            return args.code == CodeType::INT8 ? Scaler::divide(scale)
-                                               : Scaler::multiply(__fdiv_rn(1.0f, scale));
-        }
-        return by_dynamic(row_scale, args);
+    __device__ __forceinline__ Divisor by_row(const RowArgs& args) const {
+        return by_scale(args.scaling == Scaling::PER_TENSOR ? load_f32(address_of(args.tensor_scale)) : row_scale, args);
     }
 
-    /// By the scale of a row or a group.
-    static __device__ __forceinline__ Scaler by_dynamic(float scale, const RowArgs& args) {
-        if (args.code == CodeType::INT8) return Scaler::multiply(__fdiv_rn(1.0f, scale));
-        return Scaler::divide(scale);
+    static __device__ __forceinline__ Divisor by_scale(float scale, const RowArgs& args) {
+        return are_divided(args) ? Divisor::of(scale) : factor(__fdiv_rn(1.0f, scale));
     }
 
     /// The scale of a group.
     struct GroupScale {
-        Scaler by;
+        Divisor by;
         unsigned int stored;
 
         __device__ __forceinline__ GroupScale(float amax, const RowArgs& args) {
@@ -314,17 +316,17 @@ private:
                 float scale = dynamic_scale(amax, args.amax_floor, args.amax_upper, args.code_largest);
                 if (args.flags & POWER_OF_TWO_SCALES) scale = next_power_of_two(scale);
                 stored = __float_as_uint(scale);
-                by = by_dynamic(scale, args);
+                by = by_scale(scale, args);
             } else if (args.scaling == Scaling::MXFP8) {
                 const BlockRounding rounding =
                     args.flags & FLOOR_OF_BLOCK_SCALES ? BlockRounding::FLOOR : BlockRounding::UP;
                 const bool e4m3 = args.code == CodeType::E4M3;
                 stored = e4m3 ? block_scale<E4M3>(amax, rounding) : block_scale<E5M2>(amax, rounding);
-                by = Scaler::multiply(block_factor(stored));
+                by = factor(block_factor(stored));
             } else {
                 const Fp4Scale scale(amax, load_f32(address_of(args.tensor_scale)));
                 stored = scale.code;
-                by = Scaler::multiply(scale.factor);
+                by = factor(scale.factor);
             }
         }
     };
@@ -356,24 +358,29 @@ private:
 
     /// The codes of some chunks, under a scale each.
     template <unsigned int CHUNKS>
-    static __device__ __forceinline__ void narrow(Codes* codes, const RawChunk* chunks, const Scaler* scalers,
-                                                  const RowArgs& args) {
+    static __device__ __forceinline__ void narrow(Codes (&codes)[CHUNKS], const RawChunk (&chunks)[CHUNKS],
+                                                  const Divisor (&divisors)[CHUNKS], const RowArgs& args) {
         float values[CHUNKS * LENGTH];
 #pragma unroll
         for (unsigned int c = 0; c < CHUNKS; ++c) codes[c] = {};
 #pragma unroll
         for (unsigned int e = 0; e < CHUNKS * LENGTH; ++e) values[e] = element_of<Element>(chunks[e / LENGTH], e % LENGTH);
-        Scaler::apply<CHUNKS>(values, scalers);
+        if (are_divided(args)) {
+            Divisor::divide(values, divisors);
+        } else {
+#pragma unroll
+            for (unsigned int e = 0; e < CHUNKS * LENGTH; ++e) values[e] *= divisors[e / LENGTH].reciprocal;
+        }
         switch (args.code) {
-            case CodeType::E4M3: return narrow_to<E4M3, CHUNKS>(codes, values);
-            case CodeType::E5M2: return narrow_to<E5M2, CHUNKS>(codes, values);
-            case CodeType::INT8: return narrow_to<Int8, CHUNKS>(codes, values);
-            case CodeType::E2M1: return narrow_to<E2M1, CHUNKS>(codes, values);
+            case CodeType::E4M3: return narrow_to<E4M3>(codes, values);
+            case CodeType::E5M2: return narrow_to<E5M2>(codes, values);
+            case CodeType::INT8: return narrow_to<Int8>(codes, values);
+            case CodeType::E2M1: return narrow_to<E2M1>(codes, values);
         }
     }
 
     template <class Code, unsigned int CHUNKS>
-    static __device__ __forceinline__ void narrow_to(Codes* codes, const float* values) {
+    static __device__ __forceinline__ void narrow_to(Codes (&codes)[CHUNKS], const float (&values)[CHUNKS * LENGTH]) {
 #pragma unroll
         for (unsigned int c = 0; c < CHUNKS; ++c) {
 #pragma unroll

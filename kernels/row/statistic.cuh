@@ -232,9 +232,23 @@ struct LayerNorm {
         return add({sum - anchor, error}, two_product(-pivot, static_cast<float>(count) * args.count_scale));
     }
 
-    static __device__ __forceinline__ Moments moments(const DeviationsPart& row, const RowArgs& args) {
-        const TwoFloat mean = quotient(row.sum, args.scaled_hidden, args.scaled_hidden_reciprocal);
-        TwoFloat variance = quotient_of_squares(row.squares, args);
+    static __device__ __forceinline__ Moments moments(const typename State::Part& row, const RowArgs& args) {
+        const TwoFloat sum = row.sums.of[0];
+        const TwoFloat distance = quotient(sum, args.scaled_hidden, args.scaled_hidden_reciprocal);
+        TwoFloat mean = two_sum(row.pivot, distance.hi);
+        mean = two_sum(mean.hi, mean.lo + distance.lo);
+        if (!isfinite(mean.hi)) {
+            // The pivot may be at one end of f32's range and the mean at the other.
+            mean = quotient(add(two_product(row.pivot, args.scaled_hidden), sum), args.scaled_hidden,
+                            args.scaled_hidden_reciprocal);
+        }
+        TwoFloat squares = row.sums.of[1];
+        if (!isinf(squares.hi)) {
+            const TwoFloat product = multiply(distance, sum);
+            const float unscale = -reciprocal_of_power_of_two(args.count_scale);
+            squares = add(squares, {product.hi * unscale, product.lo * unscale});
+        }
+        TwoFloat variance = quotient_of_squares(squares, args);
         // Where there is no mean, there is no variance either. Rounding can leave it a little below zero where all values
         // are the same; written so that NaN stays NaN.
         if (mean.hi != mean.hi) variance.hi = mean.hi;

@@ -55,29 +55,41 @@ struct Sums {
         for (unsigned int distance = width / 2; distance > 0; distance /= 2) merge(shuffled_down(distance, width));
     }
 
-    /// Shared memory for the sums of a warp each, float by float, so that lanes which read those of a warp each read
-    /// neighbouring words.
+    /// Shared memory for so many of them, float by float, so that lanes which take one each read neighbouring words.
+    template <unsigned int SLOTS>
     struct Slots {
-        float words[FLOATS][MAX_TEAM_WARPS];
+        float words[FLOATS][SLOTS];
 
-        /// The place of a warp among the words of a sum. The second sums' are two further on, or two back: lanes that
-        /// put a sum each put them into different banks.
-        static __device__ __forceinline__ unsigned int place(unsigned int sum, unsigned int warp) {
-            return warp ^ 2 * sum;
+        __device__ __forceinline__ void put(unsigned int sum, unsigned int slot, const Number& value) {
+            Sums::put(value, first(sum, slot), SLOTS);
+        }
+
+        /// From the shared memory of a CTA of the cluster.
+        __device__ __forceinline__ Sums get(unsigned int slot, const Cluster& cluster, unsigned int cta) const {
+            Sums sums;
+#pragma unroll
+            for (unsigned int i = 0; i < COUNT; ++i) {
+                Sums::get(sums.of[i], const_cast<Slots*>(this)->first(i, slot), SLOTS, cluster, cta);
+            }
+            return sums;
+        }
+
+    private:
+        /// Where the first float of a sum is. Those of second sums are two further on, or two back: lanes that put a sum each
+        /// put them into different banks.
+        __device__ __forceinline__ float* first(unsigned int sum, unsigned int slot) {
+            return &words[sum * FLOATS / COUNT][slot ^ 2 * sum];
         }
     };
 
-    /// From the shared memory of a CTA of the cluster.
-    static __device__ __forceinline__ Sums get(const Slots& slots, unsigned int warp, const Cluster& cluster,
-                                               unsigned int cta) {
-        Sums sums;
+    template <unsigned int SLOTS>
+    __device__ __forceinline__ void put(Slots<SLOTS>& slots, unsigned int slot) const {
 #pragma unroll
-        for (unsigned int i = 0; i < COUNT; ++i) {
-            const float* first = &slots.words[i * FLOATS / COUNT][Slots::place(i, warp)];
-            get(sums.of[i], first, cluster, cta);
-        }
-        return sums;
+        for (unsigned int i = 0; i < COUNT; ++i) slots.put(i, slot, of[i]);
     }
+
+    /// The slots of a team's warps.
+    using OfWarps = Slots<MAX_TEAM_WARPS>;
 
     /// Merges the sums of all lanes and puts them into the slots from `warp` on: the first of every lane into the first,
     /// the second into the second.
@@ -85,7 +97,14 @@ struct Sums {
     /// With each of the first steps, half of the lanes go on with half of the sums: in the end a segment of lanes has one,
     /// which its first lane puts. The tree is that of `reduce_segments`: which of two is the left operand does not matter.
     template <unsigned int STATES>
-    static __device__ __forceinline__ void reduce_warps(const Sums (&states)[STATES], Slots& slots, unsigned int warp) {
+    static __device__ __forceinline__ void reduce_warps(const Sums (&states)[STATES], OfWarps& slots, unsigned int warp) {
+        reduce_warps(states, slots, warp, [](unsigned int, unsigned int) {});
+    }
+
+    /// The same, with a lane for each slot calling `beside` with the state that goes there, and the slot.
+    template <unsigned int STATES, class Beside>
+    static __device__ __forceinline__ void reduce_warps(const Sums (&states)[STATES], OfWarps& slots, unsigned int warp,
+                                                        const Beside& beside) {
         constexpr unsigned int ALL = STATES * COUNT;
         static_assert(ALL == 1 || ALL == 2 || ALL == 4, "a power of two, to be halved");
         Number sums[ALL];
@@ -101,7 +120,9 @@ struct Sums {
         const unsigned int lane = lane_of_warp();
         if (lane % SEGMENT == 0) {
             const unsigned int sum = lane / SEGMENT % COUNT;
-            put(sums[0], &slots.words[sum * FLOATS / COUNT][Slots::place(sum, warp + lane / SEGMENT / COUNT)]);
+            const unsigned int state = lane / SEGMENT / COUNT;
+            slots.put(sum, warp + state, sums[0]);
+            if (sum == 0) beside(state, warp + state);
         }
     }
 
@@ -123,27 +144,34 @@ struct Sums {
 
     /// What the team's first warp merges.
     using Part = Running;
-    __device__ __forceinline__ Part part_of_row(const RowArgs&) const { return running(*this); }
-    static __device__ __forceinline__ Part part_of_warp(const Slots& slots, unsigned int slot, const Stretch&,
-                                                        const Cluster& cluster, unsigned int cta, const RowArgs&) {
-        return running(get(slots, slot, cluster, cta));
+
+    /// What the sums of all of a team's warps are about: these, about nothing.
+    struct Origin {};
+    static __device__ __forceinline__ Origin origin(const OfWarps&, unsigned int, const Cluster&) { return {}; }
+
+    /// That of a warp, from its slot in the shared memory of a CTA of the cluster.
+    static __device__ __forceinline__ Part part_of_warp(const OfWarps& slots, unsigned int slot, const Stretch&,
+                                                        const Cluster& cluster, unsigned int cta, const Origin&,
+                                                        const RowArgs&) {
+        return running(slots.get(slot, cluster, cta));
     }
 
 private:
     static __device__ __forceinline__ void held_as(float& number, const TwoFloat& value) { number = in_one(value); }
     static __device__ __forceinline__ void held_as(TwoFloat& number, const TwoFloat& value) { number = value; }
-    static __device__ __forceinline__ void put(float sum, float* first) { *first = sum; }
-    static __device__ __forceinline__ void put(const TwoFloat& sum, float* first) {
+    // Words that belong together are so far apart.
+    static __device__ __forceinline__ void put(float sum, float* first, unsigned int) { *first = sum; }
+    static __device__ __forceinline__ void put(const TwoFloat& sum, float* first, unsigned int apart) {
         first[0] = sum.hi;
-        first[MAX_TEAM_WARPS] = sum.lo;
+        first[apart] = sum.lo;
     }
-    static __device__ __forceinline__ void get(float& sum, const float* first, const Cluster& cluster,
+    static __device__ __forceinline__ void get(float& sum, const float* first, unsigned int, const Cluster& cluster,
                                                unsigned int cta) {
         sum = cluster.read(first, cta);
     }
-    static __device__ __forceinline__ void get(TwoFloat& sum, const float* first, const Cluster& cluster,
-                                               unsigned int cta) {
-        sum = {cluster.read(first, cta), cluster.read(first + MAX_TEAM_WARPS, cta)};
+    static __device__ __forceinline__ void get(TwoFloat& sum, const float* first, unsigned int apart,
+                                               const Cluster& cluster, unsigned int cta) {
+        sum = {cluster.read(first, cta), cluster.read(first + apart, cta)};
     }
 
     /// Merges the sums of lanes that are `distance` apart: the lower one those of the first HALF, the upper one those of

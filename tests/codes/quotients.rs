@@ -85,10 +85,10 @@ fn codes_are_those_of_a_true_division() {
     let pairs = pairs();
     let input: Vec<f32> = pairs.iter().flat_map(|&(y, scale)| [y, scale]).collect();
     for target in targets() {
-        let results = target.run("quotients", &bits(&input), 2 * pairs.len(), pairs.len());
-        for (&(y, scale), results) in pairs.iter().zip(results.chunks_exact(2)) {
+        let results = target.run("quotients", &bits(&input), 3 * pairs.len(), pairs.len());
+        for (&(y, scale), results) in pairs.iter().zip(results.chunks_exact(3)) {
             let wanted = y / scale;
-            let [true_one, got] = [0, 1].map(|at| f32::from_bits(results[at]));
+            let [true_one, got, beside_far] = [0, 1, 2].map(|at| f32::from_bits(results[at]));
             let what =
                 || format!("{} {y:e} / {scale:e} ({:#010x}, {:#010x})", target.name, y.to_bits(), scale.to_bits());
             assert!(same(true_one, wanted), "{}: div.rn {true_one:e} for {wanted:e}", what());
@@ -96,6 +96,7 @@ fn codes_are_those_of_a_true_division() {
                 let codes = [got, wanted].map(|value| narrow(code, value.into()));
                 assert_eq!(codes[0], codes[1], "{}: divide gives {got:e} for {wanted:e}, {code}", what());
             }
+            assert!(same(beside_far, got), "{}: {got:e}, but {beside_far:e} beside a far scale", what());
         }
     }
 }
@@ -107,8 +108,8 @@ fn quotients_next_to_middles_are_on_the_right_side() {
     let input: Vec<f32> = pairs.iter().flat_map(|&(y, scale, _)| [y, scale]).collect();
     let mut on_middles = 0;
     for target in targets() {
-        let results = target.run("quotients", &bits(&input), 2 * pairs.len(), pairs.len());
-        for (&(y, scale, middle), results) in pairs.iter().zip(results.chunks_exact(2)) {
+        let results = target.run("quotients", &bits(&input), 3 * pairs.len(), pairs.len());
+        for (&(y, scale, middle), results) in pairs.iter().zip(results.chunks_exact(3)) {
             let wanted = y / scale;
             let got = f32::from_bits(results[1]);
             assert!((wanted / middle - 1.0).abs() < 1e-6, "{y:e} / {scale:e} is not next to {middle}");

@@ -52,18 +52,22 @@ extern "C" __global__ void widen_e4m3(const word* codes, float* values, unsigned
 }
 
 __device__ float quotient(const Divisor& divisor, float y) {
-    divisor.divide<1>(&y);
-    return y;
+    float values[] = {y};
+    Divisor::divide(values, {divisor});
+    return values[0];
 }
 
-/// y / scale by `div.rn` and by `divide`. `pairs` holds y and scale in turn.
+/// y / scale by `div.rn`, by `divide`, and by that where another scale is far from 1. `pairs` holds y and scale in turn.
 extern "C" __global__ void quotients(const float* pairs, float* results, unsigned int count) {
     THREAD_OR_RETURN(count);
     const float y = pairs[2 * i];
     const float scale = pairs[2 * i + 1];
-    const Divisor divisor(scale);
-    results[2 * i] = __fdiv_rn(y, scale);
-    results[2 * i + 1] = quotient(divisor, y);
+    const Divisor divisor = Divisor::of(scale);
+    float values[] = {y, y};
+    Divisor::divide(values, {divisor, Divisor::of(0x1p-90f)});
+    results[3 * i] = __fdiv_rn(y, scale);
+    results[3 * i + 1] = quotient(divisor, y);
+    results[3 * i + 2] = values[0];
 }
 
 /// The elements of a group, of which a thread has all.
@@ -132,7 +136,7 @@ __device__ void dynamic_fp8(const Groups& groups) {
     float scale = dynamic_scale(group.elements.amax(), groups.floor, groups.upper, Code::LARGEST);
     if (groups.power_of_two) scale = next_power_of_two(scale);
     groups.scales[i] = __float_as_uint(scale);
-    const Divisor divisor(scale);
+    const Divisor divisor = Divisor::of(scale);
     group.store([=](float y) { return quotient(divisor, y); });
 }
 
@@ -158,7 +162,7 @@ extern "C" __global__ void per_tensor_int8(const Groups groups) {
     THREAD_OR_RETURN(groups.count);
     const Group<Int8> group(groups, i);
     const float scale = groups.tensor_scale;
-    const Divisor divisor(scale);
+    const Divisor divisor = Divisor::of(scale);
     group.store([=](float y) { return quotient(divisor, y); });
 }
 
