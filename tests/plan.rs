@@ -127,6 +127,9 @@ proptest! {
         let other = planned(&call(family, dtype, add, 1, hidden, hidden, 0), &DeviceFacts::t4());
         prop_assert_eq!((args.slabs, args.stretch_shift), (other.args.slabs, other.args.stretch_shift));
         prop_assert_eq!(args.slabs, slabs);
+        // In as few slabs as the largest team would walk over it in, and no warp of the team could be missed.
+        prop_assert_eq!(slabs as usize, hidden.div_ceil(GROUP_ELEMENTS * 1024));
+        prop_assert!(slabs as usize * GROUP_ELEMENTS * (plan.team.threads as usize - 32) < hidden);
         prop_assert!(slabs.div_ceil(stretch) <= MAX_STRETCHES);
         // Every CTA of a cluster has slabs, of whole stretches.
         prop_assert_eq!(args.cluster, plan.cluster);

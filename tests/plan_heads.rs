@@ -105,7 +105,9 @@ fn rows_past_the_registers_of_512_threads_are_walked() {
         (plan.regime, plan.team.threads)
     };
     assert_eq!(regime(8192), (Regime::Registers, 512));
-    assert_eq!(regime(8193), (Regime::Staged, 512));
+    // In two slabs, with as few threads.
+    assert_eq!(regime(8193), (Regime::Staged, 288));
+    assert_eq!(regime(12_288), (Regime::Staged, 384));
 }
 
 #[test]

@@ -32,11 +32,14 @@ impl Team {
     ///
     /// As few threads as hold the row in registers: a power of two inside a warp, whole warps above.
     /// Fewer threads mean fewer steps of the reduction, and more rows side by side. A row of two chunks
-    /// or more takes two threads at least: they move whole sectors of 32 bytes at once.
+    /// or more takes two threads at least: they move whole sectors of 32 bytes at once. Of a row that no team holds, as
+    /// few as walk over it in the fewest steps: more would have nothing to do in the last one.
     pub fn of_row(source: Source, dtype: DType, hidden: usize) -> Team {
         let chunk = CHUNK_BYTES / dtype.size();
         let least = if hidden > chunk { 2 } else { 1 };
-        let groups = hidden.div_ceil(GROUP_ELEMENTS).clamp(least, source.max_threads() as usize) as u32;
+        let groups = hidden.div_ceil(GROUP_ELEMENTS).max(least);
+        let slabs = groups.div_ceil(source.max_threads() as usize);
+        let groups = groups.div_ceil(slabs) as u32;
         let threads = if groups <= WARP { groups.next_power_of_two() } else { groups.next_multiple_of(WARP) };
         Team { threads, chunk }
     }
