@@ -36,4 +36,10 @@ __device__ __forceinline__ float reciprocal_root_within_bounds(float x) {
     return y;
 }
 
+/// 1/√x of any x, infinite where x is 0, off by no more than a rounded root and a rounded reciprocal are.
+__device__ __forceinline__ float reciprocal_root(float x) {
+    const bool is_within_bounds = x >= 0x1p-100f && x <= 0x1p+100f;
+    return is_within_bounds ? reciprocal_root_within_bounds(x) : __frcp_rn(__fsqrt_rn(x));
+}
+
 }  // namespace warpnorm

@@ -124,7 +124,7 @@ struct Team {
             unsigned int team = index;
             bool counts = rank == 0;
             if (threads <= WARP) {
-                part = State::running(state);
+                part = State::part(state);
             } else {
                 // Lane w of those that a team has takes the part of its warp w.
                 const unsigned int warps = threads / WARP;
@@ -174,7 +174,7 @@ struct Team {
 #pragma unroll 1
             for (unsigned int team = lane_of_warp(); team < blockDim.y; team += WARP) {
                 const State of_team = exchange.states.get(team, Cluster::none(), 0);
-                put(exchange.results[team], finish(State::running(of_team), team, true));
+                put(exchange.results[team], finish(State::part(of_team), team, true));
             }
         }
         __syncthreads();

@@ -42,6 +42,7 @@ __device__ __forceinline__ TwoFloat add(const TwoFloat& a, const TwoFloat& b) {
 }
 
 /// The same as one float. Of what is infinite there is no low part.
+__device__ __forceinline__ float in_one(float value) { return value; }
 __device__ __forceinline__ float in_one(const TwoFloat& value) {
     return isinf(value.hi) ? value.hi : value.hi + value.lo;
 }
@@ -76,10 +77,7 @@ __device__ __forceinline__ TwoFloat quotient(const TwoFloat& sum, float divisor,
 
 /// 1/√v with an error of some 2^-46. At 0, at infinity and where the squares leave f32's range the low part is 0.
 __device__ __forceinline__ TwoFloat reciprocal_root(const TwoFloat& v) {
-    constexpr float LEAST = 0x1p-100f;
-    constexpr float MOST = 0x1p+100f;
-    const bool is_within_bounds = v.hi >= LEAST && v.hi <= MOST;
-    const float estimate = is_within_bounds ? reciprocal_root_within_bounds(v.hi) : __frcp_rn(__fsqrt_rn(v.hi));
+    const float estimate = reciprocal_root(v.hi);
     // One step of Newton's method from 1 − v·estimate².
     const TwoFloat square = two_product(estimate, estimate);
     const TwoFloat product = two_product(v.hi, square.hi);

@@ -69,6 +69,7 @@ struct Deviations {
 
     /// What the team's first warp merges.
     using Part = Running;
+    static __device__ __forceinline__ Part part(const Deviations& deviations) { return running(deviations); }
 
     /// What the sums of all of a team's warps are about: the pivot of the first.
     using Origin = float;

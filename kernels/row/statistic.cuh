@@ -44,10 +44,24 @@ __device__ __forceinline__ TwoFloat squares_in_two_floats(const Values& h, float
     return fast_two_sum(sum - anchor, error);
 }
 
-/// Σh², or that of deviations, over what the op divides it by. Of what is infinite there is no low part.
-__device__ __forceinline__ TwoFloat quotient_of_squares(const TwoFloat& squares, const RowArgs& args) {
-    if (isinf(squares.hi)) return {squares.hi, 0.0f};
-    return quotient(squares, args.square_divisor, args.square_divisor_reciprocal);
+/// Σh², or that of deviations, over what the op divides it by. Of what is infinite there is no low part, and what is made
+/// of rows of 16 bits is as exact as they can tell without one.
+template <class Element, class Number>
+__device__ __forceinline__ TwoFloat quotient_of_squares(const Number& squares, const RowArgs& args) {
+    if constexpr (!Element::IS_F32) {
+        return {in_one(squares) * args.square_divisor_reciprocal, 0.0f};
+    } else {
+        if (isinf(squares.hi)) return {squares.hi, 0.0f};
+        return quotient(squares, args.square_divisor, args.square_divisor_reciprocal);
+    }
+}
+
+/// 1/√(mean_square + eps) likewise; zero where the mean square is past f32's range.
+template <class Element>
+__device__ __forceinline__ TwoFloat rstd_of_row(const TwoFloat& mean_square, float eps) {
+    if (Element::IS_F32) return rstd_of(mean_square, eps);
+    const float sum = mean_square.hi + eps;
+    return {isinf(sum) ? 0.0f : reciprocal_root(sum), 0.0f};
 }
 
 /// What a row is normalised by.
@@ -248,12 +262,12 @@ struct LayerNorm {
             const float unscale = -reciprocal_of_power_of_two(args.count_scale);
             squares = add(squares, {product.hi * unscale, product.lo * unscale});
         }
-        TwoFloat variance = quotient_of_squares(squares, args);
+        TwoFloat variance = quotient_of_squares<Element>(squares, args);
         // Where there is no mean, there is no variance either. Rounding can leave it a little below zero where all values
         // are the same; written so that NaN stays NaN.
         if (mean.hi != mean.hi) variance.hi = mean.hi;
         if (variance.hi < 0.0f) variance = {0.0f, 0.0f};
-        const TwoFloat rstd = rstd_of(variance, args.eps);
+        const TwoFloat rstd = rstd_of_row<Element>(variance, args.eps);
         // Nothing times infinity would make NaN of every v. And zeros keep the signs of the deviations: what is added to
         // them is −0.
         const float offset = isinf(rstd.hi) || rstd.hi == 0.0f ? -0.0f : -mean.lo * rstd.hi;
@@ -305,8 +319,8 @@ struct RmsNorm {
     }
 
     static __device__ __forceinline__ Moments moments(const typename State::Part& row, const RowArgs& args) {
-        const TwoFloat mean_square = quotient_of_squares(row.of[0], args);
-        TwoFloat rstd = rstd_of(mean_square, args.eps);
+        const TwoFloat mean_square = quotient_of_squares<Element>(row.of[0], args);
+        TwoFloat rstd = rstd_of_row<Element>(mean_square, args.eps);
         if ((args.flags & ZERO_STAYS_ZERO) && mean_square.hi == 0.0f) rstd = {0.0f, 0.0f};
         return moments_of<Element>(0.0f, rstd, 0.0f);
     }

@@ -143,7 +143,8 @@ struct Sums {
     }
 
     /// What the team's first warp merges.
-    using Part = Running;
+    using Part = Sums;
+    static __device__ __forceinline__ const Part& part(const Sums& sums) { return sums; }
 
     /// What the sums of all of a team's warps are about: these, about nothing.
     struct Origin {};
@@ -153,7 +154,7 @@ struct Sums {
     static __device__ __forceinline__ Part part_of_warp(const OfWarps& slots, unsigned int slot, const Stretch&,
                                                         const Cluster& cluster, unsigned int cta, const Origin&,
                                                         const RowArgs&) {
-        return running(slots.get(slot, cluster, cta));
+        return slots.get(slot, cluster, cta);
     }
 
 private:
