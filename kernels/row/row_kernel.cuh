@@ -83,8 +83,8 @@ constexpr __device__ Whole whole_of(Threads threads) {
 /// Threads that a multiprocessor has registers for, at least as many as there are in a CTA, where rows stay in registers.
 ///
 /// Where threads are paired, so many that nothing is spilt beside two inputs, a rotation, the weights of small teams, twice
-/// as many words of f32, or two sums and codes; nor is computed anew beside two sums and windows. Where they are not, with
-/// fewer than 1024 all activations of a thread would be computed side by side, and half as many threads be resident.
+/// as many words of f32, or two sums and codes or windows. Where they are not, with fewer than 1024 all activations of a
+/// thread would be computed side by side, and half as many threads be resident.
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
 constexpr __device__ unsigned int resident_threads() {
     constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
@@ -92,7 +92,7 @@ constexpr __device__ unsigned int resident_threads() {
     if (Source::INPUTS == 2) return 640;
     if (!are_warps_paired(THREADS)) return Source::Place::IS_PART && !Sink::Output::IS_GATED ? 640 : 768;
     if (Source::Element::IS_F32) return Statistic::State::SUMS == 2 || IS_SHIFTED ? 640 : 1024;
-    return Statistic::State::SUMS == 2 && (IS_SHIFTED || Sink::COLLECTIVE) ? 768 : 1024;
+    return Statistic::State::SUMS == 2 && (IS_SHIFTED || Sink::COLLECTIVE) ? 896 : 1024;
 }
 
 /// Has all groups of a thread loaded; of lanes that do the work of two, compiled by itself for rows that they have all

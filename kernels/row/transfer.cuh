@@ -217,13 +217,13 @@ __device__ __forceinline__ void load_shifted(RawChunk (&chunks)[2 * GROUP_CHUNKS
     __syncwarp();
 }
 
-/// The first chunks of every pair of warps, in shared memory.
+/// The chunks of the first lane of every pair of warps, in shared memory.
 template <class Element>
-using Heads = uint4[GROUP_CHUNKS<Element>][MAX_TEAM_WARPS / 2];
+using Heads = uint4[2 * GROUP_CHUNKS<Element>][MAX_TEAM_WARPS / 2];
 
 /// Stores them. Called by all threads of the CTA, for each `heads` once.
 ///
-/// Windows across two warps are completed, too: the first lane of every warp shows the others its first group.
+/// Windows across two warps are completed, too: the first lane of every warp shows the last ones what it has.
 template <class Element>
 __device__ __forceinline__ void store_shifted(Address row, const RawChunk (&chunks)[2 * GROUP_CHUNKS<Element>],
                                               const Group<Element> (&groups)[2], const Team& team,
@@ -248,29 +248,30 @@ __device__ __forceinline__ void store_shifted(Address row, const RawChunk (&chun
     }
     const unsigned int lane = lane_of_warp();
     const unsigned int warp = team.rank / (2 * WARP);
+    const bool has_second = team.rank + WARP < team.threads;
     if (lane == 0) {
 #pragma unroll
-        for (unsigned int c = 0; c < CHUNKS; ++c) heads[c][warp] = to_words(chunks[c]);
+        for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
+            if (i < CHUNKS || has_second) heads[i][warp] = to_words(chunks[i]);
+        }
     }
     __syncthreads();
     RawChunk next[2 * CHUNKS];
 #pragma unroll
-    for (unsigned int c = 0; c < CHUNKS; ++c) {
-        // Lane i gets the chunk of lane i + 1; of the first group, the last lane that of the first lane's second.
+    for (unsigned int i = 0; i < 2 * CHUNKS; ++i) {
 #pragma unroll
-        for (unsigned int w = 0; w < 4; ++w) {
-            const unsigned int given = lane == 0 ? chunks[CHUNKS + c].words[w] : chunks[c].words[w];
-            next[c].words[w] = from_next_lane(given);
-            next[CHUNKS + c].words[w] = from_next_lane(chunks[CHUNKS + c].words[w]);
-        }
-        // What follows the warp's last chunk is the next warp's first one, or that of the next line.
-        if (lane == WARP - 1) {
-            const bool has_second = team.rank + WARP < team.threads;
-            const bool ends_line = team.rank + (has_second ? WARP : 0) + 1 == team.threads;
-            if (!ends_line || c + 1 < CHUNKS) {
-                const RawChunk head = from_words(ends_line ? heads[(c + 1) % CHUNKS][0] : heads[c][warp + 1]);
-                (has_second ? next[CHUNKS + c] : next[c]) = head;
-            }
+        for (unsigned int w = 0; w < 4; ++w) next[i].words[w] = from_next_lane(chunks[i].words[w]);
+    }
+    if (lane == WARP - 1) {
+        // What follows the chunk of the warp's last lane is the first one of its second group, or else of the next warp, or
+        // of the next line; nothing reads what is said to follow the row's last.
+        const bool ends_line = team.rank + (has_second ? WARP : 0) + 1 == team.threads;
+#pragma unroll
+        for (unsigned int c = 0; c < CHUNKS; ++c) {
+            const uint4* const after_warp = ends_line ? &heads[(c + 1) % CHUNKS][0] : &heads[c][warp + 1];
+            const uint4* const after_first = has_second ? &heads[CHUNKS + c][warp] : after_warp;
+            next[c] = from_words(*after_first);
+            next[CHUNKS + c] = from_words(*after_warp);
         }
     }
     const unsigned int head = LENGTH - shift / BYTES;  // elements up to the end of a chunk's first window
