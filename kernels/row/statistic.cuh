@@ -112,8 +112,8 @@ __device__ __forceinline__ Moments read_moments(const Moments* made) {
 ///     Σ(h − mean)² = Σd² − (Σd)²/n    mean = pivot + Σd/n
 ///
 /// Little of that cancels: of n values Σd² is at most 1 + n/32 times what is left, for the pivot is the mean of 32 of them;
-/// where one value is far from all others, 1 + n/32². (At the end of a row, the pivot may be the mean of fewer.) Across
-/// warps, means are carried in two floats.
+/// where one value is far from all others, 1 + n/32². (At the end of a row, the pivot may be the mean of fewer.) What warps
+/// have found is moved to one pivot in two floats, which lose nothing that shows where more of it cancels.
 template <class Element>
 struct LayerNorm {
     static constexpr bool REDUCES = true;
