@@ -71,6 +71,24 @@ pub fn assert_close(got: &[f64], wanted: &[f64], relative: f64) {
     }
 }
 
+/// But for the device, which the machine decides, and the path of the output.
+#[test]
+fn readme_shows_what_its_first_command_prints() {
+    let readme = include_str!("../../../../README.md");
+    let (_, printed) = readme.split_once("The first prints, on a machine without a GPU:\n\n```text\n").unwrap();
+    let (printed, _) = printed.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("normalised.safetensors");
+    let options = ["--op", "layer-norm", "--eps", "1e-12", "--device", "emulated"];
+    let run = apply(&fixture("minilm-output-norm.safetensors"), &output, &options).passed();
+    let compared = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with("device") && !line.starts_with("written"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(compared(printed), compared(&run.stdout));
+    assert_eq!(printed.lines().count(), 6);
+}
+
 #[test]
 fn the_output_norm_of_a_real_model() {
     let expected = read(&fixture("minilm-layer-norms.safetensors"));
