@@ -140,29 +140,21 @@ __device__ __forceinline__ unsigned int narrow_word(const float* values) {
 #if __CUDA_ARCH__ >= 900
 // The second conversion puts its codes beside the others'. In one statement: apart, those of all code types are put beside
 // each other by the same instruction, further on.
-template <>
-__device__ __forceinline__ unsigned int narrow_word<E4M3>(const float* values) {
-    unsigned int word;
-    asm("{.reg .b16 low, high;\n\t"
-        "cvt.rn.satfinite.e4m3x2.f32 low, %2, %1;\n\t"
-        "cvt.rn.satfinite.e4m3x2.f32 high, %4, %3;\n\t"
-        "mov.b32 %0, {low, high};}"
-        : "=r"(word)
-        : "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]));
-    return word;
-}
-
-template <>
-__device__ __forceinline__ unsigned int narrow_word<E5M2>(const float* values) {
-    unsigned int word;
-    asm("{.reg .b16 low, high;\n\t"
-        "cvt.rn.satfinite.e5m2x2.f32 low, %2, %1;\n\t"
-        "cvt.rn.satfinite.e5m2x2.f32 high, %4, %3;\n\t"
-        "mov.b32 %0, {low, high};}"
-        : "=r"(word)
-        : "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]));
-    return word;
-}
+#define WARPNORM_NARROW_WORD(Code, type)                                                          \
+    template <>                                                                                   \
+    __device__ __forceinline__ unsigned int narrow_word<Code>(const float* values) {              \
+        unsigned int word;                                                                        \
+        asm("{.reg .b16 low, high;\n\t"                                                           \
+            "cvt.rn.satfinite." type "x2.f32 low, %2, %1;\n\t"                                     \
+            "cvt.rn.satfinite." type "x2.f32 high, %4, %3;\n\t"                                    \
+            "mov.b32 %0, {low, high};}"                                                           \
+            : "=r"(word)                                                                          \
+            : "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]));                     \
+        return word;                                                                              \
+    }
+WARPNORM_NARROW_WORD(E4M3, "e4m3")
+WARPNORM_NARROW_WORD(E5M2, "e5m2")
+#undef WARPNORM_NARROW_WORD
 #endif
 
 }  // namespace warpnorm

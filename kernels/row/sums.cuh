@@ -61,7 +61,7 @@ struct Sums {
         float words[FLOATS][SLOTS];
 
         __device__ __forceinline__ void put(unsigned int sum, unsigned int slot, const Number& value) {
-            Sums::put(value, first(sum, slot), SLOTS);
+            Sums::put(value, &words[row(sum)][place(sum, slot)], SLOTS);
         }
 
         /// From the shared memory of a CTA of the cluster.
@@ -69,7 +69,7 @@ struct Sums {
             Sums sums;
 #pragma unroll
             for (unsigned int i = 0; i < COUNT; ++i) {
-                Sums::get(sums.of[i], const_cast<Slots*>(this)->first(i, slot), SLOTS, cluster, cta);
+                Sums::get(sums.of[i], &words[row(i)][place(i, slot)], SLOTS, cluster, cta);
             }
             return sums;
         }
@@ -77,9 +77,8 @@ struct Sums {
     private:
         /// Where the first float of a sum is. Those of second sums are two further on, or two back: lanes that put a sum each
         /// put them into different banks.
-        __device__ __forceinline__ float* first(unsigned int sum, unsigned int slot) {
-            return &words[sum * FLOATS / COUNT][slot ^ 2 * sum];
-        }
+        static __device__ __forceinline__ unsigned int row(unsigned int sum) { return sum * FLOATS / COUNT; }
+        static __device__ __forceinline__ unsigned int place(unsigned int sum, unsigned int slot) { return slot ^ 2 * sum; }
     };
 
     template <unsigned int SLOTS>

@@ -38,8 +38,8 @@ pub const MOST_THREADS: u32 = 1024;
 pub const SINGLE_THREADS: u32 = 1024;
 
 /// Warps of a team of an odd number that pays where threads are [paired](super::Threads::Paired). A pair of groups takes
-/// some 0.9 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 32.6 an element at
-/// 2880, where a sixteenth of the places is empty, for 33.6 of single threads at 4096), and the last pair of such a team has
+/// some 0.9 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 31.2 an element at
+/// 2880, where a sixteenth of the places is empty, for 32.6 of single threads at 4096), and the last pair of such a team has
 /// one group, which takes more than a thread of its own. Rows that fill their warps or lines take fewer.
 pub const FEWEST_ODD_WARPS: u32 = 9;
 

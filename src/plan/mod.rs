@@ -92,9 +92,14 @@ pub struct Plan {
     pub args: RowArgs,
 }
 
-#[cfg(any(feature = "cuda", all(test, feature = "emulator")))]
 impl Plan {
+    /// Threads of a thread block.
+    pub const fn block_threads(&self) -> u32 {
+        self.block[0] * self.block[1]
+    }
+
     /// The thread block of a kernel that is general, none of whose threads does the work of two.
+    #[cfg(any(feature = "cuda", all(test, feature = "emulator")))]
     pub(crate) const fn single_block(&self) -> [u32; 2] {
         self.team.block(1, self.args.rows_per_cta)
     }

@@ -88,7 +88,7 @@ pub fn plan_line(plan: &Plan) -> String {
         if threads == 1 { "" } else { "s" },
         plan.grid,
         if plan.grid == 1 { "" } else { "s" },
-        plan.block.iter().product::<u32>(),
+        plan.block_threads(),
         match plan.regime.name() {
             "staged" => "shared memory",
             "reread" => "global memory (read twice)",

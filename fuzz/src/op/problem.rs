@@ -170,7 +170,7 @@ impl Road {
 
 /// A plan stays within what the device has.
 fn fits(plan: &Plan, device: &DeviceFacts) {
-    let threads = plan.block[0] * plan.block[1];
+    let threads = plan.block_threads();
     assert!(threads.is_multiple_of(32) && threads <= device.max_threads_per_block, "{plan:?}");
     assert!(plan.grid >= 1 && plan.grid <= device.max_grid_x, "{plan:?}");
     assert!(

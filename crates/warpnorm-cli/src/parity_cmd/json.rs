@@ -242,7 +242,7 @@ fn plan_json(chosen: &Chosen, plan: &Plan) -> PlanJson {
         regime: plan.regime.name(),
         team_threads: plan.team.threads,
         grid: plan.grid,
-        block: plan.block.iter().product(),
+        block: plan.block_threads(),
         cluster: plan.cluster,
         shared_bytes: plan.shared_bytes,
     }

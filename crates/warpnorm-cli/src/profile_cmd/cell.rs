@@ -179,7 +179,7 @@ impl Cell {
             regime: plan.regime.name(),
             team_threads: plan.team.threads,
             grid: plan.grid,
-            block: plan.block.iter().product(),
+            block: plan.block_threads(),
             cluster: plan.cluster,
             shared_bytes: plan.shared_bytes,
         };
