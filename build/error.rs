@@ -71,7 +71,7 @@ impl fmt::Display for BuildError {
                     f,
                     "WARPNORM_CUBINS asks for machine code, and there is no nvcc to make it. Set NVCC to its path or \
                      CUDA_HOME to the toolkit's,\nor unset WARPNORM_CUBINS: drivers compile the PTX that comes with \
-                     the crate"
+                     the crate, where no machine code that comes with it is for their GPU"
                 )?;
                 list_searched(f, searched)
             }

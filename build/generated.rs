@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::table::{Instance, Kernel, Table};
-use super::{Embedded, Origin, PREBUILT, Ptx};
+use super::{Embedded, Ptx};
 
 /// The variant of an enum that is called so where words are joined by underscores.
 fn camel_case(words: &str) -> String {
@@ -31,16 +31,11 @@ fn form(name: &str) -> String {
 
 /// Rust source that defines `PROVENANCE`, `INSTANCES` and `MODULES`.
 pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
-    // A path relative to a variable keeps the text the same on every machine.
-    let (origin, variable, folder) = match embedded.origin {
-        Origin::Prebuilt => ("Prebuilt", "CARGO_MANIFEST_DIR", format!("/{PREBUILT}")),
-        Origin::Nvcc => ("Nvcc", "OUT_DIR", String::new()),
-    };
     let mut text = format!(
         "pub(crate) const PROVENANCE: Provenance = Provenance {{ \
-         origin: Origin::{origin}, compiler: {:?}, source_hash: {source_hash:?} }};\n\
+         origin: Origin::{:?}, compiler: {:?}, source_hash: {source_hash:?} }};\n\
          pub(crate) const INSTANCES: &[Instance] = &[\n",
-        embedded.compiler
+        embedded.origin, embedded.compiler
     );
     // Writing to a String cannot fail.
     for instance in &table.instances {
@@ -68,10 +63,7 @@ pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     let mut files: Vec<&str> = embedded.modules.iter().map(|ptx| ptx.file.as_str()).collect();
     files.dedup();
     for (at, file) in files.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "static FILE_{at}: &[u8] = include_bytes!(concat!(env!(\"{variable}\"), \"{folder}/{file}\"));"
-        );
+        let _ = writeln!(text, "static FILE_{at}: &[u8] = {};", embedded.origin.include(file));
     }
     text.push_str("pub(crate) static MODULES: &[EmbeddedModule] = &[\n");
     let mut at = 0;

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub use error::BuildError;
 
 use archs::ArchList;
-use cubins::Cubins;
+use cubins::{Cubins, Wanted};
 use env::Env;
 use nvcc::{Code, Lookup};
 use table::Table;
@@ -76,11 +76,11 @@ pub struct Ptx {
     pub file: String,
     /// Bytes of other texts before its own in the file.
     pub offset: usize,
-    /// Bytes of the PTX text.
+    /// Bytes of the PTX text, or of the machine code in its place.
     pub text_bytes: usize,
 }
 
-/// Where the embedded PTX comes from.
+/// Where embedded code comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Origin {
     /// From [`PREBUILT`], in the package: compressed.
@@ -88,6 +88,17 @@ pub enum Origin {
     /// Compiled into `OUT_DIR` by this run: plain text. It is for the machine that compiles it and not for
     /// shipping, and a compressor would run unoptimised in a build script.
     Nvcc,
+}
+
+impl Origin {
+    /// Rust source of a file's bytes. A path relative to a variable keeps it the same on every machine.
+    fn include(self, file: &str) -> String {
+        let (variable, folder) = match self {
+            Self::Prebuilt => ("CARGO_MANIFEST_DIR", format!("/{PREBUILT}")),
+            Self::Nvcc => ("OUT_DIR", String::new()),
+        };
+        format!("include_bytes!(concat!(env!({variable:?}), \"{folder}/{file}\"))")
+    }
 }
 
 /// What `WARPNORM_PTX` asks for.
@@ -114,21 +125,24 @@ pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
     let source_hash = sources::hash(&kernels)?;
     let mode = Mode::read(&request.env)?;
     let archs = ArchList::read(&request.env, &table.targets)?;
-    let chips = if on_docs_rs(&request.env) { Vec::new() } else { cubins::read(&request.env)? };
+    let wanted = if on_docs_rs(&request.env) { Wanted::Shipped } else { Wanted::read(&request.env)? };
 
     // cargo scans a folder named here for changes, files added and the
     // prebuilt ones included.
     let mut directives = vec![format!("cargo::rerun-if-changed={KERNELS}")];
 
     let nvcc = match mode {
-        Mode::Prebuilt if chips.is_empty() => None,
+        Mode::Prebuilt if !matches!(wanted, Wanted::Chips(_)) => None,
         Mode::Prebuilt | Mode::Auto | Mode::Nvcc => Some(nvcc::find(&request.env)?),
     };
-    let cubins = cubins(request, nvcc.as_ref(), &table, &chips, &mut directives)?;
-    let embedded = match (mode, nvcc) {
+    let made = match &wanted {
+        Wanted::Chips(chips) => assemble(request, nvcc.as_ref(), &table, chips, &mut directives)?,
+        Wanted::Shipped | Wanted::None => Cubins::default(),
+    };
+    let (embedded, shipped) = match (mode, nvcc) {
         (Mode::Auto | Mode::Nvcc, Some(Lookup::Found(nvcc))) => {
             directives.extend(archs.warning());
-            compile(request, &nvcc, &table, &archs, &mut directives)?
+            (compile(request, &nvcc, &table, &archs, &mut directives)?, Cubins::default())
         }
         (Mode::Nvcc, Some(Lookup::Missing { searched })) => {
             return Err(BuildError::NvccNotFound { searched });
@@ -140,6 +154,7 @@ pub fn embed_ptx(request: &Request) -> Result<Vec<String>, BuildError> {
         }
     };
 
+    let cubins = if wanted == Wanted::Shipped { shipped } else { made };
     write(request.out_dir.join(GENERATED), &generated::source(&table, &embedded, &source_hash))?;
     write(request.out_dir.join(GENERATED_CUBINS), &cubins.source())?;
     directives.extend(request.env.names_read().map(|name| format!("cargo::rerun-if-env-changed={name}")));
@@ -169,11 +184,14 @@ impl Mode {
     }
 }
 
-fn prebuilt(package: &Path, table: &Table, source_hash: &str, searched: Vec<String>) -> Result<Embedded, BuildError> {
-    match manifest::load(&package.join(PREBUILT), table, source_hash) {
-        Ok((compiler, modules)) => Ok(Embedded { origin: Origin::Prebuilt, compiler, modules }),
-        Err(reason) => Err(BuildError::Prebuilt { reason, searched }),
-    }
+fn prebuilt(
+    package: &Path,
+    table: &Table,
+    source_hash: &str,
+    searched: Vec<String>,
+) -> Result<(Embedded, Cubins), BuildError> {
+    manifest::load(&package.join(PREBUILT), table, source_hash)
+        .map_err(|reason| BuildError::Prebuilt { reason, searched })
 }
 
 fn compile(
@@ -190,8 +208,8 @@ fn compile(
     Ok(Embedded { origin: Origin::Nvcc, compiler, modules: compiled.modules })
 }
 
-/// The machine code that is asked for.
-fn cubins(
+/// Machine code for these chips, from nvcc.
+fn assemble(
     request: &Request,
     nvcc: Option<&Lookup>,
     table: &Table,
@@ -199,7 +217,6 @@ fn cubins(
     directives: &mut Vec<String>,
 ) -> Result<Cubins, BuildError> {
     match nvcc {
-        _ if chips.is_empty() => Ok(Cubins::default()),
         Some(Lookup::Found(nvcc)) => {
             watch_nvcc(request, nvcc, directives);
             let (cubins, printed) = cubins::compile(nvcc, table, chips, request)?;

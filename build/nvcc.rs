@@ -162,7 +162,8 @@ fn compile_module(
         if !bytes.starts_with(b"\x7fELF") {
             return Err(unfit("it is no ELF file".to_owned()));
         }
-        return Ok((Ptx { instance: at, target, isa: (0, 0), file, offset: 0, text_bytes: 0 }, printed(&output)));
+        let text_bytes = bytes.len();
+        return Ok((Ptx { instance: at, target, isa: (0, 0), file, offset: 0, text_bytes }, printed(&output)));
     }
     let ptx = fs::read_to_string(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
     let header = ptx_header::parse(&ptx).map_err(unfit)?;

@@ -19,6 +19,8 @@ pub struct Table {
     pub flags: Vec<String>,
     /// The newest PTX ISA allowed in prebuilt files.
     pub max_isa: (u32, u32),
+    /// The chips whose machine code comes with the prebuilt PTX, compute capability × 10.
+    pub cubins: Vec<u32>,
     /// By name and dtype, sorted.
     pub instances: Vec<Instance>,
 }
@@ -145,6 +147,7 @@ fn parse(text: &str) -> Result<Table, String> {
         return Err(format!("there is no `{key}` line"));
     }
     table.targets.sort_unstable();
+    table.cubins.sort_unstable();
     table.instances.sort_unstable();
     check_unique(&table.instances)?;
     Ok(table)
@@ -180,11 +183,8 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
         return Err("a value is wanted".to_owned());
     }
     match key {
-        "targets" => {
-            table.targets = words
-                .map(|word| word.parse().map_err(|_| format!("`{word}` is not a number")))
-                .collect::<Result<_, _>>()?;
-        }
+        "targets" => table.targets = numbers(words)?,
+        "cubins" => table.cubins = numbers(words)?,
         "flags" => table.flags = words.map(str::to_owned).collect(),
         "max-isa" => {
             table.max_isa = words.next().and_then(ptx_header::parse_isa).ok_or("<major>.<minor> is wanted")?;
@@ -212,9 +212,17 @@ fn parse_line(line: &str, table: &mut Table) -> Result<(), String> {
             let name = identifier(words.next().unwrap_or_default())?;
             instances(&name, &Kernel::Columns, words, table)?;
         }
-        _ => return Err("the first word is not one of targets, flags, max-isa, module, paths, columns".to_owned()),
+        _ => {
+            return Err(
+                "the first word is not one of targets, flags, max-isa, cubins, module, paths, columns".to_owned()
+            );
+        }
     }
     Ok(())
+}
+
+fn numbers<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<u32>, String> {
+    words.map(|word| word.parse().map_err(|_| format!("`{word}` is not a number"))).collect()
 }
 
 /// The instances of a line, which ends in dtypes.

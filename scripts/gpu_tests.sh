@@ -39,6 +39,8 @@ pack() {
     strip -o "$package/$name" "$built"
 }
 pack gpu gpu test --release -p warpnorm --features emulator --test gpu --no-run
+# Where machine code comes with the PTX, that is what runs. The PTX is to give the same.
+WARPNORM_CUBINS=none pack gpu gpu-ptx test --release -p warpnorm --features emulator --test gpu --no-run
 pack norm norm-bench bench -p warpnorm --bench norm --no-run
 pack warpnorm warpnorm build --release -p warpnorm-cli
 # For the report: there is no repository where it is measured.
@@ -82,6 +84,7 @@ if command -v nvidia-smi >/dev/null; then nvidia-smi -q >"$out/nvidia-smi.log"; 
 # Without its cache the driver compiles every module.
 step info env CUDA_CACHE_DISABLE=1 ./warpnorm info --load
 step tests ./gpu --include-ignored
+WARPNORM_GPU_QUICK=1 step tests-ptx ./gpu-ptx --include-ignored --skip large::
 # candle is linked to libraries of CUDA 12, which come with a toolkit or with Python packages.
 candle_libraries=$(python3 -c '
 import glob, os, site

@@ -1,8 +1,8 @@
-"""Compiles the kernels to PTX with NVRTC, and writes it compressed, with a manifest beside it.
+"""Compiles the kernels to PTX with NVRTC, and assembles it for some chips. Writes both compressed, with a manifest.
 
     nvrtc_compile.py <kernels folder> <output folder>
 
-Run by scripts/prebuilt.sh, with the Python of an environment that holds NVRTC.
+Run by scripts/prebuilt.sh, with the Python of an environment that holds NVRTC and ptxas.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import lzma
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ptx_registers import with_shared_registers
+from ptxas import Spill, assemble, assembler
 
 NVRTC_PACKAGE = "nvidia-cuda-nvrtc-cu12"
 TABLE = "modules.txt"
@@ -62,6 +64,10 @@ class Instance:
         """The file that holds the PTX for all targets, which are much alike."""
         return f"{self.name}.{self.dtype}.ptx.lzma"
 
+    def cubin_file(self, chip: int) -> str:
+        """The file that holds the machine code for a chip."""
+        return f"{self.name}.{self.dtype}.sm_{chip}.cubin.lzma"
+
 
 @dataclass
 class Table:
@@ -70,6 +76,7 @@ class Table:
     targets: list[int] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     max_isa: tuple[int, ...] = ()
+    cubins: list[int] = field(default_factory=list)
     instances: list[Instance] = field(default_factory=list)
 
     @staticmethod
@@ -86,6 +93,8 @@ class Table:
                     table.flags = flags
                 case ["max-isa", isa]:
                     table.max_isa = tuple(int(part) for part in isa.split("."))
+                case ["cubins", *chips] if chips:
+                    table.cubins = sorted(int(chip) for chip in chips)
                 case ["module", name, statistic, source, sink, *dtypes] if dtypes:
                     table.instances += [
                         Instance(name, dtype, (statistic, source, sink)) for dtype in dtypes
@@ -228,42 +237,64 @@ def isa_of(ptx: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups())
 
 
-def compress(text: bytes) -> bytes:
-    """A `.lzma` file, which the crate embeds as it is."""
+def compress(content: bytes, position_bits: int) -> bytes:
+    """A `.lzma` file, which the crate embeds as it is. What a byte means depends on so many bits of its position."""
     options = {
         "id": lzma.FILTER_LZMA1,
         "preset": 9 | lzma.PRESET_EXTREME,
         # Whoever decompresses it allocates as much. The text for one target is mostly that for another.
-        "dict_size": max(len(text), 4096),
-        # No bits of the position: where a byte of text stands in a word means nothing.
-        "pb": 0,
+        "dict_size": max(len(content), 4096),
+        "pb": position_bits,
     }
-    return lzma.compress(text, format=lzma.FORMAT_ALONE, filters=[options])
+    if position_bits > 0:
+        # Nor does it depend on the byte before it.
+        options["lc"] = 0
+    return lzma.compress(content, format=lzma.FORMAT_ALONE, filters=[options])
 
 
 @dataclass(frozen=True)
-class Module:
-    """A module's file, and its lines in the manifest: one a target, in the order of their texts in the file."""
+class File:
+    """A compressed file, and its lines in the manifest."""
 
     name: str
     compressed: bytes
     lines: list[str]
 
     @staticmethod
-    def of(name: str, texts: dict[int, str]) -> "Module":
-        compressed = compress("".join(texts.values()).encode())
+    def of_texts(name: str, texts: dict[int, str]) -> "File":
+        """Of PTX: a line a target, in the order of their texts in the file."""
+        compressed = compress("".join(texts.values()).encode(), position_bits=0)
         lines = []
         for target, ptx in texts.items():
             text = ptx.encode()
             isa = ".".join(map(str, isa_of(ptx)))
             facts = [name, fnv1a(compressed), isa, f"sm_{target}", str(len(text)), fnv1a(text)]
             lines.append(f"file {' '.join(facts)}")
-        return Module(name, compressed, lines)
+        return File(name, compressed, lines)
+
+    @staticmethod
+    def of_cubin(name: str, chip: int, code: bytes) -> "File":
+        """Of machine code, whose instructions are of 16 bytes."""
+        compressed = compress(code, position_bits=4)
+        facts = [name, fnv1a(compressed), f"sm_{chip}", str(len(code)), fnv1a(code)]
+        return File(name, compressed, [f"cubin {' '.join(facts)}"])
 
 
-def compile_module(kernels: Path, table: Table, instance: Instance) -> Module:
+def compile_module(kernels: Path, table: Table, instance: Instance) -> list[File]:
     texts = {target: compile_target(kernels, table, instance, target) for target in table.targets}
-    return Module.of(instance.file, texts)
+    cubins = [assemble_cubin(texts, instance, chip) for chip in table.cubins]
+    return [File.of_texts(instance.file, texts), *cubins]
+
+
+def assemble_cubin(texts: dict[int, str], instance: Instance, chip: int) -> File:
+    """The machine code of the PTX that a driver would compile for the chip."""
+    target = max(target for target in texts if target <= chip)
+    try:
+        code = assemble(texts[target], chip)
+    except (Spill, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", "") or ""
+        raise Failure(f"{instance.name} for {instance.dtype}, sm_{chip}: {error}\n{said}") from None
+    return File.of_cubin(instance.cubin_file(chip), chip, code)
 
 
 def compile_target(kernels: Path, table: Table, instance: Instance, target: int) -> str:
@@ -294,15 +325,17 @@ def compile_target(kernels: Path, table: Table, instance: Instance, target: int)
     return renumbered(without_unused_globals(without_padding(without_comments(ptx))))
 
 
-def manifest(kernels: Path, table: Table, modules: list[Module]) -> str:
+def manifest(kernels: Path, table: Table, files: list[File]) -> str:
     lines = [
         "# Written by scripts/prebuilt.sh, read by the build script. The hashes are",
         "# FNV-1a: they spot stale files and guard against nothing else.",
         "# file <name> <hash> <PTX ISA> <target> <bytes of the PTX text> <hash of the PTX text>",
+        "# cubin <name> <hash> <chip> <bytes of the ELF file> <hash of the ELF file>",
         f"source-hash {source_hash(kernels)}",
         f"compiler NVRTC {version(NVRTC_PACKAGE)}",
+        f"assembler {assembler()}",
         f"flags {' '.join(table.flags)}",
-        *(line for module in modules for line in module.lines),
+        *(line for file in files for line in file.lines),
     ]
     return "\n".join(lines) + "\n"
 
@@ -322,14 +355,15 @@ def main() -> None:
         table = Table.read(frozen / TABLE)
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
             modules = list(pool.map(partial(compile_module, frozen, table), table.instances))
-        listing = manifest(frozen, table, modules)
+        files = [file for module in modules for file in module]
+        listing = manifest(frozen, table, files)
 
     # Only now is anything replaced: a failed compilation leaves the old files.
     output.mkdir(parents=True, exist_ok=True)
-    for old in output.glob("*.ptx*"):
+    for old in output.glob("*.lzma"):
         old.unlink()
-    for module in modules:
-        (output / module.name).write_bytes(module.compressed)
+    for file in files:
+        (output / file.name).write_bytes(file.compressed)
     (output / MANIFEST).write_text(listing, encoding="utf-8", newline="\n")
     print(listing, end="")
 

@@ -1,9 +1,11 @@
 //! Machine code that this build carries for named chips, beside the PTX that any may compile.
 //!
-//! A driver loads a cubin in a fraction of the time that compiling PTX takes. There are none unless the build was
-//! asked for them, by `WARPNORM_CUBINS`.
+//! A driver loads a cubin in a fraction of the time that compiling PTX takes. One comes with every prebuilt PTX for
+//! compute capability 9.0; for other chips the build makes them, where `WARPNORM_CUBINS` asks for it.
 
 use crate::plan::{Instance, Module};
+use crate::ptx::Origin;
+use std::borrow::Cow;
 use std::fmt;
 
 /// The machine code of one module for one chip.
@@ -12,7 +14,10 @@ pub struct EmbeddedCubin {
     instance: &'static Instance,
     /// The chip, compute capability × 10. Runs on this capability and later ones of the same major.
     pub target: u32,
-    code: &'static Aligned<[u8]>,
+    /// Bytes of the ELF file.
+    code_bytes: usize,
+    /// The ELF file, as a `.lzma` file where it is [`Origin::Prebuilt`].
+    file: &'static Aligned<[u8]>,
 }
 
 /// Bytes that are read as an ELF file, whose headers have words of 8 bytes.
@@ -25,9 +30,27 @@ impl EmbeddedCubin {
         self.instance.module
     }
 
-    /// The ELF file.
-    pub fn code(&self) -> &'static [u8] {
-        &self.code.0
+    /// The names of its kernels.
+    pub fn kernels(&self) -> &'static [&'static str] {
+        self.instance.kernels_on(self.target)
+    }
+
+    /// The ELF file. Where it is prebuilt, every call decompresses it anew, which takes some milliseconds.
+    pub fn code(&self) -> Cow<'static, [u8]> {
+        match ORIGIN {
+            Origin::Prebuilt => Cow::Owned(ORIGIN.read(&self.file.0, self.code_bytes, self)),
+            Origin::Nvcc => Cow::Borrowed(&self.file.0),
+        }
+    }
+
+    /// Bytes of the ELF file.
+    pub fn code_bytes(&self) -> usize {
+        self.code_bytes
+    }
+
+    /// Bytes that it takes in the binary.
+    pub fn file_bytes(&self) -> usize {
+        self.file.0.len()
     }
 }
 
@@ -43,7 +66,7 @@ impl fmt::Debug for EmbeddedCubin {
         f.debug_struct("EmbeddedCubin")
             .field("module", &self.module())
             .field("target", &self.target)
-            .field("bytes", &self.code().len())
+            .field("bytes", &self.code_bytes)
             .finish()
     }
 }

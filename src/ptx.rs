@@ -6,13 +6,34 @@ use lzma_rust2::LzmaReader;
 use std::fmt;
 use std::io::Read;
 
-/// Where the PTX of this build came from.
+/// Where code of this build came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Shipped with the crate.
+    /// Shipped with the crate, compressed.
     Prebuilt,
     /// Compiled by the build with nvcc.
     Nvcc,
+}
+
+impl Origin {
+    /// So many bytes of what is embedded as this file.
+    pub(crate) fn read(self, file: &[u8], bytes: usize, what: &dyn fmt::Display) -> Vec<u8> {
+        let mut content = Vec::with_capacity(bytes);
+        let limit = bytes as u64;
+        let read = match self {
+            // No limit on memory: the dictionary, whose size the file's head says, is about as long as the content.
+            Self::Prebuilt => LzmaReader::new_mem_limit(file, u32::MAX, None)
+                .and_then(|reader| reader.take(limit).read_to_end(&mut content)),
+            Self::Nvcc => file.take(limit).read_to_end(&mut content),
+        };
+        // Constants: the build compared prebuilt files with the hashes that were noted when they were compressed, and
+        // has read the others.
+        match read {
+            Ok(read) => assert_eq!(read, bytes, "{what}: another length"),
+            Err(error) => panic!("{what}: {error}"),
+        }
+        content
+    }
 }
 
 /// How the PTX of this build was made.
@@ -61,21 +82,7 @@ impl EmbeddedModule {
 
     /// The PTX text. Where it is prebuilt, every call decompresses it anew, which takes some milliseconds.
     pub fn ptx(&self) -> String {
-        let end = self.offset + self.ptx_bytes;
-        let mut text = Vec::with_capacity(end);
-        let limit = end as u64;
-        let read = match PROVENANCE.origin {
-            // No limit on memory: the dictionary, whose size the file's head says, is about as long as the texts.
-            Origin::Prebuilt => LzmaReader::new_mem_limit(self.file, u32::MAX, None)
-                .and_then(|reader| reader.take(limit).read_to_end(&mut text)),
-            Origin::Nvcc => self.file.take(limit).read_to_end(&mut text),
-        };
-        // Constants: the build compared prebuilt files with the hashes that were noted when their texts
-        // were compressed, and has read the others as text.
-        match read {
-            Ok(bytes) => assert_eq!(bytes, end, "{self}: the text has another length"),
-            Err(error) => panic!("{self}: {error}"),
-        }
+        let mut text = PROVENANCE.origin.read(self.file, self.offset + self.ptx_bytes, self);
         text.drain(..self.offset);
         String::from_utf8(text).unwrap_or_else(|error| panic!("{self}: {error}"))
     }

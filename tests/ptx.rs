@@ -1,6 +1,7 @@
 //! The PTX in this build: what it promises, and which of it a device gets.
 
 use std::collections::BTreeSet;
+use warpnorm::cubin::{self, EmbeddedCubin};
 use warpnorm::plan::{EXCHANGE_BYTES, Form, Kernel, Module, Path, Sink, Source, Threads};
 use warpnorm::ptx::{self, Origin, driver_isa, select};
 use warpnorm::quantise::{CodeType, Quantisation};
@@ -55,6 +56,45 @@ fn the_binary_carries_prebuilt_ptx_compressed() {
             assert!(embedded < MAX_EMBEDDED_BYTES, "{embedded} bytes");
         }
         Origin::Nvcc => assert_eq!(embedded, text),
+    }
+}
+
+/// What machine code for a chip takes at most.
+const MAX_CUBIN_BYTES: usize = 2_500_000;
+
+/// Whether this build has the machine code that comes with the package.
+fn has_prebuilt_cubins() -> bool {
+    cubin::compiler().is_some_and(|compiler| compiler.starts_with("ptxas "))
+}
+
+#[test]
+fn the_binary_carries_prebuilt_cubins_compressed() {
+    if !has_prebuilt_cubins() {
+        return;
+    }
+    let all = cubin::cubins();
+    let targets: BTreeSet<u32> = all.iter().map(|cubin| cubin.target).collect();
+    assert_eq!(all.len(), Module::all().count() * targets.len());
+    for target in targets {
+        let bytes =
+            |of: fn(&EmbeddedCubin) -> usize| all.iter().filter(|cubin| cubin.target == target).map(of).sum::<usize>();
+        let (code, embedded) = (bytes(EmbeddedCubin::code_bytes), bytes(EmbeddedCubin::file_bytes));
+        assert!(embedded * 5 < code, "{embedded} bytes for {code} bytes of machine code");
+        assert!(embedded < MAX_CUBIN_BYTES, "{embedded} bytes");
+    }
+}
+
+/// An H100 under the oldest driver of CUDA 12, an H200 under one of CUDA 13; A100, B200, and drivers that are too old.
+#[test]
+fn those_of_hopper_are_loaded_on_hopper() {
+    if !has_prebuilt_cubins() {
+        return;
+    }
+    for module in Module::all() {
+        let chip = |capability, driver| cubin::select(module, capability, driver).map(|cubin| cubin.target);
+        assert_eq!([(12, 0), (12, 9), (13, 0)].map(|driver| chip((9, 0), driver)), [Some(90); 3], "{module}");
+        assert_eq!([(8, 0), (10, 0), (12, 0)].map(|capability| chip(capability, (13, 0))), [None; 3], "{module}");
+        assert_eq!(chip((9, 0), (11, 8)), None, "{module}");
     }
 }
 

@@ -46,7 +46,7 @@ impl LoadedKernel {
         let (loaded, target, cubin) = match cubin::select(module, capability, driver) {
             Some(embedded) => {
                 context.bind_to_thread().during("bind the context")?;
-                (load_image(embedded.code()), embedded.target, true)
+                (load_image(&embedded.code()), embedded.target, true)
             }
             None => {
                 let embedded = ptx::select(module, capability, Some(driver))?;
@@ -105,8 +105,8 @@ fn load_image(image: &[u8]) -> Result<sys::CUmodule, (DriverError, String)> {
     // The size is passed in the place of a pointer.
     let mut values = [log.as_mut_ptr().cast::<c_void>(), ptr::without_provenance_mut(LOG_BYTES)];
     let mut handle = ptr::null_mut();
-    // SAFETY: the image is text that ends in NUL, or an ELF file whose head says how long it is; the two options have a value each, the log's pointer
-    // and its size; all of them outlive the call.
+    // SAFETY: the image is text that ends in NUL, or an ELF file whose head says how long it is; the two options have a
+    // value each, the log's pointer and its size; all of them outlive the call.
     let status = unsafe {
         sys::cuModuleLoadDataEx(
             &raw mut handle,

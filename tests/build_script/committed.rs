@@ -7,9 +7,10 @@ use std::io::Read;
 use std::path::Path;
 
 use lzma_rust2::LzmaReader;
+use warpnorm::cubin::{self, EmbeddedCubin};
 use warpnorm::ptx::{self, Origin};
 
-use crate::toolchain::{GENERATED, KERNELS, PREBUILT, Request, embed_ptx, fnv};
+use crate::toolchain::{GENERATED, GENERATED_CUBINS, KERNELS, PREBUILT, Request, embed_ptx, fnv};
 
 /// Holds only while `scripts/prebuilt.sh` was run after the last change to the
 /// kernels, and only if its hash is the build script's.
@@ -27,7 +28,7 @@ fn the_prebuilt_ptx_of_this_package_belongs_to_its_kernels() {
     let directives = embed_ptx(&Request::under_cargo(&get).unwrap()).unwrap();
     assert!(directives.contains(&format!("cargo::rerun-if-changed={KERNELS}")));
 
-    let generated = fs::read_to_string(out_dir.join(GENERATED)).unwrap();
+    let generated = [GENERATED, GENERATED_CUBINS].map(|file| fs::read_to_string(out_dir.join(file)).unwrap()).concat();
     let embedded: BTreeSet<String> = generated
         .split(&format!("\"/{PREBUILT}/"))
         .skip(1)
@@ -77,6 +78,47 @@ fn the_manifest_says_what_the_texts_say() {
             assert!(ptx::modules().iter().find(is_this).unwrap().ptx() == text, "{file} {target}");
         }
         lines += 1;
+    }
+    assert!(lines > 0);
+}
+
+/// Of machine code, too: it is an ELF file for the chip, in which each of the module's kernels has a section.
+#[test]
+fn the_manifest_says_what_the_cubins_are() {
+    /// `EM_CUDA`, and where an ELF file of 64 bits says what machine and which chip it is for.
+    const CUDA: [u8; 2] = [190, 0];
+    const MACHINE: std::ops::Range<usize> = 18..20;
+    const CHIP: usize = 48;
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(PREBUILT);
+    let manifest = fs::read_to_string(folder.join("manifest.txt")).unwrap();
+    let mut lines = 0;
+    for line in manifest.lines().filter_map(|line| line.strip_prefix("cubin ")) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [file, hash, chip, bytes, code_hash] = words[..] else { panic!("{line}") };
+        let compressed = fs::read(folder.join(file)).unwrap();
+        assert_eq!(fnv::of_bytes(&compressed), hash, "{file}");
+
+        let mut code = Vec::new();
+        LzmaReader::new_mem_limit(compressed.as_slice(), 4096, None).unwrap().read_to_end(&mut code).unwrap();
+        assert_eq!(code.len(), bytes.parse().unwrap(), "{file}");
+        assert_eq!(fnv::of_bytes(&code), code_hash, "{file}");
+        assert!(code.starts_with(b"\x7fELF"), "{file}");
+        assert_eq!(code[MACHINE], CUDA, "{file}");
+        assert_eq!(format!("sm_{}", code[CHIP]), chip, "{file}");
+        lines += 1;
+
+        if !cubin::compiler().is_some_and(|compiler| compiler.starts_with("ptxas ")) {
+            continue;
+        }
+        let is_this = |cubin: &&EmbeddedCubin| format!("{cubin}.lzma") == file;
+        let embedded = cubin::cubins().iter().find(is_this).unwrap_or_else(|| panic!("{file} is not embedded"));
+        assert!(*embedded.code() == *code, "{file}");
+        assert_eq!((embedded.code_bytes(), embedded.file_bytes()), (code.len(), compressed.len()), "{file}");
+        for kernel in embedded.kernels() {
+            let section = format!("\0.text.{kernel}\0");
+            assert!(code.windows(section.len()).any(|bytes| bytes == section.as_bytes()), "{file}: no {kernel}");
+        }
     }
     assert!(lines > 0);
 }

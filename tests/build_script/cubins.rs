@@ -1,23 +1,88 @@
-//! `WARPNORM_CUBINS`: machine code beside the PTX.
+//! Machine code beside the PTX: what comes with it, and `WARPNORM_CUBINS`.
 
 use crate::scratch::Scratch;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+const NONE: &str = "const ORIGIN: Origin = Origin::Prebuilt;\nconst COMPILER: &str = \"\";\nconst TOOLKIT: u32 = 0;\n\
+                    static CUBINS: &[EmbeddedCubin] = &[\n];\n";
+
 #[test]
-fn there_are_none_unless_they_are_asked_for() {
-    let mut scratch = Scratch::new("cubins-none");
-    let wanted = "const COMPILER: &str = \"\";\nconst TOOLKIT: u32 = 0;\nstatic CUBINS: &[EmbeddedCubin] = &[\n];\n";
+fn those_of_the_package_come_with_its_ptx() {
+    let rows: String = [("bf16", 0), ("f32", 1)]
+        .map(|(dtype, instance)| {
+            format!(
+                "    EmbeddedCubin {{ instance: &crate::ptx::INSTANCES[{instance}], target: 90, code_bytes: 12345, \
+                 file: &Aligned(*include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \
+                 \"/kernels/prebuilt/norm.{dtype}.sm_90.cubin.lzma\"))) }},\n"
+            )
+        })
+        .concat();
+    let wanted = format!(
+        "const ORIGIN: Origin = Origin::Prebuilt;\nconst COMPILER: &str = \"ptxas 12.9.86\";\n\
+         const TOOLKIT: u32 = 12;\nstatic CUBINS: &[EmbeddedCubin] = &[\n{rows}];\n"
+    );
+    let mut scratch = Scratch::new("cubins-shipped");
     let run = scratch.run().unwrap();
     assert_eq!(run.generated_cubins, wanted);
     assert!(run.watched().contains(&"WARPNORM_CUBINS"));
-
-    let home = scratch.toolkit("12.9.86");
-    assert_eq!(scratch.set("CUDA_HOME", home).set("WARPNORM_CUBINS", "").run().unwrap().generated_cubins, wanted);
+    assert_eq!(scratch.set("WARPNORM_CUBINS", "").run().unwrap().generated_cubins, wanted);
+    // docs.rs has no nvcc, and builds what it can.
+    scratch.set("DOCS_RS", "1").set("WARPNORM_CUBINS", "90");
+    assert_eq!(scratch.run().unwrap().generated_cubins, wanted);
 }
 
-/// Prebuilt PTX, and machine code from nvcc: what a server is shipped with.
+#[test]
+fn they_do_not_come_where_the_ptx_is_another_or_nobody_wants_them() {
+    let mut scratch = Scratch::new("cubins-none");
+    assert_eq!(scratch.set("WARPNORM_CUBINS", "none").run().unwrap().generated_cubins, NONE);
+
+    let mut scratch = Scratch::new("cubins-not-of-nvcc");
+    let home = scratch.toolkit("12.9.86");
+    assert_eq!(scratch.set("CUDA_HOME", home).run().unwrap().generated_cubins, NONE);
+}
+
+#[test]
+fn those_that_the_manifest_does_not_vouch_for_are_refused() {
+    type Change = fn(&Scratch);
+    const FILE: &str = "kernels/prebuilt/norm.f32.sm_90.cubin.lzma";
+    const MANIFEST: &str = "kernels/prebuilt/manifest.txt";
+    let changes: [(&str, Change, &str); 6] = [
+        ("edited", |s| s.replace(FILE, "assembled", "my own"), "norm.f32.sm_90.cubin.lzma: its hash is"),
+        ("missing", |s| fs::remove_file(s.package(FILE)).unwrap(), "norm.f32.sm_90.cubin.lzma: "),
+        (
+            "another chip",
+            |s| s.replace(MANIFEST, "cubin norm.f32.sm_90", "cubin norm.f32.sm_80"),
+            "norm.f32.sm_90.cubin.lzma: the manifest does not list it",
+        ),
+        (
+            "no length",
+            |s| s.replace(MANIFEST, "cubin norm.f32.sm_90.cubin.lzma", "cubin"),
+            "is not a line of a manifest",
+        ),
+        ("no assembler", |s| s.replace(MANIFEST, "assembler ptxas", "# ptxas"), "an `assembler` line is wanted"),
+        (
+            "one more chip",
+            |s| {
+                s.replace("kernels/modules.txt", "cubins 90", "cubins 90 80");
+                let hash = Scratch::source_hash();
+                let changed = Scratch::hash_of(&s.read("kernels/modules.txt"));
+                s.replace(MANIFEST, &hash, &changed);
+            },
+            "norm.bf16.sm_80.cubin.lzma: the manifest does not list it",
+        ),
+    ];
+    for (what, change, wanted) in changes {
+        let scratch = Scratch::new(&format!("cubins-unvouched-{what}"));
+        change(&scratch);
+        let said = scratch.refusal();
+        assert!(said.contains(wanted), "{what}: {said}");
+        assert!(said.contains("scripts/prebuilt.sh"), "{what}: {said}");
+    }
+}
+
+/// Prebuilt PTX, and machine code from nvcc for named chips: what a server is shipped with.
 #[test]
 fn they_go_with_either_ptx() {
     for (ptx, origin) in [("prebuilt", "Origin::Prebuilt"), ("auto", "Origin::Nvcc"), ("nvcc", "Origin::Nvcc")] {
@@ -28,15 +93,16 @@ fn they_go_with_either_ptx() {
         assert!(run.generated.contains(origin), "{}", run.generated);
         assert_eq!(run.generated.matches("EmbeddedModule { instance").count(), 4);
 
-        assert!(
-            run.generated_cubins.starts_with("const COMPILER: &str = \"nvcc 12.9.86\";\nconst TOOLKIT: u32 = 12;\n")
-        );
+        assert!(run.generated_cubins.starts_with(
+            "const ORIGIN: Origin = Origin::Nvcc;\nconst COMPILER: &str = \"nvcc 12.9.86\";\nconst TOOLKIT: u32 = 12;\n"
+        ));
         assert_eq!(run.generated_cubins.matches("EmbeddedCubin { instance").count(), 4);
         for (instance, dtype, target, define) in [(1, "f32", 86, "F32"), (0, "bf16", 90, "BF16")] {
             let file = format!("norm.{dtype}.sm_{target}.cubin");
+            let bytes = scratch.read_output_bytes(&file).len();
             let row = format!(
                 "EmbeddedCubin {{ instance: &crate::ptx::INSTANCES[{instance}], target: {target}, \
-                 code: &Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\"))) }},"
+                 code_bytes: {bytes}, file: &Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\"))) }},"
             );
             assert!(run.generated_cubins.contains(&row), "no {row} in: {}", run.generated_cubins);
             let wanted = format!(
@@ -59,9 +125,6 @@ fn without_nvcc_they_are_refused() {
         assert!(said.starts_with("WARPNORM_CUBINS asks for machine code, and there is no nvcc"), "{said}");
         assert!(said.contains("nvcc was looked for in: NVCC (not set)"), "{said}");
     }
-    // docs.rs has none, and builds what it can.
-    let run = Scratch::new("cubins-docs").set("DOCS_RS", "1").set("WARPNORM_CUBINS", "90").run().unwrap();
-    assert!(!run.generated_cubins.contains("instance"));
 }
 
 #[test]
@@ -93,7 +156,7 @@ fn nvcc_makes_machine_code() {
     let mut scratch = Scratch::new("cubins-real");
     let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let table = fs::read_to_string(kernels.join("modules.txt")).unwrap();
-    let keeps = |line: &&str| !(line.starts_with("module ") || line.starts_with("columns "));
+    let keeps = |line: &&str| !["module ", "paths ", "columns "].iter().any(|key| line.starts_with(key));
     let others: Vec<&str> = table.lines().filter(keeps).collect();
     scratch.write("kernels/modules.txt", &format!("{}\nmodule copy Identity Plain Store f32\n", others.join("\n")));
     for folder in ["", "row", "common", "columns"] {

@@ -9,7 +9,8 @@ fn a_malformed_table_is_refused_with_the_line() {
     for (from, to, wanted) in [
         ("targets 75 90", "targets 75 ninety", "line 2: `targets 75 ninety`: `ninety` is not a number"),
         ("targets 75 90", "targets", "line 2: `targets`: a value is wanted"),
-        ("targets 75 90", "target 75 90", "is not one of targets, flags, max-isa, module, paths, columns"),
+        ("targets 75 90", "target 75 90", "is not one of targets, flags, max-isa, cubins, module, paths, columns"),
+        ("cubins 90", "cubins sm_90", "line 5: `cubins sm_90`: `sm_90` is not a number"),
         ("max-isa 8.2", "max-isa 8", "line 4: `max-isa 8`: <major>.<minor> is wanted"),
         (MODULE, "module norm", "<name> <Statistic> <Source> <Sink> <dtype>... is wanted"),
         (MODULE, "module norm Mean Plain", "<name> <Statistic> <Source> <Sink> <dtype>... is wanted"),

@@ -156,12 +156,12 @@ fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
         (
             "strange manifest",
             |s| s.replace(MANIFEST, "flags ", "FLAGS "),
-            "line 4: `FLAGS --std=c++17 --fmad=false` is not a line of a manifest",
+            "line 5: `FLAGS --std=c++17 --fmad=false` is not a line of a manifest",
         ),
         (
             "manifest of plain PTX",
             |s| s.replace(MANIFEST, " 8.2 sm_75 1075 0123456789abcdef", ""),
-            "line 5: `file norm.bf16.ptx.lzma",
+            "line 6: `file norm.bf16.ptx.lzma",
         ),
         (
             "no length",

@@ -14,6 +14,7 @@ const TABLE: &str = "\
 targets 75 90
 flags --std=c++17 --fmad=false
 max-isa 8.2
+cubins 90
 module norm Mean Plain Store f32 bf16
 ";
 
@@ -108,10 +109,15 @@ impl Scratch {
 
     /// The hash of the sources as they were first written.
     pub fn source_hash() -> String {
+        Self::hash_of(TABLE)
+    }
+
+    /// The same with another table.
+    pub fn hash_of(table: &str) -> String {
         let mut hasher = fnv::Hasher::new();
         for (file, text) in [
             ("common/warp.cuh", "int lane();\nint warp();\n"),
-            ("modules.txt", TABLE),
+            ("modules.txt", table),
             ("row.cu", "#include \"common/warp.cuh\"\n"),
         ] {
             hasher.write(format!("{file}\0{text}\0").as_bytes());
@@ -119,12 +125,12 @@ impl Scratch {
         hasher.finish()
     }
 
-    /// Writes what stands for prebuilt PTX of an ISA, which the build script does not decompress, and the
-    /// manifest that belongs to it.
+    /// Writes what stands for prebuilt PTX of an ISA and for machine code, which the build script does not decompress,
+    /// and the manifest that belongs to it.
     pub fn write_prebuilt(&self, isa: &str) {
         let mut manifest = format!(
             "# made for a test\nsource-hash {}\ncompiler NVRTC 12.2.140\n\
-             flags --std=c++17 --fmad=false\n",
+             assembler ptxas 12.9.86\nflags --std=c++17 --fmad=false\n",
             Self::source_hash()
         );
         for (module, texts) in PREBUILT {
@@ -134,6 +140,10 @@ impl Scratch {
             for (target, bytes) in texts {
                 manifest += &format!("file {module}.ptx.lzma {hash} {isa} sm_{target} {bytes} 0123456789abcdef\n");
             }
+            let compressed = format!("{module},\nassembled\n");
+            self.write(&format!("kernels/prebuilt/{module}.sm_90.cubin.lzma"), &compressed);
+            let hash = fnv::of_bytes(compressed.as_bytes());
+            manifest += &format!("cubin {module}.sm_90.cubin.lzma {hash} sm_90 12345 0123456789abcdef\n");
         }
         self.write("kernels/prebuilt/manifest.txt", &manifest);
     }

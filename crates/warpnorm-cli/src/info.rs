@@ -6,10 +6,11 @@ use crate::error::ToolError;
 use crate::report::{self, Fields, Outcome, bytes, table};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+use warpnorm::cubin::{self, EmbeddedCubin};
 use warpnorm::cuda::{Cuda, DeviceInfo, devices};
 use warpnorm::plan::Module;
 use warpnorm::ptx::{self, driver_isa};
-use warpnorm::{DType, Norm, cubin};
+use warpnorm::{DType, Norm};
 
 /// Runs the command. A missing driver is a finding here, not a failure, unless modules are to be loaded.
 pub fn run(arguments: &InfoArguments) -> Result<Outcome, ToolError> {
@@ -91,14 +92,15 @@ fn describe_ptx(fields: &mut Fields) {
 fn describe_cubins(fields: &mut Fields) {
     let cubins = cubin::cubins();
     let targets: BTreeSet<String> = cubins.iter().map(|cubin| format!("sm_{}", cubin.target)).collect();
-    let all = bytes(cubins.iter().map(|cubin| cubin.code().len()).sum());
+    let code = bytes(cubins.iter().map(EmbeddedCubin::code_bytes).sum());
+    let files = bytes(cubins.iter().map(EmbeddedCubin::file_bytes).sum());
     fields.add(
         "cubins",
         match cubin::compiler() {
             None => "none: drivers compile the PTX".to_owned(),
             Some(compiler) => {
                 let targets = targets.into_iter().collect::<Vec<_>>().join(", ");
-                format!("{} for {targets}, {all}, from {compiler}", cubins.len())
+                format!("{} for {targets}, {code}, {files} in the binary, from {compiler}", cubins.len())
             }
         },
     );

@@ -11,7 +11,7 @@ use warpnorm::cuda::Cuda;
 pub const CACHE_DISABLED: (&str, &str) = ("CUDA_CACHE_DISABLE", "1");
 
 /// Milliseconds from a context with its tensors to the end of the first launch, in a process that has launched
-/// nothing of the module. The driver compiles the PTX in that time.
+/// nothing of the module. Where this build has no machine code for the GPU, the driver compiles the PTX in that time.
 ///
 /// # Errors
 /// There is no GPU, or it fails.
