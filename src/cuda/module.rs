@@ -3,7 +3,7 @@
 use super::CudaError;
 use super::enqueue::Shape;
 use super::error::{During, describe};
-use crate::plan::{EXCHANGE_BYTES, FIRST_WITH_CLUSTERS, Kernel};
+use crate::plan::{EXCHANGE_BYTES, FIRST_WITH_CLUSTERS, Kernel, Module};
 use crate::{DeviceFacts, Error, cubin, ptx};
 use cudarc::driver::sys::{self, CUfunction_attribute as Attribute, CUjit_option};
 use cudarc::driver::{CudaContext, DriverError, result};
@@ -31,7 +31,9 @@ unsafe impl Send for LoadedKernel {}
 unsafe impl Sync for LoadedKernel {}
 
 impl LoadedKernel {
-    /// Loads the code that the device and the driver take: the module's cubin if there is one, else the kernel's PTX.
+    /// Loads the code that the device and the driver take: the module's cubin if there is one, else the kernel's PTX. A
+    /// driver may refuse a cubin that is for its device, as one that is told to compile all code does
+    /// (`CUDA_FORCE_PTX_JIT`): then it gets the PTX.
     ///
     /// # Errors
     /// No code of this build runs there, or the driver refused it.
@@ -41,25 +43,17 @@ impl LoadedKernel {
         driver: (u32, u32),
         kernel: Kernel,
     ) -> Result<Self, Error> {
-        let module = kernel.module();
-        let capability = facts.compute_capability;
-        let (loaded, target, cubin) = match cubin::select(module, capability, driver) {
-            Some(embedded) => {
-                context.bind_to_thread().during("bind the context")?;
-                (load_image(&embedded.code()), embedded.target, true)
-            }
-            None => {
-                let embedded = ptx::select(module, capability, Some(driver))?;
-                context.bind_to_thread().during("bind the context")?;
-                // Text ends in NUL.
-                let text = embedded.ptx_of(kernel.on(embedded.target)?) + "\0";
-                (load_image(text.as_bytes()), embedded.target, false)
-            }
+        let (module, capability) = (kernel.module(), facts.compute_capability);
+        context.bind_to_thread().during("bind the context")?;
+        let loaded = match cubin::select(module, capability, driver) {
+            Some(embedded) => match load_image(&embedded.code()) {
+                Ok(handle) => Ok((handle, embedded.target)),
+                Err(refusal) => load_ptx(kernel, capability, driver)
+                    .map_err(|error| refusal.of_cubin(module, embedded.target, &error)),
+            },
+            None => load_ptx(kernel, capability, driver),
         };
-        let handle = loaded.map_err(|(error, log)| {
-            let (code, name) = describe(error);
-            CudaError::Module { module, target, cubin, code, name, log }
-        })?;
+        let (handle, target) = loaded?;
         let kernel = kernel.on(target)?;
         // From here on, a failure unloads the module by dropping it.
         let mut loaded = Self { context: Arc::clone(context), handle, target, function: ptr::null_mut() };
@@ -98,8 +92,38 @@ impl Drop for LoadedKernel {
     }
 }
 
-/// Loads PTX that ends in NUL, or a cubin, into the current context; on failure, with the compiler's log.
-fn load_image(image: &[u8]) -> Result<sys::CUmodule, (DriverError, String)> {
+/// Compiles a kernel's PTX into the current context; beside the module, the target of the PTX.
+fn load_ptx(kernel: Kernel, capability: (u32, u32), driver: (u32, u32)) -> Result<(sys::CUmodule, u32), Error> {
+    let embedded = ptx::select(kernel.module(), capability, Some(driver))?;
+    // Text ends in NUL.
+    let text = embedded.ptx_of(kernel.on(embedded.target)?) + "\0";
+    let handle =
+        load_image(text.as_bytes()).map_err(|refusal| refusal.of_module(kernel.module(), embedded.target, false))?;
+    Ok((handle, embedded.target))
+}
+
+/// Why the driver does not load an image, and what its compiler says of it.
+struct Refusal {
+    error: DriverError,
+    log: String,
+}
+
+impl Refusal {
+    fn of_module(self, module: Module, target: u32, cubin: bool) -> CudaError {
+        let (code, name) = describe(self.error);
+        CudaError::Module { module, target, cubin, code, name, log: self.log }
+    }
+
+    /// That of a cubin, in whose place there is no PTX either, for this reason.
+    fn of_cubin(self, module: Module, target: u32, of_ptx: &Error) -> Error {
+        let separator = if self.log.is_empty() { "" } else { "; " };
+        let log = format!("{}{separator}nor its PTX: {of_ptx}", self.log);
+        Self { log, ..self }.of_module(module, target, true).into()
+    }
+}
+
+/// Loads PTX that ends in NUL, or a cubin, into the current context.
+fn load_image(image: &[u8]) -> Result<sys::CUmodule, Refusal> {
     let mut log = [0u8; LOG_BYTES];
     let mut options = [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
     // The size is passed in the place of a pointer.
@@ -118,7 +142,7 @@ fn load_image(image: &[u8]) -> Result<sys::CUmodule, (DriverError, String)> {
     };
     status.result().map(|()| handle).map_err(|error| {
         let end = log.iter().position(|&byte| byte == 0).unwrap_or(LOG_BYTES);
-        (error, String::from_utf8_lossy(&log[..end]).trim().to_owned())
+        Refusal { error, log: String::from_utf8_lossy(&log[..end]).trim().to_owned() }
     })
 }
 
@@ -146,4 +170,22 @@ fn prepare(handle: sys::CUmodule, kernel: Kernel, facts: &DeviceFacts) -> Result
     unsafe { result::function::get_function_attribute(function, Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS) }
         .during("load a kernel's code")?;
     Ok(function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, Norm};
+
+    #[test]
+    fn of_a_cubin_that_is_refused_both_reasons_are_said() {
+        let module = Module::of(&Norm::layer_norm(1e-5), DType::F16);
+        let error = DriverError(sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU);
+        for (log, wanted) in [("", "): nor its PTX: "), ("for sm_80", "): for sm_80; nor its PTX: ")] {
+            let of_ptx = Error::from(ptx::select(module, (3, 5), None).unwrap_err());
+            let said = Refusal { error, log: log.to_owned() }.of_cubin(module, 90, &of_ptx).to_string();
+            assert!(said.starts_with("load module layer_norm f16 for sm_90, a cubin: CUDA error 209 ("), "{said}");
+            assert!(said.ends_with(&format!("{wanted}{of_ptx}")), "{said}");
+        }
+    }
 }
