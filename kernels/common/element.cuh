@@ -10,6 +10,7 @@ struct F32 {
     using Bits = unsigned int;
     static constexpr bool IS_F32 = true;
     static constexpr Bits ONE = 0x3f800000;
+    static constexpr Bits NEGATIVE_ZERO = 0x80000000;
 
     static __device__ __forceinline__ float widen(Bits bits) { return __uint_as_float(bits); }
     static __device__ __forceinline__ Bits narrow(float value) { return __float_as_uint(value); }
@@ -19,6 +20,7 @@ struct F16 {
     using Bits = unsigned short;
     static constexpr bool IS_F32 = false;
     static constexpr Bits ONE = 0x3c00;
+    static constexpr Bits NEGATIVE_ZERO = 0x8000;
 
     static __device__ __forceinline__ float widen(Bits bits) {
         float value;
@@ -36,6 +38,7 @@ struct BF16 {
     using Bits = unsigned short;
     static constexpr bool IS_F32 = false;
     static constexpr Bits ONE = 0x3f80;
+    static constexpr Bits NEGATIVE_ZERO = 0x8000;
 
     static __device__ __forceinline__ float widen(Bits bits) {
         return __uint_as_float(static_cast<unsigned int>(bits) << 16);

@@ -19,13 +19,6 @@ constexpr unsigned int MAX_TEAMS = 128;
 /// Parts of a long row whose sums are merged by themselves, so that any number of CTAs can divide them.
 constexpr unsigned int MAX_STRETCHES = 8;
 
-/// What a warp of a team has of a stretch of a row.
-struct Stretch {
-    unsigned int threads;  // of the team
-    unsigned int warp;     // of the team
-    unsigned int stretch;
-};
-
 struct Team {
     unsigned int threads;  // 1, 2, 4, 8, 16 or a multiple of 32 up to 1024
     unsigned int rank;     // of this thread in its team
@@ -97,17 +90,25 @@ struct Team {
     struct Exchange {
         typename State::OfWarps states;
         Result results[MAX_TEAMS];
+        bool repeat;
     };
 
-    /// Where all threads of the team find what `finish` makes of the whole team's merged parts. Of the states, a
-    /// thread has one for each thread of the team that it does the work of. `finish` is called with the merged part of a
-    /// team, the team's index, and whether what comes of it counts: by the CTA's first warp, or by teams within a warp
-    /// themselves.
+    /// What a reduction leaves: where the threads of a team find what was made of its state, and whether that is preliminary
+    /// for a team of those that go on together, which then are to reduce other states.
+    template <class Result>
+    struct Reduced {
+        const Result* result;
+        bool repeat;
+    };
+
+    /// Makes, by `finish`, something of the whole team's merged states. Of these, a thread has one for each thread of the
+    /// team that it does the work of. `finish` is called with the merged state of a team, the team's index, whether what
+    /// comes of it counts, and where it is kept: by the CTA's first warp, or by teams within a warp themselves.
     ///
-    /// Called once by every thread of the CTA.
-    template <unsigned int GROUPS, class State, class Result, class Args, class Finish>
-    __device__ __forceinline__ const Result* reduce(const State (&states)[GROUPS], Exchange<State, Result>& exchange,
-                                                    const Args& args, const Finish& finish) const {
+    /// Called by every thread of the CTA together.
+    template <bool MAY_REPEAT, unsigned int GROUPS, class State, class Result, class Finish>
+    __device__ __forceinline__ Reduced<Result> reduce(const State (&states)[GROUPS], Exchange<State, Result>& exchange,
+                                                      const Finish& finish) const {
         State state = states[0];
         if (threads <= WARP) {
             // After this, the first lane of each segment of `lanes()` lanes holds its team's state.
@@ -118,67 +119,74 @@ struct Team {
             State::reduce_warps(states, exchange.states, index * slots + rank / WARP);
             __syncthreads();
         }
+        bool repeat = false;
         // A second barrier costs less than what every warp would have to compute.
         if (threads <= WARP || is_of_first_warp()) {
-            typename State::Part part = State::Part::empty();
             unsigned int team = index;
             bool counts = rank == 0;
-            if (threads <= WARP) {
-                part = State::part(state);
-            } else {
-                // Lane w of those that a team has takes the part of its warp w.
+            if (threads > WARP) {
+                // Lane w of those that a team has takes the state of its warp w.
                 const unsigned int warps = threads / WARP;
                 const unsigned int warp = lane_of_warp() & ((1u << log2_of_slots()) - 1);
                 team = lane_of_warp() >> log2_of_slots();
                 counts = team < blockDim.y && warp == 0;
-                if (team < blockDim.y && warp < warps) {
-                    const Stretch whole = {threads, warp, 0};
-                    const auto origin = State::origin(exchange.states, lane_of_warp() - warp, Cluster::none());
-                    part = State::part_of_warp(exchange.states, lane_of_warp(), whole, Cluster::none(), 0, origin, args);
-                }
-                part = reduce_lanes(part, warps);
+                state = State::empty();
+                if (team < blockDim.y && warp < warps) state = exchange.states.get(lane_of_warp(), Cluster::none(), 0);
+                state = reduce_lanes(state, warps);
             }
-            const Result result = finish(part, team, counts);
+            const Result result = finish(state, team, counts, exchange.results[team]);
             if (counts) put(exchange.results[team], result);
+            if constexpr (MAY_REPEAT) {
+                repeat = __any_sync(ALL_LANES, counts && result.is_preliminary());
+                if (threads > WARP && rank == 0) exchange.repeat = repeat;
+            }
         }
         if (threads > WARP) {
             __syncthreads();
+            if constexpr (MAY_REPEAT) repeat = exchange.repeat;
         } else {
             __syncwarp();
         }
-        return &exchange.results[index];
+        return {&exchange.results[index], repeat};
     }
 
-    /// Shared memory of `reduce_by_first_warp`: of each team, its state and what is made of it.
+    /// Shared memory of teams within a warp whose lanes do the work of two: of each, its state and what is made of it.
     template <class State, class Result>
     struct LanesExchange {
         typename State::template Slots<MAX_TEAMS / 2> states;
         Result results[MAX_TEAMS / 2];
+        bool repeat;
     };
 
-    /// The same as `reduce` of a team within a warp whose lanes do the work of two. Where there are many rows, what a warp
+    /// The same of a team within a warp whose lanes do the work of two. Where there are many rows, what a warp
     /// does for some is better done once for all of the CTA's.
     ///
-    /// Called once by every thread of the CTA.
-    template <class State, class Result, class Args, class Finish>
-    __device__ __forceinline__ const Result* reduce_by_first_warp(const State (&states)[2],
-                                                                  LanesExchange<State, Result>& exchange,
-                                                                  const Args& args, const Finish& finish) const {
+    /// Called by every thread of the CTA together.
+    template <bool MAY_REPEAT, class State, class Result, class Finish>
+    __device__ __forceinline__ Reduced<Result> reduce(const State (&states)[2], LanesExchange<State, Result>& exchange,
+                                                      const Finish& finish) const {
         State state = states[0];
         state.merge(states[1]);
         state.reduce_segments(lanes());
         if (rank == 0) state.put(exchange.states, index);
         __syncthreads();
         if (index * blockDim.x + rank < WARP) {
+            bool repeat = false;
             // Lane i takes the teams i and i + WARP.
 #pragma unroll 1
             for (unsigned int team = lane_of_warp(); team < blockDim.y; team += WARP) {
                 const State of_team = exchange.states.get(team, Cluster::none(), 0);
-                put(exchange.results[team], finish(State::part(of_team), team, true));
+                const Result result = finish(of_team, team, true, exchange.results[team]);
+                put(exchange.results[team], result);
+                if constexpr (MAY_REPEAT) repeat = repeat || result.is_preliminary();
+            }
+            if constexpr (MAY_REPEAT) {
+                repeat = __any_sync(ALL_LANES, repeat);
+                if (index + rank == 0) exchange.repeat = repeat;
             }
         }
         __syncthreads();
-        return &exchange.results[index];
+        return {&exchange.results[index], MAY_REPEAT && exchange.repeat};
     }
 
     /// Shared memory of `reduce_stretches`: one state a stretch and warp, and what is made of the row's.
@@ -197,31 +205,24 @@ struct Team {
 
     /// The same as `reduce` of a row of so many stretches, of which every CTA has `of_cta`.
     ///
-    /// Called once by every thread of all CTAs.
-    template <class State, class Result, class Args, class Finish>
+    /// Called by every thread of all CTAs together.
+    template <class State, class Result, class Finish>
     __device__ __forceinline__ const Result* reduce_stretches(unsigned int stretches, unsigned int of_cta,
-                                                              StretchExchange<State, Result>& exchange, const Args& args,
+                                                              StretchExchange<State, Result>& exchange,
                                                               const Finish& finish) const {
         cluster.meet();
         if (is_of_first_warp()) {
             const unsigned int warps = threads / WARP;
             // Lane w merges what warp w found in each stretch.
-            typename State::Part part = State::Part::empty();
+            State state = State::empty();
             if (rank < warps) {
-                const auto origin = State::origin(exchange.states[0], 0, cluster);
+                state = exchange.states[0].get(rank, cluster, 0);
 #pragma unroll 1
-                for (unsigned int stretch = 0; stretch < stretches; ++stretch) {
-                    const Stretch of_warp = {threads, rank, stretch};
-                    const typename State::Part next = State::part_of_warp(exchange.states[stretch], rank, of_warp,
-                                                                          cluster, stretch / of_cta, origin, args);
-                    if (stretch == 0) {
-                        part = next;
-                    } else {
-                        part.merge(next);
-                    }
+                for (unsigned int stretch = 1; stretch < stretches; ++stretch) {
+                    state.merge(exchange.states[stretch].get(rank, cluster, stretch / of_cta));
                 }
             }
-            const Result result = finish(reduce_lanes(part, warps));
+            const Result result = finish(reduce_lanes(state, warps));
             if (rank == 0) put(exchange.result, result);
         }
         __syncthreads();

@@ -17,10 +17,13 @@ struct Addend {
     bool each = false;    // norm, sum and product are each rounded to the activation type
     bool of_row = false;  // it is r, a row of its own
     bool apart = false;   // neighbours' elements of r may be read, as load_chunk says
+    bool is_any = false;  // added without a question, as what adds nothing where there is none; known when compiled
 
     template <class Place>
     static __device__ __forceinline__ Addend bias(const RowArgs& args, const Place& place) {
-        return {place.template bias<Element>(args)};
+        Addend addend = {place.template bias<Element>(args)};
+        addend.is_any = place.path != Path::GENERAL;
+        return addend;
     }
     static __device__ __forceinline__ Addend residual(const RowArgs& args, const WholeRow& place) {
         return {place.residual<Element>(args), args.post_scale, (args.flags & ROUND_EACH) != 0, true,
@@ -32,7 +35,11 @@ struct Addend {
     /// Those of all chunks of a group, where parameters are of the activation type.
     __device__ __forceinline__ void load_chunks_of(RawChunk (&chunks)[Group<Element>::CHUNKS],
                                                    const Group<Element>& group) const {
-        if (from.exist()) load_chunks<Element>(chunks, from.base, group, true);
+        if (is_any) {
+            from.load_all_or(Parameters<Element>::negative_zeros(), chunks, group);
+        } else if (from.exist()) {
+            load_chunks<Element>(chunks, from.base, group, true);
+        }
     }
 
     /// Those of a chunk, where they are not loaded step by step.

@@ -59,7 +59,7 @@ struct PostNorm : PlainOf<Element, WholeRow> {
         state.of[0] = RmsNorm<Element>::sum_of_squares(widened<Element>(raw.x));
         return state;
     }
-    static __device__ __forceinline__ Inner inner(const typename State::Part& row, const RowArgs& args) {
+    static __device__ __forceinline__ Inner inner(const State& row, const RowArgs& args) {
         return RmsNorm<Element>::moments(row, args);
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner* inner, const G& group,
@@ -112,7 +112,7 @@ struct Interpolation : WithResidual<Element> {
         state.of[1] = RmsNorm<Element>::sum_of_squares(widened<Element>(raw.x));
         return state;
     }
-    static __device__ __forceinline__ Inner inner(const typename State::Part& row, const RowArgs& args) {
+    static __device__ __forceinline__ Inner inner(const State& row, const RowArgs& args) {
         return {RmsNorm<Element>::moments({{row.of[0]}}, args), RmsNorm<Element>::moments({{row.of[1]}}, args)};
     }
     static __device__ __forceinline__ void normalise(Raw& raw, const Inner* inner, const G& group,

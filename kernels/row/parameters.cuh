@@ -28,10 +28,10 @@ struct Parameters {
     __device__ __forceinline__ bool exist() const { return base != 0; }
 
     /// Ones in place of a chunk of weights that are not there.
-    static __device__ __forceinline__ RawChunk ones() {
-        constexpr unsigned int ONE = Element::IS_F32 ? Element::ONE : Element::ONE * 0x10001u;
-        return {{ONE, ONE, ONE, ONE}};
-    }
+    static __device__ __forceinline__ RawChunk ones() { return all(Element::ONE); }
+
+    /// Negative zeros in place of what is not added: the sum has the sign of a zero that they are added to.
+    static __device__ __forceinline__ RawChunk negative_zeros() { return all(Element::NEGATIVE_ZERO); }
 
     /// Weights of a chunk, where they are not loaded step by step; ones where there are none.
     __device__ __forceinline__ void load_weights_of(RawChunk& raw, unsigned int c, const Group<Element>& group) const {
@@ -46,20 +46,26 @@ struct Parameters {
     __device__ __forceinline__ void load_weights(RawChunk (&chunks)[Group<Element>::CHUNKS],
                                                  const Group<Element>& group) const {
         if (group.path != Path::GENERAL) {
-            if (exist()) {
-                load_chunks<Element>(chunks, base, group, true);
-            } else {
-#pragma unroll
-                for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
-                    chunks[c] = ones();
-                    // Here, and not in front of the branch whatever there is.
-#pragma unroll
-                    for (unsigned int w = 0; w < 4; ++w) asm volatile("" : "+r"(chunks[c].words[w]));
-                }
-            }
+            load_all_or(ones(), chunks, group);
         } else {
 #pragma unroll
             for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) load_weights_of(chunks[c], c, group);
+        }
+    }
+
+    /// Those of all chunks of a group, or what is in the place of each where there are none. Not on the general path.
+    __device__ __forceinline__ void load_all_or(const RawChunk& absent, RawChunk (&chunks)[Group<Element>::CHUNKS],
+                                                const Group<Element>& group) const {
+        if (exist()) {
+            load_chunks<Element>(chunks, base, group, true);
+            return;
+        }
+#pragma unroll
+        for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
+            chunks[c] = absent;
+            // Here, and not in front of the branch whatever there is.
+#pragma unroll
+            for (unsigned int w = 0; w < 4; ++w) asm volatile("" : "+r"(chunks[c].words[w]));
         }
     }
 
@@ -94,6 +100,13 @@ struct Parameters {
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) values[e] = element_of<Element>(raw, step + e);
         }
+    }
+
+private:
+    /// A chunk of elements with these bits.
+    static __device__ __forceinline__ RawChunk all(unsigned int bits) {
+        const unsigned int word = Element::IS_F32 ? bits : bits * 0x10001u;
+        return {{word, word, word, word}};
     }
 };
 

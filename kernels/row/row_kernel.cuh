@@ -24,7 +24,9 @@
 
 namespace warpnorm {
 
+/// Stores what there is of a row's moments in the end.
 __device__ __forceinline__ void store_moments(const Moments& moments, const RowArgs& args, unsigned long long row) {
+    if (moments.is_preliminary()) return;
     if (args.mean != nullptr) store_f32(row_address<F32>(args.mean, row, 1), moments.mean);
     if (args.rstd != nullptr) store_f32(row_address<F32>(args.rstd, row, 1), moments.rstd + moments.rest);
 }
@@ -83,16 +85,20 @@ constexpr __device__ Whole whole_of(Threads threads) {
 /// Threads that a multiprocessor has registers for, at least as many as there are in a CTA, where rows stay in registers.
 ///
 /// Where threads are paired, so many that nothing is spilt beside two inputs, a rotation, the weights of small teams, twice
-/// as many words of f32, or two sums and codes or windows. Where they are not, with fewer than 1024 all activations of a
-/// thread would be computed side by side, and half as many threads be resident.
+/// as many words of f32, or two sums and codes, windows or lines that may end anywhere. Where they are not, with fewer than
+/// 1024 all activations of a thread would be computed side by side, and half as many threads be resident.
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
 constexpr __device__ unsigned int resident_threads() {
     constexpr bool IS_SHIFTED = PATH == Path::SHIFTED;
+    constexpr Whole WHOLE = whole_of(THREADS);
     if (THREADS == Threads::SINGLE) return Source::ACTIVATES ? 1024 : Source::MAX_THREADS;
+    constexpr bool HAS_TWO_SUMS = Statistic::State::SUMS == 2;
+    constexpr bool IS_F32 = Source::Element::IS_F32;
+    if (HAS_TWO_SUMS && IS_SHIFTED && (IS_F32 || Source::INPUTS == 2)) return 512;
     if (Source::INPUTS == 2) return 640;
     if (!are_warps_paired(THREADS)) return Source::Place::IS_PART && !Sink::Output::IS_GATED ? 640 : 768;
-    if (Source::Element::IS_F32) return Statistic::State::SUMS == 2 || IS_SHIFTED ? 640 : 1024;
-    return Statistic::State::SUMS == 2 && (IS_SHIFTED || Sink::COLLECTIVE) ? 896 : 1024;
+    if (IS_F32) return HAS_TWO_SUMS || IS_SHIFTED ? 640 : 1024;
+    return HAS_TWO_SUMS && (IS_SHIFTED || Sink::COLLECTIVE || WHOLE == Whole::NOTHING) ? 896 : 1024;
 }
 
 /// Has all groups of a thread loaded; of lanes that do the work of two, compiled by itself for rows that they have all
@@ -110,6 +116,16 @@ __device__ __forceinline__ void load_groups(const Group<Element> (&groups)[2], c
         for (unsigned int g = 0; g < GROUPS; ++g) load(g, groups[g].known_to_be_full(false));
     }
 }
+
+/// Where the warps of a CTA exchange the states of its rows.
+template <class State, Threads THREADS>
+struct ExchangeOf {
+    using Type = Team::Exchange<State, Moments>;
+};
+template <class State>
+struct ExchangeOf<State, Threads::PAIRED_LANES> {
+    using Type = Team::LanesExchange<State, Moments>;
+};
 
 /// The registers regime, by one of the paths. Grid: one CTA for every rows_per_cta rows.
 template <class Statistic, class Source, class Sink, Path PATH, Threads THREADS>
@@ -194,9 +210,9 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
         __shared__ Team::Exchange<State, Inner> exchange;
         const State states[] = {Source::of_group(raw[0])};
         const Inner* const inner =
-            team.reduce(states, exchange, args, [&](const typename State::Part& of_row, unsigned int, bool) {
+            team.reduce<false>(states, exchange, [&](const State& of_row, unsigned int, bool, const Inner&) {
                 return Source::inner(of_row, args);
-            });
+            }).result;
         Source::normalise(raw[0], inner, groups[0], args, place);
     }
     Values h[GROUPS];
@@ -205,29 +221,27 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     const Moments* made = nullptr;
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
-        State states[GROUPS];
-        // Lanes that do the work of two are of one warp; warps that do, are of two.
-        float pivot = IS_PAIRED ? 0.0f : Statistic::template pivot<GROUPS>(h, groups);
+        __shared__ typename ExchangeOf<State, THREADS>::Type exchange;
+        // Again where what is found says so of a row. Its team's neighbours go along.
+#pragma unroll 1
+        for (unsigned int round = 0;; ++round) {
+            State states[GROUPS];
 #pragma unroll
-        for (unsigned int g = 0; g < GROUPS; ++g) {
-            if (IS_PAIRED && WHOLE == Whole::NOTHING && g > 0 && !has_second) {
-                states[g] = {};
-                break;
+            for (unsigned int g = 0; g < GROUPS; ++g) {
+                if (IS_PAIRED && WHOLE == Whole::NOTHING && g > 0 && !has_second) {
+                    states[g] = {};
+                    break;
+                }
+                states[g] = Statistic::of_group(h[g], groups[g], args, round, made);
             }
-            if (IS_PAIRED) pivot = Statistic::template pivot<1>(&h[g], &groups[g]);
-            states[g] = Statistic::of_group(h[g], pivot, groups[g], args);
-        }
-        const auto finish = [&](const typename State::Part& of_row, unsigned int index, bool counts) {
-            const Moments moments = Statistic::moments(of_row, args);
-            if (counts && is_row(row_of(index))) store_moments(moments, args, row_of(index));
-            return moments;
-        };
-        if constexpr (THREADS == Threads::PAIRED_LANES) {
-            __shared__ Team::LanesExchange<State, Moments> exchange;
-            made = team.reduce_by_first_warp(states, exchange, args, finish);
-        } else {
-            __shared__ Team::Exchange<State, Moments> exchange;
-            made = team.reduce(states, exchange, args, finish);
+            const auto finish = [&](const State& of_row, unsigned int index, bool counts, const Moments& before) {
+                const Moments moments = Statistic::moments(of_row, args, counts ? round : 0, &before);
+                if (counts && is_row(row_of(index))) store_moments(moments, args, row_of(index));
+                return moments;
+            };
+            const auto reduced = team.reduce<(Statistic::ROUNDS > 1)>(states, exchange, finish);
+            made = reduced.result;
+            if (!reduced.repeat || round + 1 == Statistic::ROUNDS) break;
         }
     }
 
@@ -336,7 +350,7 @@ struct Walk {
     __device__ __forceinline__ const Result* merged(Team::StretchExchange<State, Result>& exchange,
                                                     const Finish& finish) const {
         const unsigned int stretches = ((args.slabs - 1) >> args.stretch_shift) + 1;
-        return team.reduce_stretches(stretches, args.cta_slabs >> args.stretch_shift, exchange, args, finish);
+        return team.reduce_stretches(stretches, args.cta_slabs >> args.stretch_shift, exchange, finish);
     }
 };
 
@@ -381,8 +395,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
             if (staged) Source::stage_raw(stage, raw, group, args);
             walk.take_slab(running, Source::of_group(raw), slab, exchange);
         }
-        inner = walk.merged(exchange,
-                            [&](const typename State::Part& of_row) { return Source::inner(of_row, args); });
+        inner = walk.merged(exchange, [&](const State& of_row) { return Source::inner(of_row, args); });
     }
     // What h is made of, in the first pass after that of the source's own norms, and in every pass where nothing
     // is staged.
@@ -401,21 +414,34 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         using State = typename Statistic::State;
         __shared__ Team::StretchExchange<State, Moments> exchange;
         typename State::Running running;
-        float pivot = 0.0f;
+        // Again where what is found says so.
 #pragma unroll 1
-        for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
-            const Group<Element> group = group_of(slab);
-            const typename Source::Raw raw = inputs(group, staged);
-            Values h = source.h(raw, group, args);
-            if (staged) Source::stage(stage, raw, h, group, args);
-            if (walk.begins_stretch(slab)) pivot = Statistic::template pivot<1>(&h, &group);
-            walk.take_slab(running, Statistic::of_group(h, pivot, group, args), slab, exchange);
+        for (unsigned int round = 0;; ++round) {
+#pragma unroll 1
+            for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
+                const Group<Element> group = group_of(slab);
+                if (Statistic::ROUNDS > 1 && round > 0) {
+                    // Where the kernel is one for all calls, no registers are left for both.
+                    const bool from_stage = !IS_GENERAL && staged;
+                    const Values h = from_stage ? source.staged(stage, group, args)
+                                                : source.h(inputs(group, false), group, args);
+                    walk.take_slab(running, Statistic::of_group(h, group, args, round, made), slab, exchange);
+                    continue;
+                }
+                const typename Source::Raw raw = inputs(group, staged);
+                const Values h = source.h(raw, group, args);
+                if (staged) Source::stage(stage, raw, h, group, args);
+                walk.take_slab(running, Statistic::of_group(h, group, args, 0, nullptr), slab, exchange);
+            }
+            made = walk.merged(exchange, [&](const State& of_row) {
+                const Moments moments = Statistic::moments(of_row, args, team.rank == 0 ? round : 0, &exchange.result);
+                if (team.leads()) store_moments(moments, args, row);
+                return moments;
+            });
+            if (round + 1 == Statistic::ROUNDS || !made->is_preliminary()) break;
+            // The sums are put where other CTAs may still read those before.
+            cluster.meet();
         }
-        made = walk.merged(exchange, [&](const typename State::Part& of_row) {
-            const Moments moments = Statistic::moments(of_row, args);
-            if (team.leads()) store_moments(moments, args, row);
-            return moments;
-        });
     }
 
     if constexpr (!IS_GENERAL && !Sink::COLLECTIVE) place.template keep_output<Element>(args);

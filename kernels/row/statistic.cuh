@@ -7,7 +7,6 @@
 
 #include "../common/two_float.cuh"
 #include "args.cuh"
-#include "deviations.cuh"
 #include "group.cuh"
 #include "sums.cuh"
 
@@ -20,23 +19,20 @@ __device__ __forceinline__ float total(const float (&sums)[PARTIAL_SUMS]) {
     return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
-/// Σ(h − pivot)² of f32 values, exact but for the rounding of h − pivot: added to an anchor that no square is larger than,
-/// which makes each addition Dekker's.
-__device__ __forceinline__ TwoFloat squares_in_two_floats(const Values& h, float pivot) {
+/// Σh² of f32 values: added to an anchor that no square is larger than, which makes each addition Dekker's.
+__device__ __forceinline__ TwoFloat squares_in_two_floats(const Values& h) {
     float sums[PARTIAL_SUMS] = {};
 #pragma unroll
     for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-        const float deviation = h.at[e] - pivot;
-        sums[e % PARTIAL_SUMS] = __fmaf_rn(deviation, deviation, sums[e % PARTIAL_SUMS]);
+        sums[e % PARTIAL_SUMS] = __fmaf_rn(h.at[e], h.at[e], sums[e % PARTIAL_SUMS]);
     }
     const float anchor = total(sums);
     float sum = anchor;
     float error = 0.0f;
 #pragma unroll
     for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-        const float deviation = h.at[e] - pivot;
-        const float next = __fmaf_rn(deviation, deviation, sum);
-        error += __fmaf_rn(deviation, deviation, sum - next);
+        const float next = __fmaf_rn(h.at[e], h.at[e], sum);
+        error += __fmaf_rn(h.at[e], h.at[e], sum - next);
         sum = next;
     }
     // Where values are not finite, or so large that their squares are not.
@@ -70,6 +66,12 @@ struct alignas(16) Moments {
     float rstd;    // of f32 rows, rounded down
     float offset;  // what the mean lacks of the exact one, times −rstd
     float rest;    // what rstd lacks of the exact one: of f32 rows; never negative, so that zeros keep their signs
+
+    /// In place of the rest: that the row is to be reduced once more, about its mean. In rstd's place is then what that
+    /// lacks of the exact one.
+    static constexpr float PRELIMINARY = -1.0f;
+
+    __device__ __forceinline__ bool is_preliminary() const { return rest < 0.0f; }
 };
 
 template <class Element>
@@ -107,128 +109,85 @@ __device__ __forceinline__ Moments read_moments(const Moments* made) {
 
 /// Mean and reciprocal standard deviation.
 ///
-/// A warp's values are summed as deviations from a pivot, which is the mean of some of them:
+/// Values are summed as they are, and their squares:
 ///
-///     Σ(h − mean)² = Σd² − (Σd)²/n    mean = pivot + Σd/n
+///     mean = Σh/n    Σ(h − mean)² = Σh² − (Σh)²/n
 ///
-/// Little of that cancels: of n values Σd² is at most 1 + n/32 times what is left, for the pivot is the mean of 32 of them;
-/// where one value is far from all others, 1 + n/32². (At the end of a row, the pivot may be the mean of fewer.) What warps
-/// have found is moved to one pivot in two floats, which lose nothing that shows where more of it cancels.
+/// Where that would cancel more than FAR allows, because the mean is far from 0, the row is reduced once more: as deviations
+/// d from what its mean was found to be, of which next to nothing cancels. (Chan, Golub and LeVeque, Algorithms for computing
+/// the sample variance, 1983: two passes over shifted data.)
 template <class Element>
 struct LayerNorm {
     static constexpr bool REDUCES = true;
+    /// How often a row may be reduced.
+    static constexpr unsigned int ROUNDS = 3;
     /// Whether calls with a bias run on other paths than the general one.
     static constexpr bool IS_BIASED = true;
 
-    using State = Deviations<Element>;
+    // Σh scaled by RowArgs::count_scale, and Σh²; or those of deviations.
+    using State = Sums<2, Number<Element>>;
 
-    /// The pivot is the mean of the first values of so many threads.
-    static constexpr unsigned int PIVOT_THREADS = 8;
-    static constexpr unsigned int PIVOT_VALUES = 4;
+    /// How many times what is left of it Σh² may be. The errors of sums in f32 then come to less than two ULPs of what is
+    /// left.
+    static constexpr float FAR = 2.5f;
 
-    /// The pivot of all lanes of a warp that the team has, for the part of the row that begins with these groups of theirs.
-    template <unsigned int GROUPS>
-    static __device__ __forceinline__ float pivot(const Values* h, const Group<Element>* groups) {
-        const Group<Element>& group = groups[0];
-        const unsigned int lanes = group.lanes;
-        const unsigned int threads = min(GROUPS * lanes, PIVOT_THREADS);
-        float mean = mean_of_first(h[0], threads);
-        if (GROUPS == 2 && lanes < PIVOT_THREADS) mean += mean_of_first(h[GROUPS - 1], threads);
-        if (lanes == WARP) {
+    /// The sums of a group, of its values or, again, of their deviations from the mean found before. Places outside the row
+    /// hold zeros, and add nothing.
+    static __device__ __forceinline__ State of_group(const Values& h, const Group<Element>& group, const RowArgs& args,
+                                                     unsigned int round, const Moments* before) {
+        return round == 0 ? sums(h, group, args) : about(read_moments<LayerNorm>(before).mean, h, group, args);
+    }
+
+    /// The moments of a row, from its sums; again those found before, if they were not preliminary.
+    static __device__ __forceinline__ Moments moments(const State& row, const RowArgs& args, unsigned int round,
+                                                      const Moments* before) {
+        if (round == 0) return moments(row, args);
+        const Moments found = read_moments<LayerNorm>(before);
+        return found.is_preliminary() ? recentred(row, found, args, round) : found;
+    }
+
+    /// v. h − mean is exact where it cancels.
+    static __device__ __forceinline__ float normalise(float h, const Moments& moments) {
+        const float deviation = h - moments.mean;
+        const float offset =
+            Element::IS_F32 ? __fmaf_rn(deviation, moments.rest, moments.offset) : moments.offset;
+        return __fmaf_rn(deviation, moments.rstd, offset);
+    }
+
+private:
+    static __device__ __forceinline__ State sums(const Values& h, const Group<Element>& group, const RowArgs& args) {
+        if constexpr (Element::IS_F32) return {{sum_in_two_floats(h, args), squares_in_two_floats(h)}};
+        float sums[PARTIAL_SUMS] = {};
+        float squares[PARTIAL_SUMS] = {};
 #pragma unroll
-            for (unsigned int distance = PIVOT_THREADS / 2; distance > 0; distance /= 2) {
-                mean += shuffle_xor(mean, distance);
-            }
-        } else {
-#pragma unroll 1
-            for (unsigned int distance = min(lanes, PIVOT_THREADS) / 2; distance > 0; distance /= 2) {
-                mean += shuffle_xor(mean, distance);
-            }
+        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+            if (e > 0 && e % Group<Element>::LENGTH == 0 && group.lacks_line(e / Group<Element>::LENGTH)) break;
+            sums[e % PARTIAL_SUMS] = __fmaf_rn(h.at[e], args.count_scale, sums[e % PARTIAL_SUMS]);
+            squares[e % PARTIAL_SUMS] = __fmaf_rn(h.at[e], h.at[e], squares[e % PARTIAL_SUMS]);
         }
-        // Those of a first line are all there, or all zeros.
-        if (group.whole != Whole::NOTHING) return from_lane(mean, 0, lanes);
-        const unsigned int line = group.first(0) - (lane_of_warp() & (lanes - 1)) * Group<Element>::LENGTH;
-        const bool are_there = line + (threads - 1) * Group<Element>::LENGTH + PIVOT_VALUES <= group.hidden;
-        if (!are_there) mean = mean_of_those_there(h[0], group);
-        return from_lane(mean, 0, lanes);
+        return {{Number<Element>{total(sums)}, Number<Element>{total(squares)}}};
     }
 
-    /// A thread's share of the mean of so many threads' first values, rather than their sum, which might leave f32's range.
-    /// In pairs: where all values are the same, the mean is that value.
-    static __device__ __forceinline__ float mean_of_first(const Values& h, unsigned int threads) {
-        const float share = 1.0f / (PIVOT_VALUES * threads);
-        return __fmaf_rn(h.at[0], share, h.at[1] * share) + __fmaf_rn(h.at[2], share, h.at[3] * share);
-    }
-
-    /// The mean of a thread's values, some of which are not there: the first, and what the others differ from it by.
-    static __device__ __forceinline__ float mean_of_those_there(const Values& h, const Group<Element>& group) {
-        constexpr float SHARE = 1.0f / GROUP_ELEMENTS;
-        float sum = 0.0f;
+    /// The same of deviations from a centre. Of f32 values the mean is exact already, and no more than the squares are summed.
+    static __device__ __forceinline__ State about(float centre, const Values& h, const Group<Element>& group,
+                                                  const RowArgs& args) {
+        Values deviations;
 #pragma unroll
-        for (unsigned int e = 1; e < GROUP_ELEMENTS; ++e) {
-            sum += group.contains(e) ? __fmaf_rn(h.at[e], SHARE, -h.at[0] * SHARE) : 0.0f;
+        for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
+            deviations.at[e] = group.contains(e) ? h.at[e] - centre : 0.0f;
         }
-        const float mean = __fmaf_rn(sum, GROUP_ELEMENTS * reciprocal(static_cast<float>(group.elements())), h.at[0]);
-        return isfinite(mean) ? mean : h.at[0];
-    }
-
-    static __device__ __forceinline__ State of_group(Values& h, float pivot, const Group<Element>& group,
-                                                     const RowArgs& args) {
-        State state;
-        state.pivot = pivot;
-        TwoFloat sum;
-        if constexpr (Element::IS_F32) sum = sum_in_two_floats(h, pivot, group.elements(), args);
-        // Of 16 bits nothing is summed of lines that are not there, and a group of none has a pivot of 0.
-        const bool takes_all = Element::IS_F32 ? group.whole != Whole::GROUPS : group.whole == Whole::NOTHING;
-        if (takes_all && group.elements() != GROUP_ELEMENTS) move_outside_to(pivot, h, group);
         if constexpr (Element::IS_F32) {
-            // Little but the errors may be left of it: a sum of many is as exact as its terms' low parts are small.
-            state.sums.of[0] = two_sum(sum.hi, sum.lo);
-            state.sums.of[1] = squares_in_two_floats(h, pivot);
-            return state;
+            return {{{0.0f, 0.0f}, squares_in_two_floats(deviations)}};
         } else {
-            float sums[PARTIAL_SUMS] = {};
-            float squares[PARTIAL_SUMS] = {};
-#pragma unroll
-            for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
-                if (e > 0 && e % Group<Element>::LENGTH == 0 && group.lacks_line(e / Group<Element>::LENGTH)) break;
-                const float deviation = h.at[e] - pivot;
-                sums[e % PARTIAL_SUMS] = __fmaf_rn(deviation, args.count_scale, sums[e % PARTIAL_SUMS]);
-                squares[e % PARTIAL_SUMS] = __fmaf_rn(deviation, deviation, squares[e % PARTIAL_SUMS]);
-            }
-            state.sums.of[0] = total(sums);
-            state.sums.of[1] = total(squares);
-            // Where values are not finite, or so large that their squares are not, deviations may not be finite, either.
-            if (!isfinite(state.sums.of[1])) {
-                if (group.whole == Whole::LINES) move_outside_to(pivot, h, group);
-                state.sums.of[0] = in_one(sum_in_two_floats(h, pivot, GROUP_ELEMENTS, args));
-            }
-            return state;
+            return sums(deviations, group, args);
         }
     }
 
-    /// Gives places outside the row, which hold zeros and are never stored, a deviation of zero.
-    static __device__ __forceinline__ void move_outside_to(float pivot, Values& h, const Group<Element>& group) {
-        constexpr unsigned int LENGTH = Group<Element>::LENGTH;
-#pragma unroll
-        for (unsigned int c = 0; c < Group<Element>::CHUNKS; ++c) {
-            if (group.valid[c] == LENGTH) continue;
-#pragma unroll
-            for (unsigned int e = c * LENGTH; e < (c + 1) * LENGTH; ++e) {
-                h.at[e] = group.contains(e) ? h.at[e] : pivot;
-                // In a branch of their own: few threads have such places.
-                asm volatile("" : "+f"(h.at[e]));
-            }
-        }
-    }
-
-    /// Σd of f32 values, whose mean is to be as exact as their difference from it. So many of them are not zeros outside
-    /// the row.
+    /// Σh of f32 values, whose mean is to be as exact as their difference from it.
     ///
-    /// The sum of h starts at an anchor, which is larger than any partial sum of magnitudes: then each addition is
-    /// Dekker's, and its error exact (after Rump, Ogita and Oishi, Accurate floating-point summation, 2008).
-    static __device__ __forceinline__ TwoFloat sum_in_two_floats(const Values& h, float pivot, unsigned int count,
-                                                                 const RowArgs& args) {
+    /// It starts at an anchor, which is larger than any partial sum of magnitudes: then each addition is Dekker's, and its
+    /// error exact (after Rump, Ogita and Oishi, Accurate floating-point summation, 2008).
+    static __device__ __forceinline__ TwoFloat sum_in_two_floats(const Values& h, const RowArgs& args) {
         float magnitudes[PARTIAL_SUMS] = {};
 #pragma unroll
         for (unsigned int e = 0; e < GROUP_ELEMENTS; ++e) {
@@ -243,29 +202,66 @@ struct LayerNorm {
             error += __fmaf_rn(h.at[e], args.count_scale, sum - next);
             sum = next;
         }
-        return add({sum - anchor, error}, two_product(-pivot, static_cast<float>(count) * args.count_scale));
+        return two_sum(sum - anchor, error);
     }
 
-    static __device__ __forceinline__ Moments moments(const typename State::Part& row, const RowArgs& args) {
-        const TwoFloat sum = row.sums.of[0];
-        const TwoFloat distance = quotient(sum, args.scaled_hidden, args.scaled_hidden_reciprocal);
-        TwoFloat mean = two_sum(row.pivot, distance.hi);
-        mean = two_sum(mean.hi, mean.lo + distance.lo);
-        if (!isfinite(mean.hi)) {
-            // The pivot may be at one end of f32's range and the mean at the other.
-            mean = quotient(add(two_product(row.pivot, args.scaled_hidden), sum), args.scaled_hidden,
-                            args.scaled_hidden_reciprocal);
+    static __device__ __forceinline__ Moments moments(const State& row, const RowArgs& args) {
+        const TwoFloat sum{row.of[0]};
+        const TwoFloat mean = quotient(sum, args.scaled_hidden, args.scaled_hidden_reciprocal);
+        const Number<Element> left = about_mean(row.of[1], mean, sum, args);
+        Moments moments = of_mean_and_squares(mean, left, args);
+        // Past f32's range squares are infinite, but maybe not those of deviations.
+        constexpr float LARGEST = 3.40282346638528859812e38f;
+        const bool is_near = in_one(row.of[1]) <= fminf(FAR * in_one(left), LARGEST);
+        if (isfinite(mean.hi) && !is_near) make_preliminary(moments, mean);
+        return moments;
+    }
+
+    static __device__ __forceinline__ void make_preliminary(Moments& moments, const TwoFloat& mean) {
+        moments.rstd = mean.lo;
+        moments.rest = Moments::PRELIMINARY;
+    }
+
+    /// The same of deviations from the mean that was found before.
+    static __device__ __forceinline__ Moments recentred(const State& row, const Moments& before, const RowArgs& args,
+                                                        unsigned int round) {
+        TwoFloat mean = {before.mean, before.rstd};
+        TwoFloat sum = {mean.lo * args.scaled_hidden, 0.0f};
+        TwoFloat distance = {mean.lo, 0.0f};
+        if constexpr (!Element::IS_F32) {
+            sum = TwoFloat{row.of[0]};
+            distance = quotient(sum, args.scaled_hidden, args.scaled_hidden_reciprocal);
+            mean = two_sum(before.mean, distance.hi);
+            mean = two_sum(mean.hi, mean.lo + distance.lo);
+            // Where deviations leave f32's range, nothing is normalised by the mean.
+            if (!isfinite(mean.hi)) mean = {before.mean, 0.0f};
         }
-        TwoFloat squares = row.sums.of[1];
-        if (!isinf(squares.hi)) {
-            const TwoFloat product = multiply(distance, sum);
-            const float unscale = -reciprocal_of_power_of_two(args.count_scale);
-            squares = add(squares, {product.hi * unscale, product.lo * unscale});
-        }
+        Moments moments = of_mean_and_squares(mean, about_mean(row.of[1], distance, sum, args), args);
+        // Of values near the end of f32's range, what a mean summed in f32 is off by has no square.
+        if (isinf(in_one(row.of[1])) && mean.hi != before.mean && round + 1 < ROUNDS) make_preliminary(moments, mean);
+        return moments;
+    }
+
+    /// Σ(h − mean)² from Σd², the mean's distance from what the deviations d are from, and the scaled Σd.
+    static __device__ __forceinline__ TwoFloat about_mean(const TwoFloat& squares, const TwoFloat& distance,
+                                                          const TwoFloat& sum, const RowArgs& args) {
+        if (isinf(squares.hi)) return squares;
+        const float unscale = -reciprocal_of_power_of_two(args.count_scale);
+        const TwoFloat product = multiply(distance, sum);
+        return add(squares, {product.hi * unscale, product.lo * unscale});
+    }
+    static __device__ __forceinline__ float about_mean(float squares, const TwoFloat& distance, const TwoFloat& sum,
+                                                       const RowArgs& args) {
+        if (isinf(squares)) return squares;
+        return __fmaf_rn(distance.hi * -reciprocal_of_power_of_two(args.count_scale), sum.hi, squares);
+    }
+
+    static __device__ __forceinline__ Moments of_mean_and_squares(const TwoFloat& mean, const Number<Element>& squares,
+                                                                  const RowArgs& args) {
         TwoFloat variance = quotient_of_squares<Element>(squares, args);
         // Where there is no mean, there is no variance either. Rounding can leave it a little below zero where all values
         // are the same; written so that NaN stays NaN.
-        if (mean.hi != mean.hi) variance.hi = mean.hi;
+        if (!isfinite(mean.hi)) variance.hi = mean.hi - mean.hi;
         if (variance.hi < 0.0f) variance = {0.0f, 0.0f};
         const TwoFloat rstd = rstd_of_row<Element>(variance, args.eps);
         // Nothing times infinity would make NaN of every v. And zeros keep the signs of the deviations: what is added to
@@ -274,13 +270,6 @@ struct LayerNorm {
         return moments_of<Element>(mean.hi, rstd, offset);
     }
 
-    /// v. h − mean is exact where it cancels.
-    static __device__ __forceinline__ float normalise(float h, const Moments& moments) {
-        const float deviation = h - moments.mean;
-        const float offset =
-            Element::IS_F32 ? __fmaf_rn(deviation, moments.rest, moments.offset) : moments.offset;
-        return __fmaf_rn(deviation, moments.rstd, offset);
-    }
 };
 
 /// Reciprocal root mean square: v = h·rstd. The mean is 0 and is never stored. Where squares are divided by 1,
@@ -288,17 +277,14 @@ struct LayerNorm {
 template <class Element>
 struct RmsNorm {
     static constexpr bool REDUCES = true;
+    static constexpr unsigned int ROUNDS = 1;
     static constexpr bool IS_BIASED = false;
 
     // Σh².
     using State = Sums<1, Number<Element>>;
 
-    template <unsigned int GROUPS>
-    static __device__ __forceinline__ float pivot(const Values*, const Group<Element>*) {
-        return 0.0f;
-    }
-
-    static __device__ __forceinline__ State of_group(Values& h, float, const Group<Element>&, const RowArgs&) {
+    static __device__ __forceinline__ State of_group(const Values& h, const Group<Element>&, const RowArgs&,
+                                                     unsigned int, const Moments*) {
         State state;
         state.of[0] = sum_of_squares(h);
         return state;
@@ -307,7 +293,7 @@ struct RmsNorm {
     /// Places outside the row hold zeros and add nothing.
     static __device__ __forceinline__ Number<Element> sum_of_squares(const Values& h) {
         if constexpr (Element::IS_F32) {
-            return squares_in_two_floats(h, 0.0f);
+            return squares_in_two_floats(h);
         } else {
             float sums[PARTIAL_SUMS] = {};
 #pragma unroll
@@ -318,7 +304,8 @@ struct RmsNorm {
         }
     }
 
-    static __device__ __forceinline__ Moments moments(const typename State::Part& row, const RowArgs& args) {
+    static __device__ __forceinline__ Moments moments(const State& row, const RowArgs& args, unsigned int = 0,
+                                                      const Moments* = nullptr) {
         const TwoFloat mean_square = quotient_of_squares<Element>(row.of[0], args);
         TwoFloat rstd = rstd_of_row<Element>(mean_square, args.eps);
         if ((args.flags & ZERO_STAYS_ZERO) && mean_square.hi == 0.0f) rstd = {0.0f, 0.0f};

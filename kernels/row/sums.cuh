@@ -1,4 +1,4 @@
-// Sums over a part of a row: what lanes merge, what is put aside for the team's first warp, and what that merges.
+// Sums over a part of a row: what lanes merge, and put aside for the team's first warp, which merges it in turn.
 #pragma once
 
 #include "../common/team.cuh"
@@ -97,13 +97,6 @@ struct Sums {
     /// which its first lane puts. The tree is that of `reduce_segments`: which of two is the left operand does not matter.
     template <unsigned int STATES>
     static __device__ __forceinline__ void reduce_warps(const Sums (&states)[STATES], OfWarps& slots, unsigned int warp) {
-        reduce_warps(states, slots, warp, [](unsigned int, unsigned int) {});
-    }
-
-    /// The same, with a lane for each slot calling `beside` with the state that goes there, and the slot.
-    template <unsigned int STATES, class Beside>
-    static __device__ __forceinline__ void reduce_warps(const Sums (&states)[STATES], OfWarps& slots, unsigned int warp,
-                                                        const Beside& beside) {
         constexpr unsigned int ALL = STATES * COUNT;
         static_assert(ALL == 1 || ALL == 2 || ALL == 4, "a power of two, to be halved");
         Number sums[ALL];
@@ -121,7 +114,6 @@ struct Sums {
             const unsigned int sum = lane / SEGMENT % COUNT;
             const unsigned int state = lane / SEGMENT / COUNT;
             slots.put(sum, warp + state, sums[0]);
-            if (sum == 0) beside(state, warp + state);
         }
     }
 
@@ -139,21 +131,6 @@ struct Sums {
 #pragma unroll
         for (unsigned int i = 0; i < COUNT; ++i) held_as(sums.of[i], running.of[i]);
         return sums;
-    }
-
-    /// What the team's first warp merges.
-    using Part = Sums;
-    static __device__ __forceinline__ const Part& part(const Sums& sums) { return sums; }
-
-    /// What the sums of all of a team's warps are about: these, about nothing.
-    struct Origin {};
-    static __device__ __forceinline__ Origin origin(const OfWarps&, unsigned int, const Cluster&) { return {}; }
-
-    /// That of a warp, from its slot in the shared memory of a CTA of the cluster.
-    static __device__ __forceinline__ Part part_of_warp(const OfWarps& slots, unsigned int slot, const Stretch&,
-                                                        const Cluster& cluster, unsigned int cta, const Origin&,
-                                                        const RowArgs&) {
-        return slots.get(slot, cluster, cta);
     }
 
 private:

@@ -38,8 +38,8 @@ pub const MOST_THREADS: u32 = 1024;
 pub const SINGLE_THREADS: u32 = 1024;
 
 /// Warps of a team of an odd number that pays where threads are [paired](super::Threads::Paired). A pair of groups takes
-/// some 0.9 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 31.2 an element at
-/// 2880, where a sixteenth of the places is empty, for 32.6 of single threads at 4096), and the last pair of such a team has
+/// some 0.9 times the instructions of two threads (LayerNorm with a bias in `results/profile.json`: 25.7 an element at
+/// 2880, where a sixteenth of the places is empty, for 28.1 of single threads at 4096), and the last pair of such a team has
 /// one group, which takes more than a thread of its own. Rows that fill their warps or lines take fewer.
 pub const FEWEST_ODD_WARPS: u32 = 9;
 
@@ -59,8 +59,8 @@ pub const MAX_STRETCHES: u32 = 8;
 
 /// Bytes of shared memory that a kernel takes at most for the exchange between its warps, beside a row that is staged:
 /// for each stretch and each of 32 warps the three sums of an interpolation, those of its two inner norms and of the norm
-/// itself, of two f32 each where its values are f32; and the moments of each, which one warp makes. LayerNorm has two sums,
-/// with what they are taken from, and those of 16 bits, of which some have codes and their largest magnitudes, take less.
+/// itself, of two f32 each where its values are f32; and the moments of each, which one warp makes. LayerNorm has two sums;
+/// those of 16 bits, of which some have codes and their largest magnitudes, take less.
 /// The rest of a CTA's shared memory is there for staging.
 pub const EXCHANGE_BYTES: u32 = MAX_STRETCHES * 32 * 3 * 2 * 4 + 3 * 16;
 

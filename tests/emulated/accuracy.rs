@@ -3,7 +3,7 @@
 use warpnorm::emulated::Emulated;
 use warpnorm::host::Placement;
 use warpnorm::parity::{Case, Values, check, plain_error, within_house_tolerance};
-use warpnorm::reference::{encode, norm as reference};
+use warpnorm::reference::{decode, encode, norm as reference};
 use warpnorm::{DType, DeviceFacts, Family, Input, Norm, ResidualAdd, WeightRounding};
 
 /// f32 rows of mean 1e4 and deviation 1e-2: relative L2 error at most 1e-6. Statistics in plain f32 are
@@ -33,6 +33,29 @@ fn rows_of_one_value_but_one() {
                 case.x = encode(dtype, (0..hidden).map(row));
                 let verdict = check(&device, &case, Placement::default()).expect("runs");
                 assert!(verdict.passed && verdict.misrounded == 0, "{dtype} {hidden}, 2^-{exponent}: {verdict:?}");
+            }
+        }
+    }
+}
+
+/// Rows some of whose values are far from all others, and rows whose mean is: on either side of where they are summed once
+/// more, and next to it.
+#[test]
+fn rows_far_from_zero_and_from_their_mean() {
+    let device = Emulated::new(DeviceFacts::h200());
+    for dtype in DType::ALL {
+        for hidden in [8, 100, 512, 2048, 4096, 4097, 16_384, 65_536] {
+            let far = [(1, -1000.0), (hidden.min(32), 30.0), (hidden / 2, -100.0)];
+            let means = [0.25, 1.0, 1.2, 1.25, 2.0, 30.0].map(|mean| (hidden, mean));
+            for (count, height) in far.into_iter().chain(means) {
+                let mut case = Case::new(Norm::layer_norm(1e-5), dtype, 2, hidden, Values::Unit, 15)
+                    .expect("a possible size")
+                    .with_weight(dtype);
+                let moved = |(at, value): (usize, f64)| if at % hidden < count { height + value } else { value };
+                case.x = encode(dtype, decode(dtype, &case.x).into_iter().enumerate().map(moved));
+                let verdict = check(&device, &case, Placement::default()).expect("runs");
+                let held = verdict.passed && verdict.misrounded == 0;
+                assert!(held, "{dtype} {hidden}, {count} values by {height}: {verdict:?}");
             }
         }
     }

@@ -6,6 +6,7 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Heads, Output, Placement, Problem, RopeTables};
 use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{CodeType, Quantisation};
+use warpnorm::reference::{decode, encode};
 use warpnorm::{DType, DeviceFacts, Family, Norm, ResidualAdd, ResidualRounding};
 
 const ROWS: usize = 67;
@@ -125,6 +126,36 @@ families! {
     rms_norm_f32: RmsNorm F32;
     rms_norm_f16: RmsNorm F16;
     rms_norm_bf16: RmsNorm BF16;
+}
+
+/// Rows whose mean is far from 0 are reduced again, together with those that share a warp or a thread block with them, of
+/// which nothing may change; and rows of huge constants a third time.
+#[test]
+fn rows_do_not_depend_on_neighbours_that_are_reduced_again() {
+    // Where threads have work of their own, and where they do the work of two.
+    let devices = [132, 1].map(|multiprocessors| DeviceFacts { multiprocessors, ..DeviceFacts::h200() });
+    for dtype in DType::ALL {
+        let huge = if dtype == DType::F16 { 60_000.0 } else { 3e38 };
+        for hidden in [8, 64, 100, 256, 512, 768, 1024, 1536, 2048, 4096, 4097, 20_000, 40_000] {
+            let rows = if hidden <= 4097 { 11 } else { 4 };
+            for mut case in cases(Family::LayerNorm, dtype, hidden, rows) {
+                let moved = |(at, value): (usize, f64)| match at / hidden % 4 {
+                    0 => value,
+                    1 => value + 40.0,
+                    2 => value - 5.0,
+                    _ => huge,
+                };
+                case.x = encode(dtype, decode(dtype, &case.x).into_iter().enumerate().map(moved));
+                for facts in devices.clone() {
+                    let device = Emulated::new(facts);
+                    let batch = device.run(&case.as_problem(), Placement::default()).expect("runs");
+                    for row in 0..rows {
+                        hold_alone(&device, &case, &batch, row, &format!("{dtype} {hidden}"));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Staged on one device, read again on the other: the same bits.
