@@ -67,8 +67,8 @@ impl Tolerance {
     /// and size are given. Where the mean of 16-bit values is the result itself, of which several units are allowed, it is
     /// what they come to.
     ///
-    /// The mean is carried in two floats, but a thread sums the deviations of its own 16-bit values in f32: two f32 ULPs of
-    /// the row's deviation.
+    /// The mean is carried in two floats, but 16-bit values, or where their mean is far from 0 their deviations from it, are
+    /// summed in f32: two f32 ULPs of the row's deviation.
     ///
     /// Beside those and the [relative error](Self::mean_error) there is the underflow of the sum's terms. The kernels
     /// scale them by a power of two of about 1 / 2·hidden, at most 1 / 256, so that no sum of finite values overflows;
