@@ -77,7 +77,7 @@ pub fn compile(
         instance: module.instance,
         target: module.target,
         file: module.file,
-        bytes: module.text_bytes,
+        bytes: module.bytes,
     });
     let cubins = Cubins { origin: Origin::Nvcc, compiler: nvcc::version(nvcc)?, list: list.collect() };
     Ok((cubins, compiled.warnings.into_iter().collect()))
@@ -90,8 +90,8 @@ impl Cubins {
         // "nvcc 13.0.88"
         let toolkit = compiler.split(' ').nth(1).and_then(|version| version.split('.').next()).unwrap_or("0");
         let mut text = format!(
-            "const ORIGIN: Origin = Origin::{origin:?};\nconst COMPILER: &str = {compiler:?};\nconst TOOLKIT: u32 = {toolkit};\n\
-             static CUBINS: &[EmbeddedCubin] = &[\n"
+            "const ORIGIN: Origin = Origin::{origin:?};\nconst COMPILER: &str = {compiler:?};\n\
+             const TOOLKIT: u32 = {toolkit};\nstatic CUBINS: &[EmbeddedCubin] = &[\n"
         );
         for Cubin { instance, target, file, bytes } in list {
             // Writing to a String cannot fail.

@@ -68,12 +68,12 @@ pub fn source(table: &Table, embedded: &Embedded, source_hash: &str) -> String {
     text.push_str("pub(crate) static MODULES: &[EmbeddedModule] = &[\n");
     let mut at = 0;
     for ptx in &embedded.modules {
-        let Ptx { instance, target, isa, file, offset, text_bytes } = ptx;
+        let Ptx { instance, target, isa, file, offset, bytes } = ptx;
         at += usize::from(files[at] != file);
         let _ = writeln!(
             text,
             "    EmbeddedModule {{ instance: &INSTANCES[{instance}], target: {target}, isa: {isa:?}, \
-             offset: {offset}, ptx_bytes: {text_bytes}, file: FILE_{at} }},"
+             offset: {offset}, ptx_bytes: {bytes}, file: FILE_{at} }},"
         );
     }
     text.push_str("];\n");

@@ -66,7 +66,7 @@ pub fn load(folder: &Path, table: &Table, source_hash: &str) -> Result<(Embedded
             let file = format!("{}.lzma", table.instances[instance].bundle());
             let listed = check_text(folder, &file, &manifest, target, table.max_isa)
                 .map_err(|problem| format!("{file}: {problem}"))?;
-            Ok(Ptx { instance, target, isa: listed.isa, file, offset: listed.offset, text_bytes: listed.text_bytes })
+            Ok(Ptx { instance, target, isa: listed.isa, file, offset: listed.offset, bytes: listed.text_bytes })
         })
         .collect::<Result<_, String>>()?;
     let cubins = table

@@ -76,8 +76,8 @@ pub struct Ptx {
     pub file: String,
     /// Bytes of other texts before its own in the file.
     pub offset: usize,
-    /// Bytes of the PTX text, or of the machine code in its place.
-    pub text_bytes: usize,
+    /// Bytes of its text, or of the machine code in its place.
+    pub bytes: usize,
 }
 
 /// Where embedded code comes from.

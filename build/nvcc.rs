@@ -162,15 +162,15 @@ fn compile_module(
         if !bytes.starts_with(b"\x7fELF") {
             return Err(unfit("it is no ELF file".to_owned()));
         }
-        let text_bytes = bytes.len();
-        return Ok((Ptx { instance: at, target, isa: (0, 0), file, offset: 0, text_bytes }, printed(&output)));
+        let cubin = Ptx { instance: at, target, isa: (0, 0), file, offset: 0, bytes: bytes.len() };
+        return Ok((cubin, printed(&output)));
     }
     let ptx = fs::read_to_string(&path).map_err(|source| BuildError::Io { doing: "read", path, source })?;
     let header = ptx_header::parse(&ptx).map_err(unfit)?;
     if header.target != target {
         return Err(unfit(format!("its target is sm_{}", header.target)));
     }
-    let module = Ptx { instance: at, target, isa: header.isa, file, offset: 0, text_bytes: ptx.len() };
+    let module = Ptx { instance: at, target, isa: header.isa, file, offset: 0, bytes: ptx.len() };
     Ok((module, printed(&output)))
 }
 

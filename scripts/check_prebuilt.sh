@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Exits with 1 and names the files if committed PTX, of the crate or of tests,
-# is not byte for byte what the sources give. Of compressed PTX the texts are compared.
+# Exits with 1 and names the files if committed PTX, of the crate or of tests, or the
+# crate's machine code is not byte for byte what the sources give. Of compressed files
+# what is in them is compared.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

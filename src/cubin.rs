@@ -83,9 +83,10 @@ pub fn compiler() -> Option<&'static str> {
     (!CUBINS.is_empty()).then_some(COMPILER)
 }
 
-/// The cubin of a module that a device loads in place of PTX (unless its driver refuses it), if there is one: for its compute capability or an earlier
-/// one of the same major, from a toolkit of no later major than the CUDA version that its driver states. (CUDA C++
-/// Programming Guide, binary compatibility; CUDA Compatibility, minor version compatibility.)
+/// The cubin of a module that a device loads in place of PTX, unless its driver refuses it, if there is one: for its
+/// compute capability or an earlier one of the same major, from a toolkit of no later major than the CUDA version that
+/// its driver states. (CUDA C++ Programming Guide, binary compatibility; CUDA Compatibility, minor version
+/// compatibility.)
 pub fn select(module: Module, capability: (u32, u32), driver: (u32, u32)) -> Option<&'static EmbeddedCubin> {
     let mine = CUBINS.iter().filter(|cubin| cubin.instance.module == module);
     let runs = mine.filter(|cubin| runs(cubin.target, TOOLKIT, capability, driver));

@@ -17,12 +17,12 @@ struct Addend {
     bool each = false;    // norm, sum and product are each rounded to the activation type
     bool of_row = false;  // it is r, a row of its own
     bool apart = false;   // neighbours' elements of r may be read, as load_chunk says
-    bool is_any = false;  // added without a question, as what adds nothing where there is none; known when compiled
+    bool always = false;  // added without a question, as zeros where there is none; known when compiled
 
     template <class Place>
     static __device__ __forceinline__ Addend bias(const RowArgs& args, const Place& place) {
         Addend addend = {place.template bias<Element>(args)};
-        addend.is_any = place.path != Path::GENERAL;
+        addend.always = place.path != Path::GENERAL;
         return addend;
     }
     static __device__ __forceinline__ Addend residual(const RowArgs& args, const WholeRow& place) {
@@ -35,7 +35,7 @@ struct Addend {
     /// Those of all chunks of a group, where parameters are of the activation type.
     __device__ __forceinline__ void load_chunks_of(RawChunk (&chunks)[Group<Element>::CHUNKS],
                                                    const Group<Element>& group) const {
-        if (is_any) {
+        if (always) {
             from.load_all_or(Parameters<Element>::negative_zeros(), chunks, group);
         } else if (from.exist()) {
             load_chunks<Element>(chunks, from.base, group, true);

@@ -126,13 +126,6 @@ struct Group {
         return valid[c] == LENGTH && next < hidden ? min(hidden - next, LENGTH) : 0;
     }
 
-    __device__ __forceinline__ unsigned int elements() const {
-        unsigned int sum = 0;
-#pragma unroll
-        for (unsigned int c = 0; c < CHUNKS; ++c) sum += valid[c];
-        return sum;
-    }
-
     /// Whether nothing is to be computed of a line of the group, for no lane of the warp has a chunk of it: where something
     /// is known of lines when compiled, or rows begin anywhere. Of a group's first line it is asked of the group.
     __device__ __forceinline__ bool lacks_line(unsigned int c) const {

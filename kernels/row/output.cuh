@@ -160,7 +160,7 @@ private:
                 for (unsigned int e = 0; e < STEP; ++e) gain[e] += args.weight_offset;
             }
         }
-        if (GATED || (!addend.is_any && !addend.from.exist())) {
+        if (GATED || (!addend.always && !addend.from.exist())) {
 #pragma unroll
             for (unsigned int e = 0; e < STEP; ++e) y[e] *= gain[e];
             return;

@@ -30,7 +30,7 @@ struct Parameters {
     /// Ones in place of a chunk of weights that are not there.
     static __device__ __forceinline__ RawChunk ones() { return all(Element::ONE); }
 
-    /// Negative zeros in place of what is not added: the sum has the sign of a zero that they are added to.
+    /// Negative zeros in place of what is not there to be added: a zero that they are added to keeps its sign.
     static __device__ __forceinline__ RawChunk negative_zeros() { return all(Element::NEGATIVE_ZERO); }
 
     /// Weights of a chunk, where they are not loaded step by step; ones where there are none.

@@ -222,7 +222,7 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     if constexpr (Statistic::REDUCES) {
         using State = typename Statistic::State;
         __shared__ typename ExchangeOf<State, THREADS>::Type exchange;
-        // Again where what is found says so of a row. Its team's neighbours go along.
+        // Again where the moments of a row are preliminary. Its team's neighbours go along, and keep what they have.
 #pragma unroll 1
         for (unsigned int round = 0;; ++round) {
             State states[GROUPS];
@@ -414,14 +414,14 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
         using State = typename Statistic::State;
         __shared__ Team::StretchExchange<State, Moments> exchange;
         typename State::Running running;
-        // Again where what is found says so.
+        // Again where the moments are preliminary.
 #pragma unroll 1
         for (unsigned int round = 0;; ++round) {
 #pragma unroll 1
             for (unsigned int slab = walk.first_slab(); walk.more(slab); ++slab) {
                 const Group<Element> group = group_of(slab);
                 if (Statistic::ROUNDS > 1 && round > 0) {
-                    // Where the kernel is one for all calls, no registers are left for both.
+                    // Where the kernel is one for all calls, no registers are left for a choice.
                     const bool from_stage = !IS_GENERAL && staged;
                     const Values h = from_stage ? source.staged(stage, group, args)
                                                 : source.h(inputs(group, false), group, args);
@@ -439,7 +439,7 @@ __device__ __forceinline__ void looped_row(const RowArgs& args) {
                 return moments;
             });
             if (round + 1 == Statistic::ROUNDS || !made->is_preliminary()) break;
-            // The sums are put where other CTAs may still read those before.
+            // The sums of the next round take the place of these, which other CTAs may still read.
             cluster.meet();
         }
     }

@@ -127,8 +127,8 @@ struct LayerNorm {
     // Σh scaled by RowArgs::count_scale, and Σh²; or those of deviations.
     using State = Sums<2, Number<Element>>;
 
-    /// How many times what is left of it Σh² may be: where the mean is 0.7 deviations from 0. What is lost of sums of 16-bit
-    /// values in f32 then comes to no more than beside an outlier, less than three ULPs of rstd.
+    /// How many times what is left of it Σh² may be: the mean is then 0.7 deviations from 0. What sums in f32 lose of 16-bit
+    /// values grows with it, and is no more so far than beside an outlier (tests/emulated/accuracy.rs).
     static constexpr float FAR = 1.5f;
 
     /// The sums of a group, of its values or, again, of their deviations from the mean found before. Places outside the row

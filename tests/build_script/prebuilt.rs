@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::scratch::Scratch;
+use crate::scratch::{Change, Scratch};
 
 #[test]
 fn without_nvcc_the_prebuilt_ptx_is_embedded() {
@@ -72,8 +72,8 @@ fn prebuilt_mode_and_docs_rs_pass_nvcc_over() {
 
 #[test]
 fn a_changed_source_makes_the_prebuilt_ptx_stale() {
-    type Change = fn(&Scratch);
-    let changes: [(&str, Change); 6] = [
+    type Edit = fn(&Scratch);
+    let changes: [(&str, Edit); 6] = [
         ("kernel", |s| s.write("kernels/row.cu", "")),
         ("header", |s| {
             s.replace("kernels/common/warp.cuh", "lane", "line");
@@ -123,10 +123,9 @@ fn a_checkout_with_windows_line_endings_is_not_stale() {
 
 #[test]
 fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
-    type Change = fn(&Scratch);
     const FILE: &str = "kernels/prebuilt/norm.f32.ptx.lzma";
     const MANIFEST: &str = "kernels/prebuilt/manifest.txt";
-    let changes: [(&str, Change, &str); 12] = [
+    let changes: [Change; 12] = [
         ("edited", |s| s.replace(FILE, "compressed", "my own"), "norm.f32.ptx.lzma: its hash is"),
         ("truncated", |s| s.replace(FILE, "compressed\n", "compr"), "norm.f32.ptx.lzma: its hash is"),
         // To git it is a binary file. As a text, a checkout on Windows would damage it.
@@ -169,11 +168,5 @@ fn ptx_that_the_manifest_does_not_vouch_for_is_refused() {
             "sm_75 all 0123456789abcdef` is not a line of a manifest",
         ),
     ];
-    for (what, change, wanted) in changes {
-        let scratch = Scratch::new(&format!("unvouched-{what}"));
-        change(&scratch);
-        let said = scratch.refusal();
-        assert!(said.contains(wanted), "{what}: {said}");
-        assert!(said.contains("scripts/prebuilt.sh"), "{what}: {said}");
-    }
+    Scratch::each_is_refused("unvouched", &changes);
 }

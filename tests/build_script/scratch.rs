@@ -22,6 +22,9 @@ module norm Mean Plain Store f32 bf16
 const PREBUILT: [(&str, [(u32, usize); 2]); 2] =
     [("norm.bf16", [(75, 1075), (90, 1090)]), ("norm.f32", [(75, 3275), (90, 3290)])];
 
+/// A change to a package, its name before it and behind it what the build script then says.
+pub type Change = (&'static str, fn(&Scratch), &'static str);
+
 /// A package with kernels and the environment that its build sees.
 pub struct Scratch {
     root: PathBuf,
@@ -167,6 +170,17 @@ impl Scratch {
         match self.run() {
             Err(error) => error.to_string(),
             Ok(run) => panic!("it was accepted:\n{}", run.generated),
+        }
+    }
+
+    /// Makes each change to a package of its own: what is prebuilt must then be refused, with these words and a remedy.
+    pub fn each_is_refused(test: &str, changes: &[Change]) {
+        for (what, change, wanted) in changes {
+            let scratch = Self::new(&format!("{test}-{what}"));
+            change(&scratch);
+            let said = scratch.refusal();
+            assert!(said.contains(wanted), "{what}: {said}");
+            assert!(said.contains("scripts/prebuilt.sh"), "{what}: {said}");
         }
     }
 
