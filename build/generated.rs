@@ -22,6 +22,8 @@ fn form(name: &str) -> String {
         of(path, "PairedLines")
     } else if let Some(path) = name.strip_suffix("_paired_full") {
         of(path, "PairedFull")
+    } else if let Some(path) = name.strip_suffix("_paired_even") {
+        of(path, "PairedEven")
     } else if let Some(path) = name.strip_suffix("_paired") {
         of(path, "Paired")
     } else {

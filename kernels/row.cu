@@ -49,6 +49,8 @@
     (WARPNORM_REGISTERS_KERNEL(path##_paired_lines, Path::PATH, Threads::PAIRED_LINES))                         \
     WARPNORM_WHERE(WARPNORM_PATH_##PATH##_PAIRED_FULL)                                                         \
     (WARPNORM_REGISTERS_KERNEL(path##_paired_full, Path::PATH, Threads::PAIRED_FULL))                           \
+    WARPNORM_WHERE(WARPNORM_PATH_##PATH##_PAIRED_EVEN)                                                         \
+    (WARPNORM_REGISTERS_KERNEL(path##_paired_even, Path::PATH, Threads::PAIRED_EVEN))                           \
     WARPNORM_WHERE(WARPNORM_PATH_##PATH##_PAIRED_LANES)                                                        \
     (WARPNORM_REGISTERS_KERNEL(path##_paired_lanes, Path::PATH, Threads::PAIRED_LANES))
 

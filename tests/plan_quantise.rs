@@ -1,7 +1,7 @@
 //! Plans of norms that quantise: what the sink takes for granted of where elements are, and of alignment.
 
 use proptest::prelude::*;
-use warpnorm::plan::{Place, Source, Team, flags, plan};
+use warpnorm::plan::{Path, Place, Source, Team, flags, plan};
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{Call, DType, DeviceFacts, Norm, RawCodes, RawRows};
 
@@ -75,12 +75,13 @@ proptest! {
         call.codes = Some(RawCodes { address, stride });
         call.scales = Some(3 << 45);
         call.tensor_scale = quantisation.scaling.takes_tensor_scale().then_some(4 << 45);
-        let planned = plan(&call, &DeviceFacts::a100()).expect("a valid call").expect("rows to launch").args.flags;
+        let planned = plan(&call, &DeviceFacts::h200()).expect("a valid call").expect("rows to launch");
 
         let all_at = |unit| (0..rows as u64).all(|row| (address + row * stride as u64).is_multiple_of(unit));
         let chunk_bytes = if code == CodeType::E2m1 { 4 } else { 8 };
-        prop_assert_eq!(planned & flags::WIDE_CODES != 0, all_at(chunk_bytes));
-        let paired = code != CodeType::E2m1 && hidden.is_multiple_of(16) && all_at(16);
-        prop_assert_eq!(planned & flags::PAIRED_CODES != 0, paired);
+        prop_assert_eq!(planned.args.flags & flags::WIDE_CODES != 0, all_at(chunk_bytes));
+        // Nothing else is misaligned.
+        let is_aligned = hidden.is_multiple_of(8) && all_at(chunk_bytes);
+        prop_assert_eq!(planned.kernel.form().path == Path::Aligned, is_aligned);
     }
 }

@@ -124,6 +124,7 @@ fn every_module_has_its_kernels_for_every_target() {
                 (Path::Aligned, Threads::Paired, false) => "_aligned_paired",
                 (Path::Aligned, Threads::PairedLines, false) => "_aligned_paired_lines",
                 (Path::Aligned, Threads::PairedFull, false) => "_aligned_paired_full",
+                (Path::Aligned, Threads::PairedEven, false) => "_aligned_paired_even",
                 (Path::Aligned, Threads::PairedLanes, false) => "_aligned_paired_lanes",
                 (Path::AlignedRounded, Threads::Single, false) => "_aligned_rounded",
                 (Path::AlignedRounded, Threads::Paired, false) => "_aligned_rounded_paired",

@@ -10,9 +10,25 @@
 
 namespace warpnorm {
 
-/// The f32 scale of a row or group.
-__device__ __forceinline__ float dynamic_scale(float amax, float floor, float upper, float largest) {
-    return __fdiv_rn(fmaxf(fminf(amax, upper), floor), largest);
+/// How largest magnitudes become f32 scales.
+struct DynamicScale {
+    float largest;     // magnitude of the codes: what amax is divided by
+    float reciprocal;  // 1 / largest
+    // What the scale is held to.
+    float floor;
+    float upper;
+};
+
+/// The f32 scale of a row or group: of a largest magnitude of 11 significant bits, which is what 16-bit types have.
+///
+/// The quotient is the one that `div.rn` makes, in three instructions: what the product with the correctly rounded reciprocal
+/// is off by is exact (Markstein, *Computation of elementary functions on the IBM RISC System/6000 processor*, 1990).
+/// tests/codes/scales.rs goes through all of 16-bit types. In place of NaN, which it makes of infinity, there is then
+/// the upper bound.
+__device__ __forceinline__ float dynamic_scale(float amax, const DynamicScale& to) {
+    const float product = amax * to.reciprocal;
+    const float quotient = __fmaf_rn(__fmaf_rn(-product, to.largest, amax), to.reciprocal, product);
+    return fmaxf(fminf(quotient, to.upper), to.floor);
 }
 
 /// The least power of two that is no less than a normal or infinite scale.
@@ -42,19 +58,12 @@ struct Divisor {
 
     static __device__ __forceinline__ Divisor of(float scale) {
         const float magnitude = fabsf(scale);
-        const bool is_far = !(magnitude >= 0x1p-80f && magnitude <= 0x1p+100f);
-        const float moved = is_far ? scale * (magnitude > 1.0f ? 0x1p-64f : 0x1p+64f) : scale;
-        // Off by nine sixteenths of a unit in the last place: the next f32 below is less than 1 / b, the next above more.
-        const int nearest = __float_as_int(warpnorm::reciprocal(moved));
-        Divisor divisor;
-        divisor.reciprocal = __int_as_float(nearest - 1);
-        divisor.rest = __fmaf_rn(-moved, divisor.reciprocal, 1.0f) * __int_as_float(nearest + 1);
-        if (is_far) {
-            divisor.rest = -divisor.rest;
-            // Zeros become infinities, and they zeros.
-            const float exchanged = __int_as_float(__float_as_int(scale) ^ 0x7f800000);
-            if (magnitude == 0.0f || isinf(magnitude)) divisor = {exchanged, exchanged};
-        }
+        if (magnitude >= 0x1p-80f && magnitude <= 0x1p+100f) return of_near(scale);
+        Divisor divisor = of_near(scale * (magnitude > 1.0f ? 0x1p-64f : 0x1p+64f));
+        divisor.rest = -divisor.rest;
+        // Zeros become infinities, and they zeros.
+        const float exchanged = __int_as_float(__float_as_int(scale) ^ 0x7f800000);
+        if (magnitude == 0.0f || isinf(magnitude)) divisor = {exchanged, exchanged};
         return divisor;
     }
 
@@ -89,6 +98,13 @@ struct Divisor {
     }
 
 private:
+    static __device__ __forceinline__ Divisor of_near(float scale) {
+        // Off by nine sixteenths of a unit in the last place: the next f32 below is less than 1 / b, the next above more.
+        const int nearest = __float_as_int(warpnorm::reciprocal(scale));
+        const float below = __int_as_float(nearest - 1);
+        return {below, __fmaf_rn(-scale, below, 1.0f) * __int_as_float(nearest + 1)};
+    }
+
     /// Negative where the scale is far from 1.
     __device__ __forceinline__ int sign_of_far() const { return __float_as_int(reciprocal) ^ __float_as_int(rest); }
 };

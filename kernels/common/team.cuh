@@ -135,6 +135,8 @@ struct Team {
                 state = reduce_lanes(state, warps);
             }
             const Result result = finish(state, team, counts, exchange.results[team]);
+            // Before it is replaced, all lanes have read what was made before.
+            if (MAY_REPEAT && threads <= WARP) __syncwarp();
             if (counts) put(exchange.results[team], result);
             if constexpr (MAY_REPEAT) {
                 repeat = __any_sync(ALL_LANES, counts && result.is_preliminary());

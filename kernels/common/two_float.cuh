@@ -10,6 +10,8 @@
 
 namespace warpnorm {
 
+constexpr float LARGEST_F32 = 3.40282346638528859812e38f;
+
 struct TwoFloat {
     float hi;
     float lo;
@@ -68,9 +70,8 @@ __device__ __forceinline__ TwoFloat multiply(const TwoFloat& a, float b) {
 /// sum / divisor for the reciprocal given. The first estimate of a finite sum at the very end of f32's
 /// range may overflow where the quotient does not.
 __device__ __forceinline__ TwoFloat quotient(const TwoFloat& sum, float divisor, float reciprocal) {
-    constexpr float LARGEST = 3.40282346638528859812e38f;
     float estimate = sum.hi * reciprocal;
-    if (isinf(estimate) && !isinf(sum.hi)) estimate = copysignf(LARGEST, sum.hi);
+    if (isinf(estimate) && !isinf(sum.hi)) estimate = copysignf(LARGEST_F32, sum.hi);
     const float remainder = __fmaf_rn(-estimate, divisor, sum.hi) + sum.lo;
     return fast_two_sum(estimate, remainder * reciprocal);
 }

@@ -148,6 +148,17 @@ __device__ __forceinline__ void store_byte(Address to, unsigned int value) {
     asm volatile("st.global.b8 [%0], %1;" ::"l"(to), "r"(value) : "memory");
 }
 
+/// Stores one or two words, at a multiple of their size.
+template <unsigned int COUNT, unsigned int WORDS>
+__device__ __forceinline__ void store_words(Address to, const unsigned int (&words)[WORDS]) {
+    static_assert(COUNT <= 2 && COUNT <= WORDS, "one or two");
+    if (COUNT == 2) {
+        asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(words[0]), "r"(words[COUNT - 1]) : "memory");
+    } else {
+        asm volatile("st.global.b32 [%0], %1;" ::"l"(to), "r"(words[0]) : "memory");
+    }
+}
+
 /// Stores the first `bytes` bytes of one or two words; `wide` promises that `to` is a multiple of their size,
 /// or of half of that where only half are stored.
 template <unsigned int WORDS>

@@ -31,10 +31,8 @@ __device__ __forceinline__ unsigned int from_next_lane(unsigned int value) {
     return __shfl_sync(ALL_LANES, value, kept_lane_of_warp() + 1);
 }
 
-/// The value that a lane of each segment of `width` lanes holds, in every lane of the segment.
-__device__ __forceinline__ float from_lane(float value, unsigned int lane, unsigned int width) {
-    return __shfl_sync(ALL_LANES, value, lane, width);
-}
+/// The value that another lane of the warp holds.
+__device__ __forceinline__ float from_lane(float value, unsigned int lane) { return __shfl_sync(ALL_LANES, value, lane); }
 
 /// The value of the lane whose number differs in the bits of `mask`.
 __device__ __forceinline__ float shuffle_xor(float value, unsigned int mask) {
@@ -58,12 +56,13 @@ __device__ __forceinline__ float largest_of_lanes(float value, unsigned int widt
     return value;
 }
 
-/// Merges the states of the first `count` lanes of a warp.
+/// Merges the states of the first `count` lanes of a warp, or of each of its segments of as many lanes as the power of two
+/// that is no less.
 ///
-/// A step of distance d leaves in lane i < d the states of the lanes i, i + d, i + 2d, … merged in a tree; after the last
-/// step the first lane holds them all. Other lanes hold partial results that nobody reads. The lower lane is always
-/// the left operand, so the order of the arithmetic depends on `count` alone. Lanes from `count` on hold empty states.
-/// In a loop: it is one warp of a CTA that has use for it.
+/// A step of distance d leaves in lane i < d of a segment the states of its lanes i, i + d, i + 2d, … merged in a tree;
+/// after the last step its first lane holds them all. Other lanes hold partial results that nobody reads. The lower lane
+/// is always the left operand, so the order of the arithmetic depends on `count` alone. A segment's lanes from `count` on
+/// hold empty states. In a loop: it is one warp of a CTA that has use for it.
 template <class State>
 __device__ __forceinline__ State reduce_lanes(State state, unsigned int count) {
     // The largest power of two below the count.

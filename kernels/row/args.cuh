@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../common/activation.cuh"
+#include "../common/scales.cuh"
 
 namespace warpnorm {
 
@@ -21,8 +22,8 @@ enum Flag : unsigned int {
     STAGED = 1u << 5,
     // The codes of every chunk start at a multiple of their size in bytes.
     WIDE_CODES = 1u << 6,
-    // The codes of every other chunk start at a multiple of 16 bytes, and chunks come in pairs.
-    PAIRED_CODES = 1u << 7,
+    // What is rounded to codes are quotients by a scale, rather than products with a factor.
+    QUOTIENTS = 1u << 7,
     // f32 scales are rounded up to powers of two.
     POWER_OF_TWO_SCALES = 1u << 8,
     // The exponents of UE8M0 scales are rounded down rather than up.
@@ -33,6 +34,7 @@ enum Flag : unsigned int {
     ZERO_STAYS_ZERO = 1u << 11,
     // Of the residual add after the norm, norm, sum and product are each rounded to the activation type.
     ROUND_EACH = 1u << 12,
+    // The rates are f32 whatever the activations are.
     RATE_F32 = 1u << 13,
     // cos and sin are f32 whatever the activations are.
     TABLES_F32 = 1u << 14,
@@ -50,9 +52,10 @@ enum Flag : unsigned int {
 /// What is known of a call where its kernel is compiled. Mirrored by plan::Path.
 ///
 /// Of an aligned call: rows, or the heads or groups of them, are made of whole chunks, all of which begin at multiples of
-/// 16 bytes, in every tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; parameters are of the
-/// activation type; norms without a mean have no bias; and of ROUND_BEFORE_WEIGHT and a weight_offset there is what stands
-/// below. Of a shifted call rows may be of any number of elements, and begin anywhere.
+/// 16 bytes, in every tensor, and their codes at multiples of their own size; rows are fewer than 2^31, and as many bytes
+/// apart as 32 bits count; parameters are of the activation type; norms without a mean have no bias; and of
+/// ROUND_BEFORE_WEIGHT and a weight_offset there is what stands below. Of a shifted call rows may be of any number of
+/// elements, and begin anywhere.
 enum class Path {
     GENERAL,              // (nothing is known)
     ALIGNED,              // neither
@@ -150,9 +153,8 @@ struct RowArgs {
     CodeType code;
     Scaling scaling;
     unsigned int scale_group;  // elements that share a scale, a power of two; 0: all of a row, or of the tensor
-    float amax_floor;          // what amax is held to before it becomes an f32 scale
-    float amax_upper;
-    float code_largest;        // what amax is divided by
+    unsigned int scale_group_shift;  // log2 of it
+    DynamicScale dynamic;
     const void* gate;          // z; null: h takes its place, where there is an activation
     unsigned long long gate_stride;
     Activation activation;
@@ -171,7 +173,7 @@ struct RowArgs {
     unsigned int stretch_shift;   // log2 of the slabs of a stretch
 };
 
-static_assert(sizeof(RowArgs) == 464, "the Rust side mirrors this layout");
+static_assert(sizeof(RowArgs) == 472, "the Rust side mirrors this layout");
 
 /// Whether chunks are whole, or not there at all, and begin at multiples of 16 bytes.
 __device__ constexpr bool is_aligned(Path path) { return path != Path::GENERAL && path != Path::SHIFTED; }

@@ -11,16 +11,6 @@
 
 namespace warpnorm {
 
-/// Whether what is rounded to codes are quotients by a scale, rather than products with a factor.
-__device__ __forceinline__ bool are_divided(const RowArgs& args) {
-    switch (args.scaling) {
-        case Scaling::PER_TENSOR: return args.code == CodeType::INT8;
-        case Scaling::PER_TOKEN:
-        case Scaling::PER_GROUP: return args.code != CodeType::INT8;
-        default: return false;
-    }
-}
-
 /// What values are multiplied by, as that which has the place of a divisor.
 __device__ __forceinline__ Divisor factor(float factor) { return {factor, 0.0f}; }
 
@@ -38,30 +28,31 @@ struct CodeRows {
         unsigned int words[WORDS];
     };
 
-    static __device__ __forceinline__ void store_codes(const Codes (&codes)[G::CHUNKS], const Team& team,
-                                                       const G& group, const RowArgs& args, unsigned long long row) {
+    static __device__ __forceinline__ void store_codes(const Codes (&codes)[G::CHUNKS], const G& group,
+                                                       const RowArgs& args, unsigned long long row) {
         const Address to = address_of(args.codes) + row * args.codes_stride;
-        if (args.flags & PAIRED_CODES) {
-            // The lanes of a pair hold neighbouring chunks of both lines. The even one gets the line 0 of both,
-            // the odd one the line 1, so that each stores sixteen codes at once.
-            const bool odd = team.rank & 1;
-            RawChunk both;
-#pragma unroll
-            for (unsigned int w = 0; w < WORDS; ++w) {
-                const unsigned int other = shuffle_xor(odd ? codes[0].words[w] : codes[1].words[w], 1);
-                both.words[w] = odd ? other : codes[0].words[w];
-                both.words[WORDS + w] = odd ? codes[1].words[w] : other;
-            }
-            const unsigned int first = odd ? group.first(1) - LENGTH : group.first(0);
-            if ((odd ? group.valid[1] : group.valid[0]) > 0) store_wide(to + first, both);
-            return;
-        }
         const bool halves = args.code == CodeType::E2M1;
+        if (group.is_aligned()) {
+            if (halves) return store_whole<WORDS / 2>(codes, to, group);
+            return store_whole<WORDS>(codes, to, group);
+        }
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) {
             const unsigned int first = halves ? group.first(c) / 2 : group.first(c);
             const unsigned int bytes = halves ? (group.valid[c] + 1) / 2 : group.valid[c];
             store_bytes<WORDS>(to + first, codes[c].words, bytes, args.flags & WIDE_CODES);
+        }
+    }
+
+private:
+    /// Stores so many words of codes of every chunk.
+    template <unsigned int OF_CHUNK>
+    static __device__ __forceinline__ void store_whole(const Codes (&codes)[G::CHUNKS], Address to, const G& group) {
+        constexpr unsigned int PER_BYTE = WORDS / OF_CHUNK;
+#pragma unroll
+        for (unsigned int c = 0; c < G::CHUNKS; ++c) {
+            const Address at = to + (group.first_of_all + c * group.between) / PER_BYTE + group.beside / PER_BYTE;
+            if (group.valid[c] > 0) store_words<OF_CHUNK>(at, codes[c].words);
         }
     }
 };
@@ -104,8 +95,11 @@ struct QuantiseOf : CodeRows<Element> {
 
     __device__ __forceinline__ void observe(const G& group) {
         if (group.is_aligned()) {
-            // Of chunks that are not there, y is 0, or NaN, which is left out.
-            row_scale = fmaxf(row_scale, largest_magnitude<Element>(y.of));
+            // Of places outside the row y may be more than any in it, as −mean·rstd is far from 0. Where there is a chunk
+            // of the second line, there is one of the first.
+            if (group.valid[0] == 0) return;
+            const RawChunk chunks[] = {y.of[0], group.valid[1] > 0 ? y.of[1] : y.of[0]};
+            row_scale = fmaxf(row_scale, largest_magnitude<Element>(chunks));
         } else {
 #pragma unroll
             for (unsigned int c = 0; c < G::CHUNKS; ++c) row_scale = fmaxf(row_scale, amax_of(y.of[c], group.valid[c]));
@@ -120,7 +114,7 @@ struct QuantiseOf : CodeRows<Element> {
         if (!observes(args)) return;
         const float row_scale = fmaxf(groups[0].row_scale, groups[GROUPS - 1].row_scale);
         const float largest = team.largest(row_scale, memory.largest);
-        const float scale = dynamic_scale(largest, args.amax_floor, args.amax_upper, args.code_largest);
+        const float scale = dynamic_scale(largest, args.dynamic);
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) groups[g].row_scale = scale;
         if (exists && team.leads()) store_f32(address_of(args.scales) + place.row * sizeof(float), scale);
@@ -146,8 +140,10 @@ struct QuantiseOf : CodeRows<Element> {
 #pragma unroll
             for (Divisor& divisor : divisors) divisor = of_row;
         }
+        if (args.y != nullptr) {
 #pragma unroll
-        for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].store_y(groups[g], args, place);
+            for (unsigned int g = 0; g < GROUPS; ++g) sinks[g].store_y(groups[g], args, place);
+        }
         RawChunk chunks[CHUNKS];
 #pragma unroll
         for (unsigned int i = 0; i < CHUNKS; ++i) chunks[i] = sinks[i / G::CHUNKS].y.of[i % G::CHUNKS];
@@ -158,13 +154,12 @@ struct QuantiseOf : CodeRows<Element> {
             Codes of_group[G::CHUNKS];
 #pragma unroll
             for (unsigned int c = 0; c < G::CHUNKS; ++c) of_group[c] = codes[g * G::CHUNKS + c];
-            CodeRows<Element>::store_codes(of_group, team, groups[g], args, place.row);
+            CodeRows<Element>::store_codes(of_group, groups[g], args, place.row);
         }
     }
 
 private:
     __device__ __forceinline__ void store_y(const G& group, const RowArgs& args, const WholeRow& place) const {
-        if (args.y == nullptr) return;
         const Address row = place.y<Element>(args);
 #pragma unroll
         for (unsigned int c = 0; c < G::CHUNKS; ++c) store_chunk<Element>(row, y.of[c], c, group);
@@ -199,8 +194,8 @@ private:
 #pragma unroll
             for (unsigned int i = 0; i < G::CHUNKS; ++i) codes[i] = i == c ? of_chunk[0] : codes[i];
         }
-        store_y(group, args, place);
-        CodeRows<Element>::store_codes(codes, team, group, args, place.row);
+        if (args.y != nullptr) store_y(group, args, place);
+        CodeRows<Element>::store_codes(codes, group, args, place.row);
     }
 
     /// The largest magnitude of the elements of a chunk that lie in the row. NaNs are left out.
@@ -276,6 +271,7 @@ private:
         }
         // Lane i makes the scales of the chunks i, i + lanes, … of all that a thread has.
         const unsigned int lane = team.rank & (lanes - 1);
+        const unsigned int first_lane = lane_of_warp() & ~(lanes - 1);
 #pragma unroll 1
         for (unsigned int first = 0; first < CHUNKS; first += lanes) {
             const unsigned int mine = (first + lane) % CHUNKS;
@@ -291,8 +287,8 @@ private:
 #pragma unroll
             for (unsigned int i = 0; i < CHUNKS; ++i) {
                 if (i < first) continue;
-                divisors[i].reciprocal = from_lane(scale.by.reciprocal, i - first, lanes);
-                divisors[i].rest = from_lane(scale.by.rest, i - first, lanes);
+                divisors[i].reciprocal = from_lane(scale.by.reciprocal, first_lane - first + i);
+                divisors[i].rest = from_lane(scale.by.rest, first_lane - first + i);
             }
         }
     }
@@ -303,7 +299,7 @@ private:
     }
 
     static __device__ __forceinline__ Divisor by_scale(float scale, const RowArgs& args) {
-        return are_divided(args) ? Divisor::of(scale) : factor(__fdiv_rn(1.0f, scale));
+        return args.flags & QUOTIENTS ? Divisor::of(scale) : factor(__fdiv_rn(1.0f, scale));
     }
 
     /// The scale of a group.
@@ -313,7 +309,7 @@ private:
 
         __device__ __forceinline__ GroupScale(float amax, const RowArgs& args) {
             if (args.scaling == Scaling::PER_GROUP) {
-                float scale = dynamic_scale(amax, args.amax_floor, args.amax_upper, args.code_largest);
+                float scale = dynamic_scale(amax, args.dynamic);
                 if (args.flags & POWER_OF_TWO_SCALES) scale = next_power_of_two(scale);
                 stored = __float_as_uint(scale);
                 by = by_scale(scale, args);
@@ -336,7 +332,7 @@ private:
                                                        unsigned long long row) {
         // Here, and not in front of the branch whatever call it is.
         asm volatile("" : "+l"(row), "+r"(column));
-        const unsigned int of_row = column >> (__ffs(args.scale_group) - 1);
+        const unsigned int of_row = column >> args.scale_group_shift;
         const unsigned long long index = scale_index(row, of_row, args);
         const Address scales = address_of(args.scales);
         if (args.scaling == Scaling::PER_GROUP) {
@@ -365,7 +361,7 @@ private:
         for (unsigned int c = 0; c < CHUNKS; ++c) codes[c] = {};
 #pragma unroll
         for (unsigned int e = 0; e < CHUNKS * LENGTH; ++e) values[e] = element_of<Element>(chunks[e / LENGTH], e % LENGTH);
-        if (are_divided(args)) {
+        if (args.flags & QUOTIENTS) {
             Divisor::divide(values, divisors);
         } else {
 #pragma unroll
@@ -430,7 +426,7 @@ struct QuantiseWide : CodeRows<Element> {
                                                  const G* groups, const RowArgs& args, const WholeRow& place) {
 #pragma unroll
         for (unsigned int g = 0; g < GROUPS; ++g) {
-            CodeRows<Element>::store_codes(sinks[g].codes, team, groups[g], args, place.row);
+            CodeRows<Element>::store_codes(sinks[g].codes, groups[g], args, place.row);
         }
     }
 };

@@ -6,7 +6,7 @@
 namespace warpnorm {
 
 /// Threads of a CTA whose heads are rotated: teams of at most a warp, side by side.
-constexpr unsigned int ROTATING_THREADS = 128;
+constexpr unsigned int ROTATING_THREADS = MAX_TEAMS;
 
 template <class Output_, class Element>
 struct RotateOf {

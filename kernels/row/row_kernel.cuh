@@ -5,8 +5,8 @@
 // Two regimes share every piece of it. In the registers regime a row is one slab and stays in the
 // team's registers between the statistic and the sink. In the looped regime the team walks the row in
 // slabs twice; in between, the row waits in shared memory or is read again. A sink that must see all of y
-// before it can store any has the team walk the row once more, and so does a source that normalises its
-// inputs. A thread reads, stages and writes the same elements in all passes and writes in the last alone, so
+// before it can store any has the team walk the row once more, so does a source that normalises its
+// inputs, and so does LayerNorm where a row's mean is far from 0. A thread reads, stages and writes the same elements in all passes and writes in the last alone, so
 // outputs may lie over inputs and the stage needs no barrier.
 #pragma once
 
@@ -68,18 +68,22 @@ enum class Threads {
     PAIRED,        // of teams of more than a warp
     PAIRED_LINES,  // of such teams, and rows that are made of whole lines
     PAIRED_FULL,   // of such teams, and rows that fill their warps
+    PAIRED_EVEN,   // of such teams and rows, where no warp is without a second
     PAIRED_LANES,  // of smaller ones
 };
 
 /// Whether warps do the work of two.
 constexpr __device__ bool are_warps_paired(Threads threads) {
-    return threads == Threads::PAIRED || threads == Threads::PAIRED_LINES || threads == Threads::PAIRED_FULL;
+    return threads != Threads::SINGLE && threads != Threads::PAIRED_LANES;
 }
 
 constexpr __device__ Whole whole_of(Threads threads) {
-    return threads == Threads::PAIRED_FULL    ? Whole::GROUPS
-           : threads == Threads::PAIRED_LINES ? Whole::LINES
-                                              : Whole::NOTHING;
+    switch (threads) {
+        case Threads::PAIRED_LINES: return Whole::LINES;
+        case Threads::PAIRED_FULL:
+        case Threads::PAIRED_EVEN: return Whole::GROUPS;
+        default: return Whole::NOTHING;
+    }
 }
 
 /// Threads that a multiprocessor has registers for, at least as many as there are in a CTA, where rows stay in registers.
@@ -177,10 +181,10 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
     }
     const bool is_full = THREADS == Threads::PAIRED_LANES && exists && args.hidden == team.threads * GROUP_ELEMENTS;
     // The last of an odd number of warps has nothing beside it.
-    const bool has_second = team.rank + WARP < team.threads;
+    const bool has_second = THREADS == Threads::PAIRED_EVEN || team.rank + WARP < team.threads;
     const auto group_of = [&](unsigned int g) {
         const bool has_group = IS_PAIRED ? g == 0 || has_second : exists;
-        const bool has_all = is_full || (WHOLE == Whole::GROUPS && g == 0);
+        const bool has_all = is_full || THREADS == Threads::PAIRED_EVEN || (WHOLE == Whole::GROUPS && g == 0);
         return Group<Element>(team, 0, args.hidden, true, has_group, PATH, g * team.beside, has_all, WHOLE);
     };
     const Group<Element> groups[] = {group_of(0), group_of(GROUPS - 1)};

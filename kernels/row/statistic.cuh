@@ -131,6 +131,9 @@ struct LayerNorm {
     /// values grows with it, and is no more so far than beside an outlier (tests/emulated/accuracy.rs).
     static constexpr float FAR = 1.5f;
 
+    /// Below it products of the mean and the sum of values are among f32's denormals.
+    static constexpr float SMALLEST_SUM = 0x1p-100f;
+
     /// The sums of a group, of its values or, again, of their deviations from the mean found before. Places outside the row
     /// hold zeros, and add nothing.
     static __device__ __forceinline__ State of_group(const Values& h, const Group<Element>& group, const RowArgs& args,
@@ -210,9 +213,11 @@ private:
         const TwoFloat mean = quotient(sum, args.scaled_hidden, args.scaled_hidden_reciprocal);
         const Number<Element> left = about_mean(row.of[1], mean, sum, args);
         Moments moments = of_mean_and_squares(mean, left, args);
-        // Past f32's range squares are infinite, but maybe not those of deviations.
-        constexpr float LARGEST = 3.40282346638528859812e38f;
-        const bool is_near = in_one(row.of[1]) <= fminf(FAR * in_one(left), LARGEST);
+        // Past f32's range squares are infinite, but maybe not those of deviations; and close to its other end what is to
+        // be subtracted from them is lost.
+        const float squares = in_one(row.of[1]);
+        const bool is_lost = squares > 0.0f && squares < SMALLEST_SUM;
+        const bool is_near = squares <= fminf(FAR * in_one(left), LARGEST_F32) && !is_lost;
         if (isfinite(mean.hi) && !is_near) make_preliminary(moments, mean);
         return moments;
     }

@@ -21,8 +21,8 @@ pub mod flags {
     pub const STAGED: u32 = 1 << 5;
     /// The codes of every chunk start at a multiple of their size in bytes.
     pub const WIDE_CODES: u32 = 1 << 6;
-    /// The codes of every other chunk start at a multiple of 16 bytes, and chunks come in pairs.
-    pub const PAIRED_CODES: u32 = 1 << 7;
+    /// What is rounded to codes are quotients by a scale.
+    pub const QUOTIENTS: u32 = 1 << 7;
     /// f32 scales are rounded up to powers of two.
     pub const POWER_OF_TWO_SCALES: u32 = 1 << 8;
     /// The exponents of UE8M0 scales are rounded down rather than up.
@@ -90,6 +90,18 @@ pub struct RopeArgs {
     pub padding: u32,
 }
 
+/// How largest magnitudes become f32 scales: as quotients by the codes' largest magnitude, held to what is given.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the first comment names them")]
+pub struct DynamicScale {
+    pub largest: f32,
+    /// 1 / largest.
+    pub reciprocal: f32,
+    pub floor: f32,
+    pub upper: f32,
+}
+
 /// What a launch passes to the row kernel. Addresses are device addresses, 0 for an absent tensor;
 /// strides are in elements.
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -137,9 +149,9 @@ pub struct RowArgs {
     pub scaling: u32,
     /// Elements that share a scale; 0: all of a row, or of the tensor.
     pub scale_group: u32,
-    pub amax_floor: f32,
-    pub amax_upper: f32,
-    pub code_largest: f32,
+    /// log2 of them.
+    pub scale_group_shift: u32,
+    pub dynamic: DynamicScale,
     pub gate: u64,
     pub gate_stride: u64,
     pub activation: u32,
@@ -292,6 +304,7 @@ fn quantisation(call: &Call) -> RowArgs {
     let Some(quantisation) = call.norm.quantisation else { return zeroed };
     let Quantisation { code, scaling } = quantisation;
     let (amax_floor, amax_upper) = quantisation.amax_bounds().unwrap_or((0.0, f32::INFINITY));
+    let largest = code.largest();
     let (scale_row_stride, scale_group_stride) = quantisation.scale_strides(call.rows, call.hidden);
     RowArgs {
         scale_row_stride,
@@ -310,14 +323,19 @@ fn quantisation(call: &Call) -> RowArgs {
             Scaling::Nvfp4 { .. } => 4,
         },
         scale_group: scaling.group().unwrap_or(0) as u32,
-        amax_floor,
-        amax_upper,
-        code_largest: code.largest(),
+        scale_group_shift: scaling.group().map_or(0, usize::trailing_zeros),
+        // Dividing keeps the order, so that quotients may be held to quotients.
+        dynamic: DynamicScale {
+            largest,
+            reciprocal: 1.0 / largest,
+            floor: amax_floor / largest,
+            upper: amax_upper / largest,
+        },
         ..zeroed
     }
 }
 
-const _: () = assert!(size_of::<RowArgs>() == 464, "kernels/row/args.cuh has the same size");
+const _: () = assert!(size_of::<RowArgs>() == 472, "kernels/row/args.cuh has the same size");
 
 #[cfg(test)]
 mod tests {

@@ -7,9 +7,10 @@ use super::team::WARP;
 /// What is known of a call where its kernel is compiled.
 ///
 /// Of an aligned call: rows, or the heads or groups of them, are made of whole chunks of 16 bytes, all of which begin at
-/// multiples of 16 bytes, in every tensor; they are fewer than 2^31, and as many bytes apart as 32 bits count; parameters
-/// are of the activation type; and norms without a mean have no bias. Of a shifted call the same, but that rows may be of
-/// any number of elements, and begin anywhere. Where v is f32, that it is rounded before the weights changes nothing.
+/// multiples of 16 bytes, in every tensor, and their codes at multiples of their own size; rows are fewer than 2^31, and
+/// as many bytes apart as 32 bits count; parameters are of the activation type; and norms without a mean have no bias. Of a
+/// shifted call the same, but that rows may be of any number of elements, and begin anywhere. Where v is f32, that it is
+/// rounded before the weights changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// Nothing.
@@ -37,22 +38,26 @@ pub enum Threads {
     PairedLines,
     /// The same of rows that fill all warps of the team: each has all lines that it may have.
     PairedFull,
+    /// The same where the team's warps are even in number: of each pair, both have all lines.
+    PairedEven,
     /// The same of a team within a warp.
     PairedLanes,
 }
 
 impl Threads {
-    /// Those that do the work of two of a team for rows of so many elements, if any do: the best, and what else will do.
-    pub const fn paired(team: Team, hidden: usize) -> [Option<Threads>; 2] {
+    /// Those that do the work of two of a team for rows of so many elements, the best first.
+    pub const fn paired(team: Team, hidden: usize) -> [Option<Threads>; 3] {
+        let of_warps = WARP as usize * GROUP_ELEMENTS;
         match team.threads {
             // Two lanes move a sector of 32 bytes at once.
-            0..=3 => [None, None],
-            4..=WARP => [Some(Threads::PairedLanes), None],
-            _ if hidden.is_multiple_of(WARP as usize * GROUP_ELEMENTS) => {
-                [Some(Threads::PairedFull), Some(Threads::Paired)]
+            0..=3 => [None; 3],
+            4..=WARP => [Some(Threads::PairedLanes), None, None],
+            _ if hidden.is_multiple_of(2 * of_warps) => {
+                [Some(Threads::PairedEven), Some(Threads::PairedFull), Some(Threads::Paired)]
             }
-            _ if hidden.is_multiple_of(team.line()) => [Some(Threads::PairedLines), Some(Threads::Paired)],
-            _ => [Some(Threads::Paired), None],
+            _ if hidden.is_multiple_of(of_warps) => [Some(Threads::PairedFull), Some(Threads::Paired), None],
+            _ if hidden.is_multiple_of(team.line()) => [Some(Threads::PairedLines), Some(Threads::Paired), None],
+            _ => [Some(Threads::Paired), None, None],
         }
     }
 
@@ -60,7 +65,11 @@ impl Threads {
     pub const fn groups(self) -> u32 {
         match self {
             Threads::Single => 1,
-            Threads::Paired | Threads::PairedLines | Threads::PairedFull | Threads::PairedLanes => 2,
+            Threads::Paired
+            | Threads::PairedLines
+            | Threads::PairedFull
+            | Threads::PairedEven
+            | Threads::PairedLanes => 2,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Plans: how a call runs on a device. Pure, total, and free of allocations on success.
 //!
-//! A row is reduced by a [`Team`]. The team follows from the hidden size and the activation type
-//! alone, never from the number of rows, alignment, strides or the device; so do the bits of the
+//! A row is reduced by a [`Team`]. The team follows from the hidden size, the activation type and the
+//! source alone, never from the number of rows, alignment, strides or the device; so do the bits of the
 //! result. The device decides where the team lives and what is kept between the passes over a row.
 //!
 //! [`plan_columns`] is the same for the statistics of columns, which have no team: a thread block takes some columns
@@ -17,7 +17,7 @@ mod occupancy;
 mod spread;
 mod team;
 
-pub use args::{PartArgs, RopeArgs, RowArgs, flags};
+pub use args::{DynamicScale, PartArgs, RopeArgs, RowArgs, flags};
 pub use columns::{ColumnArgs, ColumnPlan, column_byte_floor, column_flags, plan_columns};
 pub use constants::{CHUNK_BYTES, COLUMN_THREADS, EXCHANGE_BYTES, GROUP_ELEMENTS, MAX_STRETCHES};
 pub use floor::{ByteFloor, byte_floor};
@@ -34,7 +34,7 @@ use team::WARP;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::quantise::{BlockRounding, Quantisation, ScaleLayout, Scaling};
+use crate::quantise::{BlockRounding, ScaleLayout, Scaling};
 use crate::{
     Call, CallError, DType, DeviceFacts, Error, Family, Input, PlanError, PositionType, PostRounding,
     ProgrammaticLaunch, RawRows, RawVector, ResidualRounding, RopePairs, RopeRounding, WeightRounding,
@@ -243,19 +243,19 @@ fn kernel_for(
     may_be_used: impl Fn(Kernel) -> bool,
 ) -> Result<Kernel, PlanError> {
     let path = path(call, device);
-    let general = Some(module.general(regime != Regime::Registers)?);
+    let kernels = module.kernels()?;
+    let of_form = |form| kernels.clone().find(|kernel| kernel.form() == form);
     let by_rank = if regime == Regime::Registers {
-        let of_threads = |threads| module.of_form(Form::registers(path, threads));
-        let single = of_threads(Threads::Single)?;
-        let [best, paired] = Threads::paired(team, call.hidden).map(|threads| threads.map_or(Ok(None), of_threads));
-        let (best, paired) = (best?, paired?);
-        if are_paired(team, rows, path, best, device) {
-            [best, paired, single, general]
+        let of_threads = |threads| of_form(Form::registers(path, threads));
+        let [single, general] = [of_threads(Threads::Single), of_form(Form::GENERAL)];
+        let [first, second, third] = Threads::paired(team, call.hidden).map(|threads| threads.and_then(of_threads));
+        if are_paired(team, rows, path, first.or(second).or(third), device) {
+            [first, second, third, single, general]
         } else {
-            [single, general, best, paired]
+            [single, general, first, second, third]
         }
     } else {
-        [module.of_form(Form::looped(path))?, general, None, None]
+        [of_form(Form::looped(path)), of_form(Form::LOOPED), None, None, None]
     };
     let mut candidates = by_rank.into_iter().flatten().peekable();
     let best = candidates.peek().copied();
@@ -333,10 +333,18 @@ fn bytes(call: &Call, elements: usize) -> u128 {
 
 /// Whether rows, and parts of them, are made of whole chunks that begin at multiples of 16 bytes, as [`Path`] says.
 fn has_aligned_rows(call: &Call) -> bool {
-    of_chunks(bytes(call, call.hidden))
+    has_aligned_codes(call)
+        && of_chunks(bytes(call, call.hidden))
         && tensors_of_rows(call).all(|(rows, part_stride)| {
             of_chunks(rows.address.into()) && of_chunks(stride_bytes(call, rows)) && of_chunks(bytes(call, part_stride))
         })
+}
+
+/// Whether the codes of every chunk, if there are any, begin at a multiple of their size.
+fn has_aligned_codes(call: &Call) -> bool {
+    let (Some(quantisation), Some(codes)) = (call.norm.quantisation, call.codes) else { return true };
+    let size = CHUNK_BYTES / call.dtype.size() / quantisation.code.per_byte();
+    codes.address.is_multiple_of(size as u64) && (call.rows == 1 || codes.stride.is_multiple_of(size))
 }
 
 /// Whether teams are counted in 31 bits, for those of the last CTA that have no row are counted on past them, and the
@@ -360,7 +368,6 @@ fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     let mut set = 0;
     let mut add = |flag, condition| set |= if condition { flag } else { 0 };
 
-    let size = call.dtype.size();
     add(flags::APART, reads_apart_from_writes(call, module, regime));
     let is_f32 = |vector: Option<RawVector>| vector.is_some_and(|vector| vector.dtype == DType::F32);
     add(flags::PARAMETERS_F32, is_f32(call.weight.or(call.bias)));
@@ -387,16 +394,10 @@ fn launch_flags(call: &Call, module: Module, regime: Regime) -> u32 {
     add(flags::STAGED, regime == Regime::Staged);
     add(flags::PARAMETERS_FIRST, call.programmatic_launch == ProgrammaticLaunch::ParametersFirst);
 
-    if let (Some(quantisation), Some(codes)) = (call.norm.quantisation, call.codes) {
-        let Quantisation { code, scaling } = quantisation;
-        let multiple_of = |bytes: usize| {
-            codes.address.is_multiple_of(bytes as u64) && (call.rows == 1 || codes.stride.is_multiple_of(bytes))
-        };
-        let chunk = CHUNK_BYTES / size;
-        add(flags::WIDE_CODES, multiple_of(chunk / code.per_byte()));
-        // Two lanes exchange the codes of two chunks each; what is not there is not exchanged.
-        let pairs = chunk * 2 == GROUP_ELEMENTS && code.per_byte() == 1 && call.hidden.is_multiple_of(GROUP_ELEMENTS);
-        add(flags::PAIRED_CODES, pairs && multiple_of(GROUP_ELEMENTS));
+    if let Some(quantisation) = call.norm.quantisation {
+        let scaling = quantisation.scaling;
+        add(flags::WIDE_CODES, has_aligned_codes(call));
+        add(flags::QUOTIENTS, quantisation.divides());
         add(flags::POWER_OF_TWO_SCALES, matches!(scaling, Scaling::PerGroup { power_of_two: true, .. }));
         add(flags::FLOOR_OF_BLOCK_SCALES, matches!(scaling, Scaling::Mxfp8 { rounding: BlockRounding::Floor, .. }));
         add(flags::TILED_SCALES, scaling.layout() == ScaleLayout::Tiled);

@@ -162,7 +162,7 @@ impl Module {
     ///
     /// # Errors
     /// [`PlanError::NoModule`] where this build has no such module.
-    pub fn kernels(self) -> Result<impl ExactSizeIterator<Item = Kernel>, PlanError> {
+    pub fn kernels(self) -> Result<impl ExactSizeIterator<Item = Kernel> + Clone, PlanError> {
         let instance = &INSTANCES[self.index()?];
         Ok((0..instance.kernels.len()).map(move |index| instance.kernel(index)))
     }
@@ -174,15 +174,10 @@ impl Module {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    /// The kernel of a form, if there is one.
-    pub(super) fn of_form(self, form: Form) -> Result<Option<Kernel>, PlanError> {
-        Ok(self.kernels()?.find(|kernel| kernel.form == form))
-    }
-
     /// The kernel for all calls, of long rows or of others, or of columns.
     pub(super) fn general(self, looped: bool) -> Result<Kernel, PlanError> {
         let form = if looped { Form::LOOPED } else { Form::GENERAL };
-        self.of_form(form)?.ok_or(PlanError::NoModule { module: self })
+        self.kernels()?.find(|kernel| kernel.form == form).ok_or(PlanError::NoModule { module: self })
     }
 
     /// The place in [`INSTANCES`].
@@ -221,6 +216,9 @@ impl fmt::Display for Parts {
 /// The first target, compute capability × 10, whose modules have kernels for other paths than the general one: where
 /// memory is fast, fewer instructions are less time.
 pub(crate) const FIRST_WITH_PATHS: u32 = 90;
+
+// Plans take other paths where the code that runs knows of clusters.
+const _: () = assert!(FIRST_WITH_PATHS == super::FIRST_WITH_CLUSTERS);
 
 /// A kernel of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

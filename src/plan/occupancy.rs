@@ -1,8 +1,7 @@
 //! Occupancy: how many thread blocks of a kernel a multiprocessor holds at a time.
 
+use super::team::WARP;
 use crate::DeviceFacts;
-
-const WARP: u32 = 32;
 
 /// Registers are given to a warp in units of this many (CUDA C++ Programming Guide, hardware
 /// multithreading; the same for every compute capability since 5.0).

@@ -1,6 +1,6 @@
 //! Spreads: how the team of a row that registers do not hold is divided over CTAs.
 //!
-//! Such a row is divided into stretches of whole slabs, by its hidden size alone. Their sums are merged by themselves
+//! Such a row is divided into stretches of whole slabs, by its hidden size, type and source alone. Their sums are merged by themselves
 //! and then with one another, in one order, so that a CTA can walk all of them, or each CTA of a cluster some, and
 //! the row's bits are the same.
 

@@ -173,4 +173,13 @@ impl Quantisation {
             Scaling::PerTensor | Scaling::PerTensorWide | Scaling::Mxfp8 { .. } | Scaling::Nvfp4 { .. } => None,
         }
     }
+
+    /// Whether codes are rounded from y / scale, rather than from y times something.
+    pub(crate) const fn divides(&self) -> bool {
+        match self.scaling {
+            Scaling::PerTensor => matches!(self.code, CodeType::Int8),
+            Scaling::PerToken { .. } | Scaling::PerGroup { .. } => !matches!(self.code, CodeType::Int8),
+            Scaling::PerTensorWide | Scaling::Mxfp8 { .. } | Scaling::Nvfp4 { .. } => false,
+        }
+    }
 }

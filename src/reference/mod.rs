@@ -39,8 +39,6 @@
 //! semantics, although its precision is not:
 //! - a sum of squares (LayerNorm: of squared deviations) past the largest f32 is infinite, so rstd is 0
 //!   and v is 0 where h is finite; a deviation past the largest f32 is infinite, and its v NaN;
-//! - LayerNorm's kernels take squares about means of a few values each, which add up to at most 1 + N times those
-//!   about the mean: from variances of 1/N(1 + N) of the largest f32 on, rstd may already be 0;
 //! - in front of a gate, v·gain past the largest f32 is infinite;
 //! - a square below half the smallest f32 is 0 and vanishes beside eps; with eps 0 and nothing but such
 //!   squares rstd is infinite, v infinite, and NaN where h (LayerNorm: the deviation) is 0.

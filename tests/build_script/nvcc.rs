@@ -74,6 +74,7 @@ fn paths_have_kernels_of_their_own() {
         "aligned_looped",
         "aligned_with_offset_paired",
         "aligned_paired_full",
+        "aligned_paired_even",
         "aligned_paired_lines",
         "shifted_paired_lanes",
     ];
@@ -84,10 +85,12 @@ fn paths_have_kernels_of_their_own() {
         (
             "bf16",
             ", \"norm_bf16_aligned\", \"norm_bf16_aligned_looped\", \"norm_bf16_aligned_with_offset_paired\", \
-             \"norm_bf16_aligned_paired_full\", \"norm_bf16_aligned_paired_lines\", \"norm_bf16_shifted_paired_lanes\"",
+             \"norm_bf16_aligned_paired_full\", \"norm_bf16_aligned_paired_even\", \"norm_bf16_aligned_paired_lines\", \
+             \"norm_bf16_shifted_paired_lanes\"",
             ", Form::registers(Path::Aligned, Threads::Single), Form::looped(Path::Aligned), \
              Form::registers(Path::AlignedWithOffset, Threads::Paired), \
              Form::registers(Path::Aligned, Threads::PairedFull), \
+             Form::registers(Path::Aligned, Threads::PairedEven), \
              Form::registers(Path::Aligned, Threads::PairedLines), Form::registers(Path::Shifted, Threads::PairedLanes)",
         ),
         ("f32", "", ""),
@@ -102,7 +105,8 @@ fn paths_have_kernels_of_their_own() {
             let there = dtype == "bf16" && target == 90;
             let wanted = " -DWARPNORM_ACTIVATION_BF16 -DWARPNORM_PATH_ALIGNED -DWARPNORM_PATH_ALIGNED_LOOPED \
                           -DWARPNORM_PATH_ALIGNED_WITH_OFFSET_PAIRED \
-                          -DWARPNORM_PATH_ALIGNED_PAIRED_FULL -DWARPNORM_PATH_ALIGNED_PAIRED_LINES \
+                          -DWARPNORM_PATH_ALIGNED_PAIRED_FULL -DWARPNORM_PATH_ALIGNED_PAIRED_EVEN \
+                          -DWARPNORM_PATH_ALIGNED_PAIRED_LINES \
                           -DWARPNORM_PATH_SHIFTED_PAIRED_LANES -I ";
             assert_eq!((ptx.contains(wanted), ptx.contains("_PATH_")), (there, there), "{ptx}");
         }

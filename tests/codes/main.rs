@@ -10,4 +10,5 @@ mod groups;
 mod harness;
 mod narrow;
 mod quotients;
+mod scales;
 mod significant;

@@ -19,7 +19,7 @@ fn layer_norm_of_large_means() {
 }
 
 /// Rows of one value but for one that is far from it or close: next to nothing is left of what the sums of squares cancel
-/// to, whether it is among those that the pivot is the mean of or not.
+/// to, wherever it stands.
 #[test]
 fn rows_of_one_value_but_one() {
     let device = Emulated::new(DeviceFacts::h200());
@@ -56,6 +56,23 @@ fn rows_far_from_zero_and_from_their_mean() {
                 let verdict = check(&device, &case, Placement::default()).expect("runs");
                 let held = verdict.passed && verdict.misrounded == 0;
                 assert!(held, "{dtype} {hidden}, {count} values by {height}: {verdict:?}");
+            }
+        }
+    }
+}
+
+/// Rows of one value whose squares are among f32's denormals, or all but: without an eps, the variance is 0, and nothing else.
+#[test]
+fn rows_of_one_small_value() {
+    let device = Emulated::new(DeviceFacts::h200());
+    for dtype in [DType::BF16, DType::F32] {
+        for hidden in [64, 1000, 20_000] {
+            for value in [1e-15, 3e-20, 1e-22, 4e-23, 5.3e-23, 1e-23, 1e-24] {
+                let mut case =
+                    Case::new(Norm::layer_norm(0.0), dtype, 1, hidden, Values::Unit, 3).expect("a possible size");
+                case.x = encode(dtype, (0..hidden).map(|_| value));
+                let verdict = check(&device, &case, Placement::default()).expect("runs");
+                assert!(verdict.passed, "{dtype} {hidden} {value:e}: {verdict:?}");
             }
         }
     }

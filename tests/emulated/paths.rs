@@ -101,6 +101,7 @@ fn hold(failures: &mut Failures, case: &Case) {
     let evenly = warps.is_multiple_of(2) || warps > 8;
     let groups = case.hidden.div_ceil(16).max(2).next_power_of_two();
     let paired = match case.hidden {
+        hidden if hidden.is_multiple_of(1024) && quantised && !is_wide(&case.norm) => Threads::PairedEven,
         hidden if hidden.is_multiple_of(512) => Threads::PairedFull,
         // Of codes there are no such kernels. A chunk of 16 bytes for each lane.
         hidden if hidden.is_multiple_of(512 / case.dtype.size()) && plain => Threads::PairedLines,
@@ -281,7 +282,7 @@ fn other_ops() {
                     norm.quantisation.is_some() && (norm.family, norm.input) == (Family::LayerNorm, Input::Plain);
                 let threads = match lanes {
                     ..=32 if has_pairs && rows * parts * lanes > 1024 => Threads::PairedLanes,
-                    33.. if codes_of_layer_norm && rows * lanes > 1024 => Threads::PairedFull,
+                    33.. if codes_of_layer_norm && rows * lanes > 1024 => Threads::PairedEven,
                     _ => Threads::Single,
                 };
                 compare(&mut failures, &case, few, Form { threads, ..few });

@@ -7,7 +7,8 @@ use warpnorm::emulated::Emulated;
 use warpnorm::host::{Device, Outputs, Placement};
 use warpnorm::parity::Values;
 use warpnorm::quantise::{CodeType, Quantisation};
-use warpnorm::{DType, DeviceFacts, Family, Input, Norm, WeightRounding};
+use warpnorm::reference::{decode, encode};
+use warpnorm::{Activation, DType, DeviceFacts, Family, Input, Norm, ResidualAdd, WeightRounding};
 
 /// Runs all quantisations that `hidden` can be divided for, with all families, types and sources; on the
 /// devices by turns.
@@ -115,7 +116,40 @@ fn every_option_of_the_norm() {
     failures.assert_none();
 }
 
-/// What is moved is what must be, and codes leave sixteen at a time.
+/// What a norm or an activation makes of places outside the row, −mean·rstd or σ(0), may be larger than all that it makes of
+/// the row: no scale has a part of it, whether a chunk, a line or a second warp is not there.
+#[test]
+fn scales_are_of_the_row_alone() {
+    let mut failures = Failures::default();
+    let scaled = |norm: Norm| norm.with_quantisation(Quantisation::per_token(CodeType::E4m3));
+    let layer_norm = Norm::layer_norm(1e-5);
+    let norms = [
+        (layer_norm, 20.0),
+        (layer_norm.with_residual_add(ResidualAdd::default()), 20.0),
+        (Norm::activation(Activation::Sigmoid), -8.0),
+    ];
+    // So few multiprocessors that rows are many, and more than all rows need.
+    let few = DeviceFacts { multiprocessors: 1, ..DeviceFacts::h200() };
+    let [t4, h200] = emulated_devices();
+    for dtype in [DType::F16, DType::BF16] {
+        for (norm, mean) in norms {
+            for (rows, hidden) in [(2, 8), (2, 192), (3, 200), (40, 768), (40, 1536), (2, 18_440)] {
+                for bias in [None, (norm.family == Family::LayerNorm).then_some(dtype)] {
+                    let mut case = case((scaled(norm), None, bias), dtype, rows, hidden, Values::Unit, 13);
+                    case.gate = None;
+                    case.outputs.y = true;
+                    case.x = encode(dtype, decode(dtype, &case.x).into_iter().map(|value| value + mean));
+                    for device in [&t4, &h200, &few] {
+                        judge(&mut failures, device, &case, Placement::default());
+                    }
+                }
+            }
+        }
+    }
+    failures.assert_none();
+}
+
+/// What is moved is what must be, and codes leave a chunk at a time.
 #[test]
 fn bytes_moved_are_the_floor() {
     let mut failures = Failures::default();
@@ -145,9 +179,11 @@ fn bytes_moved_are_the_floor() {
                     }
                     let scales = quantisation.groups(hidden) * rows;
                     let stores = report.global_stores.accesses_by_width;
-                    let sum = if residual.is_some() { rows * hidden / 8 } else { 0 };
-                    let codes = if quantisation.code == CodeType::E2m1 { 0 } else { rows * hidden / 16 };
-                    if stores[4] != (sum + codes) as u64 {
+                    let chunks = (rows * hidden / 8) as u64;
+                    let sum = if residual.is_some() { chunks } else { 0 };
+                    // Of a chunk, eight bytes or four.
+                    let codes = if quantisation.code == CodeType::E2m1 { stores[2] } else { stores[3] };
+                    if (stores[4], codes) != (sum, chunks) {
                         faults.push(format!("stores by width {stores:?}, {scales} scales"));
                     }
                     if report.shared_loads.bank_conflicts + report.shared_stores.bank_conflicts != 0 {

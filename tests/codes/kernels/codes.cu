@@ -70,6 +70,21 @@ extern "C" __global__ void quotients(const float* pairs, float* results, unsigne
     results[3 * i + 2] = values[0];
 }
 
+/// How largest magnitudes become scales of codes whose largest is given, as plan::args computes it.
+__device__ DynamicScale to_scale(float largest, float floor, float upper) {
+    return {largest, __fdiv_rn(1.0f, largest), __fdiv_rn(floor, largest), __fdiv_rn(upper, largest)};
+}
+
+/// The scales that a largest magnitude becomes where nothing bounds them, for the codes that have such.
+extern "C" __global__ void dynamic_scales(const float* largest, float* scales, unsigned int count) {
+    THREAD_OR_RETURN(count);
+    const float of_codes[] = {E4M3::LARGEST, E5M2::LARGEST, Int8::LARGEST};
+#pragma unroll
+    for (unsigned int c = 0; c < 3; ++c) {
+        scales[3 * i + c] = dynamic_scale(largest[i], to_scale(of_codes[c], 0.0f, __int_as_float(0x7f800000)));
+    }
+}
+
 /// The elements of a group, of which a thread has all.
 struct Elements {
     const float* values;
@@ -133,7 +148,7 @@ template <class Code>
 __device__ void dynamic_fp8(const Groups& groups) {
     THREAD_OR_RETURN(groups.count);
     const Group<Code> group(groups, i);
-    float scale = dynamic_scale(group.elements.amax(), groups.floor, groups.upper, Code::LARGEST);
+    float scale = dynamic_scale(group.elements.amax(), to_scale(Code::LARGEST, groups.floor, groups.upper));
     if (groups.power_of_two) scale = next_power_of_two(scale);
     groups.scales[i] = __float_as_uint(scale);
     const Divisor divisor = Divisor::of(scale);
@@ -169,7 +184,7 @@ extern "C" __global__ void per_tensor_int8(const Groups groups) {
 extern "C" __global__ void dynamic_int8(const Groups groups) {
     THREAD_OR_RETURN(groups.count);
     const Group<Int8> group(groups, i);
-    float scale = dynamic_scale(group.elements.amax(), groups.floor, groups.upper, Int8::LARGEST);
+    float scale = dynamic_scale(group.elements.amax(), to_scale(Int8::LARGEST, groups.floor, groups.upper));
     if (groups.power_of_two) scale = next_power_of_two(scale);
     groups.scales[i] = __float_as_uint(scale);
     const float reciprocal = __frcp_rn(scale);
