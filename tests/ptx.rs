@@ -1,6 +1,7 @@
 //! The PTX in this build: what it promises, and which of it a device gets.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use warpnorm::cubin::{self, EmbeddedCubin};
 use warpnorm::plan::{EXCHANGE_BYTES, Form, Kernel, Module, Path, Sink, Source, Threads};
 use warpnorm::ptx::{self, Origin, driver_isa, select};
@@ -104,6 +105,40 @@ fn texts_are_as_long_as_is_said() {
     for module in ptx::modules() {
         assert_eq!(module.ptx().len(), module.ptx_bytes(), "{module}");
     }
+}
+
+/// A line of a text that has other characters, which ptxas and the driver refuse in comments too.
+fn not_ascii(text: &str) -> Option<&str> {
+    text.lines().find(|line| !line.is_ascii())
+}
+
+#[test]
+fn texts_are_ascii() {
+    for module in ptx::modules() {
+        assert_eq!(not_ascii(&module.ptx()), None, "{module}");
+    }
+}
+
+/// What is in no module: kernels of tests, seeds, and those of the benchmark.
+#[test]
+fn committed_texts_are_ascii() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let (mut folders, mut texts) = (vec![root.clone()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of the sources") {
+            let entry = entry.expect("an entry of a folder of the sources");
+            let (path, name) = (entry.path(), entry.file_name());
+            let generated = name == "target" || name.to_string_lossy().starts_with('.');
+            if entry.file_type().expect("a type").is_dir() {
+                folders.extend((!generated).then_some(path));
+            } else if path.extension().is_some_and(|extension| extension == "ptx") {
+                let text = std::fs::read_to_string(&path).expect("PTX is text");
+                assert_eq!(not_ascii(&text), None, "{}", path.display());
+                texts += 1;
+            }
+        }
+    }
+    assert!(texts > 0, "no PTX in {}", root.display());
 }
 
 #[test]

@@ -47,6 +47,13 @@ mod tests {
     use warpnorm::DType;
     use warpnorm::reference::{decode, encode};
 
+    /// ptxas and the driver refuse a text that has any other character, in comments too.
+    #[test]
+    fn the_text_is_ascii() {
+        let other = RSQRT_PTX.lines().find(|line| !line.is_ascii());
+        assert_eq!(other, None);
+    }
+
     /// The nearest value of the type to 1/√(sum/N + eps), which f64 has with digits to spare.
     #[test]
     fn reciprocal_roots_are_within_their_rounding() {
