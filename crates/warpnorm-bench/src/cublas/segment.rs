@@ -3,7 +3,7 @@
 use super::blas::{Blas, Matrix, Product};
 use super::calls::CuBlas;
 use super::{Composed, NAME};
-use crate::gpu::{DeviceBuffers, GraphTimer, Rotation, accept, check_baseline, launch, relative_l2};
+use crate::gpu::{DeviceBuffers, GraphTimer, Memory, Rotation, UNWRITTEN, accept, check_baseline, launch, relative_l2};
 use crate::measure::{Protocol, Stopwatch, measure};
 use crate::report::{Baseline, Buffers, Cell};
 use crate::{BenchError, Workload};
@@ -16,6 +16,9 @@ use warpnorm::{Call, Input};
 
 /// The baseline that adds by cuBLAS, and then normalises by warpnorm's norm without the add.
 pub const UNFUSED_ADD: &str = "unfused-add";
+
+/// Queues the segment of this turn, one way or another.
+type Run<'a> = &'a dyn Fn(u32, &Arc<CudaStream>) -> Result<(), BenchError>;
 
 /// The matrix product at the end of the segment.
 struct Projection<'a> {
@@ -97,10 +100,12 @@ pub fn segment(
         launch(kernels, stream, &call)?;
         projection.queue(&call)
     };
-    let check = |name: &str| {
-        let error = check_baseline(buffers, workload, rotation, name)?;
-        // One output after the other of the first row, by the y that was given.
+    let check = |name: &str, run: Run<'_>| {
         let first = at(0);
+        let bytes = outputs * block.dtype.size();
+        buffers.fill(out, UNWRITTEN, bytes)?;
+        let error = check_baseline(buffers, workload, first, name, || run(0, stream))?;
+        // One output after the other of the first row, by the y that was given.
         let y = first.y.map_or(0, |y| y.address);
         let y = decode(block.dtype, &buffers.read(y, block.hidden * block.dtype.size())?);
         let got = decode(block.dtype, &buffers.read(out, outputs * block.dtype.size())?);
@@ -109,10 +114,8 @@ pub fn segment(
         accept(name, block.dtype, relative_l2(got.into_iter(), wanted)).map(|product| error.max(product))
     };
     // The composition first: it adds x to the residual as it came in.
-    composition(0, stream)?;
-    let composed_error = check(NAME)?;
-    fused(0, stream)?;
-    let fused_error = check("warpnorm")?;
+    let composed_error = check(NAME, &composition)?;
+    let fused_error = check("warpnorm", &fused)?;
     // Takes x away again.
     for call in calls.iter() {
         if let (Some(from), Some(to)) = (call.residual, call.residual_out) {
@@ -120,8 +123,7 @@ pub fn segment(
             unsafe { cublas.copy((call.rows * call.hidden) as u64, from.address, to.address, call.dtype) }?;
         }
     }
-    unfused(0, stream)?;
-    let unfused_error = check(UNFUSED_ADD)?;
+    let unfused_error = check(UNFUSED_ADD, &unfused)?;
 
     let mut timers = [
         GraphTimer::new(stream, Box::new(fused)),

@@ -8,6 +8,21 @@ use std::sync::Arc;
 /// Tensors start at multiples of this, as those of an allocator do.
 const ALIGNMENT: u64 = 256;
 
+/// Memory that results are written to and read from.
+pub trait Memory {
+    /// Bytes, once all work that writes them is done.
+    ///
+    /// # Errors
+    /// They are not of this, or the driver fails.
+    fn read(&self, address: u64, bytes: usize) -> Result<Vec<u8>, BenchError>;
+
+    /// Puts one value in so many bytes, before any work that comes after.
+    ///
+    /// # Errors
+    /// They are not of this, or the driver fails.
+    fn fill(&self, address: u64, value: u8, bytes: usize) -> Result<(), BenchError>;
+}
+
 /// Buffers that live as long as this.
 pub struct DeviceBuffers {
     stream: Arc<CudaStream>,
@@ -105,19 +120,24 @@ impl DeviceBuffers {
             .during("copy in device memory")
     }
 
-    /// Bytes of a buffer, once the stream's work is done.
+    /// Whether a buffer of this has all these bytes.
     ///
     /// # Errors
-    /// They are within no buffer of this, or the driver fails.
-    pub fn read(&self, address: u64, bytes: usize) -> Result<Vec<u8>, BenchError> {
+    /// None has.
+    fn held(&self, address: u64, bytes: usize) -> Result<(), BenchError> {
         let inside = |slice: &CudaSlice<u8>| {
             let (start, _) = slice.device_ptr(&self.stream);
             let end = address.checked_add(bytes as u64);
             address >= start && end.is_some_and(|end| end <= start + slice.num_bytes() as u64)
         };
-        if !self.held.iter().any(inside) {
-            return Err(BenchError::Memory { wanted: bytes as u64, free: 0 });
-        }
+        let wanted = bytes as u64;
+        if self.held.iter().any(inside) { Ok(()) } else { Err(BenchError::Memory { wanted, free: 0 }) }
+    }
+}
+
+impl Memory for DeviceBuffers {
+    fn read(&self, address: u64, bytes: usize) -> Result<Vec<u8>, BenchError> {
+        self.held(address, bytes)?;
         self.stream.context().bind_to_thread().during("bind the context")?;
         let mut into = vec![0u8; bytes];
         // SAFETY: the source is within a buffer; the destination is as long, and borrowed until the stream is done.
@@ -125,5 +145,12 @@ impl DeviceBuffers {
             .during("copy from the device")?;
         self.stream.synchronize().during("wait for the device")?;
         Ok(into)
+    }
+
+    fn fill(&self, address: u64, value: u8, bytes: usize) -> Result<(), BenchError> {
+        self.held(address, bytes)?;
+        self.stream.context().bind_to_thread().during("bind the context")?;
+        // SAFETY: the bytes are within a buffer.
+        unsafe { result::memset_d8_async(address, value, bytes, self.stream.cu_stream()) }.during("fill device memory")
     }
 }

@@ -19,7 +19,9 @@ pub(crate) use memory::DeviceBuffers;
 pub(crate) use rotation::Rotation;
 
 #[cfg(feature = "cublas")]
-pub(crate) use verify::{accept, baseline as check_baseline, relative_l2};
+pub(crate) use memory::Memory;
+#[cfg(feature = "cublas")]
+pub(crate) use verify::{UNWRITTEN, accept, baseline as check_baseline, relative_l2};
 
 use crate::clocks::Clocks;
 use crate::error::During;
@@ -141,8 +143,7 @@ impl Gpu {
         let mut buffers = DeviceBuffers::new(stream);
         let rotation = Rotation::new(&mut buffers, workload, 4 * self.l2_bytes, self.room()?)?;
         let calls = rotation.calls();
-        launch(kernels, stream, &calls[0])?;
-        verify::check(&buffers, workload, &rotation)?;
+        verify::check(&buffers, workload, &calls[0], || launch(kernels, stream, &calls[0]))?;
         let queue = |turn: u32, stream: &Arc<_>| launch(kernels, stream, &calls[turn as usize % calls.len()]);
         Ok(body(&mut GraphTimer::new(stream, Box::new(queue))))
     }
@@ -170,10 +171,10 @@ impl Gpu {
         let kernels = self.cuda.kernels();
         kernels.warm_up(&[Module::of(&workload.block.norm, workload.block.dtype)])?;
 
-        launch(kernels, stream, &rotation.calls()[0])?;
-        let relative_l2 = verify::check(&buffers, workload, &rotation)?;
+        let first = &rotation.calls()[0];
+        let relative_l2 = verify::check(&buffers, workload, first, || launch(kernels, stream, first))?;
 
-        let floor = byte_floor(&rotation.calls()[0]).total();
+        let floor = byte_floor(first).total();
         let calls: Arc<[Call]> = rotation.calls().into();
         let (ours, sets) = (Arc::clone(&calls), calls.len() as u32);
         let ours = move |turn: u32, _: &_| launch(kernels, stream, &ours[(turn % sets) as usize]);
@@ -241,8 +242,8 @@ impl Gpu {
     ) -> Result<(Queue<'a>, f64), BenchError> {
         let cublas = self.cublas.as_ref().map_err(|error| BenchError::Unsupported(error.to_string()))?;
         let composed = crate::cublas::Composed::new(cublas, buffers, workload, rotation)?;
-        composed.queue(0)?;
-        let error = check_baseline(buffers, workload, rotation, crate::cublas::NAME)?;
+        let (first, name) = (&rotation.calls()[0], crate::cublas::NAME);
+        let error = check_baseline(buffers, workload, first, name, || composed.queue(0))?;
         Ok((Box::new(move |turn, _| composed.queue(turn)), error))
     }
 
