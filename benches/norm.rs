@@ -11,7 +11,7 @@ use warpnorm::parity::{Case, Values};
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm::{DType, Norm, ResidualAdd, reference};
 use warpnorm_bench::gpu::Gpu;
-use warpnorm_bench::measure::{Protocol, Stopwatch};
+use warpnorm_bench::measure::{MAX_LAUNCHES, Stopwatch, whole_rounds};
 use warpnorm_bench::{BenchError, Workload};
 
 fn reference(criterion: &mut Criterion) {
@@ -44,21 +44,17 @@ fn ops() -> [(&'static str, Norm); 5] {
     ]
 }
 
-/// The time of so many launches: replays of graphs of at most as many as `warpnorm bench` has in one.
+/// The time of so many launches: their share of replays of a graph, which has whole rounds of the sets of tensors and
+/// at most as many launches as `warpnorm bench` has in one.
 fn timed(kernel: &mut dyn Stopwatch, launches: u64) -> Result<Duration, BenchError> {
-    let most = u64::from(Protocol::default().max_launches);
+    let graph = whole_rounds(u32::try_from(launches).unwrap_or(u32::MAX), kernel.round(), MAX_LAUNCHES);
+    let replays = launches.div_ceil(graph.into()).max(1);
+    kernel.prepare(graph)?;
     let mut seconds = 0.0;
-    let (whole, rest) = (launches / most, launches % most);
-    for (graph, replays) in [(most, whole), (rest, 1)] {
-        if graph == 0 || replays == 0 {
-            continue;
-        }
-        kernel.prepare(u32::try_from(graph).unwrap_or(u32::MAX))?;
-        for _ in 0..replays {
-            seconds += kernel.sample()?;
-        }
+    for _ in 0..replays {
+        seconds += kernel.sample()?;
     }
-    Ok(Duration::from_secs_f64(seconds))
+    Ok(Duration::from_secs_f64(seconds * launches as f64 / (replays * u64::from(graph)) as f64))
 }
 
 fn kernels(criterion: &mut Criterion) {

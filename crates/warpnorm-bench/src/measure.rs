@@ -2,8 +2,15 @@
 
 use crate::{BenchError, Summary};
 
+/// Launches of a graph at most, and so sets of tensors at most that launches take in turn.
+pub const MAX_LAUNCHES: u32 = 2048;
+
 /// Something that runs launches of one subject, and knows how long they took.
 pub trait Stopwatch {
+    /// Launches of a round: with so many, every set of tensors has had its turn. A sample begins at the first set, so
+    /// that one of fewer launches finds in the cache what the sample before it left there.
+    fn round(&self) -> u32;
+
     /// Makes so many launches one sample.
     ///
     /// # Errors
@@ -26,7 +33,7 @@ pub struct Protocol {
     pub warm_up: usize,
     /// Seconds that a sample is to take, by the number of its launches.
     pub sample_seconds: f64,
-    /// Launches of a sample at most.
+    /// Launches of a sample at most, where a round has no more.
     pub max_launches: u32,
     /// Seconds after which a slow subject has samples enough, once it has [`Protocol::LEAST`].
     pub subject_seconds: f64,
@@ -36,18 +43,25 @@ impl Protocol {
     /// Samples that even the slowest subject has, as far as so many are asked for.
     pub const LEAST: usize = 5;
 
-    /// Launches of a sample, for a launch that takes so long.
-    fn launches(&self, seconds: f64) -> u32 {
+    /// Launches of a sample, for a launch that takes so long, and rounds of so many.
+    fn launches(&self, seconds: f64, round: u32) -> u32 {
         let wanted = (self.sample_seconds / seconds).ceil();
         // Saturates, and a NaN is 0.
-        (wanted as u32).clamp(1, self.max_launches.max(1))
+        whole_rounds(wanted as u32, round, self.max_launches)
     }
+}
+
+/// The launches of whole rounds that are at least those wanted, as far as they are at most `most`; one round in any
+/// case.
+pub fn whole_rounds(wanted: u32, round: u32, most: u32) -> u32 {
+    let round = round.max(1);
+    round * wanted.div_ceil(round).min(most / round).max(1)
 }
 
 impl Default for Protocol {
     /// 30 samples of 5 ms.
     fn default() -> Self {
-        Self { samples: 30, warm_up: 3, sample_seconds: 5e-3, max_launches: 2048, subject_seconds: 2.0 }
+        Self { samples: 30, warm_up: 3, sample_seconds: 5e-3, max_launches: MAX_LAUNCHES, subject_seconds: 2.0 }
     }
 }
 
@@ -89,8 +103,15 @@ impl Run {
         subject.prepare(1)?;
         // The first may load and allocate.
         subject.sample()?;
-        let launches = protocol.launches(checked(subject.sample()?)?);
-        subject.prepare(launches)?;
+        let round = subject.round();
+        let first = protocol.launches(checked(subject.sample()?)?, round);
+        subject.prepare(first)?;
+        // One launch alone takes as long as a graph takes to begin, which may be several times its own time: many
+        // tell how long one of them takes.
+        let launches = protocol.launches(checked(subject.sample()?)? / f64::from(first), round);
+        if launches != first {
+            subject.prepare(launches)?;
+        }
         for _ in 0..protocol.warm_up {
             subject.sample()?;
         }
@@ -130,16 +151,23 @@ mod tests {
         script: Vec<f64>,
         taken: usize,
         launches: u32,
+        /// Seconds of a sample beside those of its launches.
+        start: f64,
+        round: u32,
         log: &'a RefCell<String>,
     }
 
     impl<'a> Fake<'a> {
         fn new(name: char, script: &[f64], log: &'a RefCell<String>) -> Self {
-            Self { name, script: script.to_vec(), taken: 0, launches: 0, log }
+            Self { name, script: script.to_vec(), taken: 0, launches: 0, start: 0.0, round: 1, log }
         }
     }
 
     impl Stopwatch for Fake<'_> {
+        fn round(&self) -> u32 {
+            self.round
+        }
+
         fn prepare(&mut self, launches: u32) -> Result<(), BenchError> {
             self.launches = launches;
             Ok(())
@@ -149,7 +177,7 @@ mod tests {
             self.log.borrow_mut().push(self.name);
             let seconds = self.script[self.taken.min(self.script.len() - 1)];
             self.taken += 1;
-            Ok(seconds * f64::from(self.launches))
+            Ok(self.start + seconds * f64::from(self.launches))
         }
     }
 
@@ -159,9 +187,9 @@ mod tests {
     #[test]
     fn times_are_of_one_launch_and_warm_up_is_not_counted() {
         let log = RefCell::new(String::new());
-        // Cold, calibration, warm-up, and the four that count.
+        // Cold, calibration of one and of many, warm-up, and the four that count.
         let us = |times: &[f64]| times.iter().map(|us| us * 1e-6).collect::<Vec<_>>();
-        let mut fake = Fake::new('a', &us(&[900.0, 51.0, 70.0, 40.0, 20.0, 10.0, 30.0]), &log);
+        let mut fake = Fake::new('a', &us(&[900.0, 90.0, 51.0, 70.0, 40.0, 20.0, 10.0, 30.0]), &log);
         let times = measure(&mut [&mut fake], &PROTOCOL).remove(0).unwrap();
         assert_eq!(times.launches, 20);
         let seconds = times.seconds;
@@ -180,21 +208,43 @@ mod tests {
         let (mut a, mut b) = (Fake::new('a', &[1e-3], &log), Fake::new('b', &[1e-4], &log));
         let times = measure(&mut [&mut a, &mut b], &PROTOCOL);
         assert!(times.iter().all(Result::is_ok));
-        assert_eq!(*log.borrow(), format!("aaabbb{}", "ab".repeat(4)));
+        assert_eq!(*log.borrow(), format!("aaaabbbb{}", "ab".repeat(4)));
     }
 
     #[test]
     fn launches_are_as_many_as_fill_a_sample() {
-        let launches = |seconds| PROTOCOL.launches(seconds);
+        let launches = |seconds| PROTOCOL.launches(seconds, 1);
         assert_eq!([launches(1.0), launches(1e-3), launches(3e-4), launches(1e-9)], [1, 1, 4, 100]);
         assert_eq!(launches(f64::NAN), 1);
+    }
+
+    /// 8 µs before the first of launches of 2 µs, 500 of which fill a sample: by one launch it would be 100.
+    #[test]
+    fn launches_are_counted_by_the_time_of_many() {
+        let log = RefCell::new(String::new());
+        let mut fake = Fake { start: 8e-6, ..Fake::new('a', &[2e-6], &log) };
+        let protocol = Protocol { max_launches: MAX_LAUNCHES, ..PROTOCOL };
+        let times = measure(&mut [&mut fake], &protocol).remove(0).unwrap();
+        assert_eq!(times.launches, (1e-3f64 / 2.08e-6).ceil() as u32);
+    }
+
+    /// However slow a launch is, and however few fit a sample.
+    #[test]
+    fn samples_are_whole_rounds() {
+        for (seconds, round, wanted) in [(1.0, 7, 7), (1e-4, 7, 14), (1e-4, 10, 10), (1e-9, 7, 98), (1e-9, 101, 101)] {
+            let log = RefCell::new(String::new());
+            let mut fake = Fake { round, ..Fake::new('a', &[seconds], &log) };
+            let times = measure(&mut [&mut fake], &PROTOCOL).remove(0).unwrap();
+            assert_eq!(times.launches, wanted, "{seconds} {round}");
+        }
+        assert_eq!([whole_rounds(0, 0, 0), whole_rounds(u32::MAX, 3, u32::MAX)], [1, u32::MAX]);
     }
 
     #[test]
     fn a_slow_subject_has_fewer_samples_and_a_broken_one_none() {
         let log = RefCell::new(String::new());
         let mut slow = Fake::new('s', &[0.5], &log);
-        let mut broken = Fake::new('b', &[1e-3, 1e-3, 1e-3, f64::NAN], &log);
+        let mut broken = Fake::new('b', &[1e-3, 1e-3, 1e-3, 1e-3, f64::NAN], &log);
         let mut never = Fake::new('n', &[0.0], &log);
         let protocol = Protocol { samples: 30, ..PROTOCOL };
         let times = measure(&mut [&mut slow, &mut broken, &mut never], &protocol);

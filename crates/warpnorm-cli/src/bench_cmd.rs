@@ -97,8 +97,8 @@ fn empty(arguments: &BenchArguments, bench: &Bench) -> Report {
     let protocol = protocol(arguments);
     let (device, timing, sample) = match bench {
         Bench::Gpu(gpu) => {
-            let sample = "a replay of a CUDA graph of many launches, between two events, on rotating buffers; \
-                          subjects in turn";
+            let sample = "a replay of a CUDA graph of many launches, between two events, on rotating buffers, all \
+                          of which it takes; subjects in turn";
             (gpu.describe(), true, sample)
         }
         Bench::Emulated { device, instead_of_gpu } => {

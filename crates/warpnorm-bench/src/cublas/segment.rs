@@ -5,7 +5,7 @@ use super::calls::CuBlas;
 use super::{Composed, NAME};
 use crate::gpu::{DeviceBuffers, GraphTimer, Memory, Rotation, UNWRITTEN, accept, check_baseline, launch, relative_l2};
 use crate::measure::{Protocol, Stopwatch, measure};
-use crate::report::{Baseline, Buffers, Cell};
+use crate::report::{Baseline, Cell, Time};
 use crate::{BenchError, Workload};
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
@@ -108,7 +108,7 @@ pub fn segment(
         // One output after the other of the first row, by the y that was given.
         let y = first.y.map_or(0, |y| y.address);
         let y = decode(block.dtype, &buffers.read(y, block.hidden * block.dtype.size())?);
-        let got = decode(block.dtype, &buffers.read(out, outputs * block.dtype.size())?);
+        let got = decode(block.dtype, &buffers.read(out, bytes)?);
         let rounded = decode(block.dtype, &encode(block.dtype, [size]))[0] / size;
         let wanted = (0..outputs).map(|output| y.iter().zip(row(output)).map(|(y, w)| y * w * rounded).sum());
         accept(name, block.dtype, relative_l2(got.into_iter(), wanted)).map(|product| error.max(product))
@@ -125,19 +125,23 @@ pub fn segment(
     }
     let unfused_error = check(UNFUSED_ADD, &unfused)?;
 
+    let round = rotation.round();
     let mut timers = [
-        GraphTimer::new(stream, Box::new(fused)),
-        GraphTimer::new(stream, Box::new(composition)),
-        GraphTimer::new(stream, Box::new(unfused)),
+        GraphTimer::new(stream, round, Box::new(fused)),
+        GraphTimer::new(stream, round, Box::new(composition)),
+        GraphTimer::new(stream, round, Box::new(unfused)),
     ];
     let mut subjects: Vec<&mut dyn Stopwatch> = timers.iter_mut().map(|timer| timer as _).collect();
     let mut times = measure(&mut subjects, protocol).into_iter();
-    let time = times.next().transpose()?.map(Into::into);
+    let time: Option<Time> = times.next().transpose()?.map(Into::into);
     let names = [(NAME, composed_error), (UNFUSED_ADD, unfused_error)];
     let baselines = names.into_iter().zip(times).map(|((name, error), times)| match times {
         Ok(times) => Baseline::timed(name, times.into(), Some(error)),
         Err(error) => Baseline::missing(name, error.to_string()),
     });
+    let baselines: Vec<Baseline> = baselines.collect();
+    let all = time.iter().copied().chain(baselines.iter().filter_map(|baseline| baseline.time));
+    let fewest = all.map(|time| time.launches).min();
     let cell = Cell {
         op: format!("{}+gemm", workload.op),
         options: format!("{outputs} outputs"),
@@ -152,12 +156,8 @@ pub fn segment(
         gb_per_s: None,
         copy_share: None,
         relative_l2: Some(fused_error),
-        buffers: Some(Buffers {
-            sets: calls.len() as u64,
-            bytes: rotation.bytes(),
-            larger_than_l2: rotation.bytes() > l2_bytes,
-        }),
-        baselines: baselines.collect(),
+        buffers: fewest.map(|launches| rotation.buffers(launches, l2_bytes)),
+        baselines,
         counters: None,
     };
     Ok(cell.derive(None))

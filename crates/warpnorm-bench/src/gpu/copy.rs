@@ -3,10 +3,11 @@
 use super::memory::{DeviceBuffers, Tiled};
 use crate::BenchError;
 use crate::error::During;
+use crate::measure::MAX_LAUNCHES;
 use cudarc::driver::{CudaStream, result};
 
-/// Sets of a rotation at most: a graph has no more launches.
-const MAX_SETS: u64 = 2048;
+/// Sets of a rotation at most: a sample has a launch for each.
+const MAX_SETS: u64 = MAX_LAUNCHES as u64;
 
 /// Sets of `bytes` each that are `wanted` bytes together, as far as there is room.
 pub fn sets(bytes: u64, wanted: u64, room: u64) -> u64 {
@@ -29,6 +30,12 @@ impl Copies {
     pub fn new(buffers: &mut DeviceBuffers, bytes: u64, sets: u64) -> Result<Self, BenchError> {
         let length = usize::try_from(bytes).map_err(|_| BenchError::Memory { wanted: bytes, free: 0 })?;
         Ok(Self { from: buffers.sets(bytes, sets)?, to: buffers.sets(bytes, sets)?, bytes: length, sets })
+    }
+
+    /// Copies of a round.
+    pub fn round(&self) -> u32 {
+        // As `sets` has them, there are few.
+        self.sets as u32
     }
 
     /// Queues one.

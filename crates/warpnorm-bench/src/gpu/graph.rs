@@ -13,18 +13,23 @@ pub type Queue<'a> = Box<dyn Fn(u32, &Arc<CudaStream>) -> Result<(), BenchError>
 /// Times a subject on a stream.
 pub struct GraphTimer<'a> {
     stream: Arc<CudaStream>,
+    round: u32,
     queue: Queue<'a>,
     graph: Option<CudaGraph>,
 }
 
 impl<'a> GraphTimer<'a> {
-    /// Of what this queues.
-    pub fn new(stream: &Arc<CudaStream>, queue: Queue<'a>) -> Self {
-        Self { stream: Arc::clone(stream), queue, graph: None }
+    /// Of what this queues, whose tensors come round after so many launches.
+    pub fn new(stream: &Arc<CudaStream>, round: u32, queue: Queue<'a>) -> Self {
+        Self { stream: Arc::clone(stream), round, queue, graph: None }
     }
 }
 
 impl Stopwatch for GraphTimer<'_> {
+    fn round(&self) -> u32 {
+        self.round
+    }
+
     fn prepare(&mut self, launches: u32) -> Result<(), BenchError> {
         self.graph = None;
         // What is loaded on first use is loaded outside the capture.

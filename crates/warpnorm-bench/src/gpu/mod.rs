@@ -2,7 +2,7 @@
 //!
 //! A sample is one replay of a CUDA graph that captured many launches, between two events on one stream: no call of
 //! the driver lies between the launches. Launches take sets of tensors in turn, which are larger than the
-//! L2 cache together where memory allows it.
+//! L2 cache together where memory allows it, and a sample takes all of them.
 
 mod cold;
 mod copy;
@@ -26,13 +26,16 @@ pub(crate) use verify::{UNWRITTEN, accept, baseline as check_baseline, relative_
 use crate::clocks::Clocks;
 use crate::error::During;
 use crate::measure::{Protocol, Stopwatch, measure};
-use crate::report::{self, Baseline, Buffers, Cell, Copy};
+use crate::report::{self, Baseline, Cell, Copy, Time};
 use crate::{BenchError, Workload};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 use std::sync::Arc;
 use warpnorm::Call;
 use warpnorm::cuda::{Cuda, Kernels};
 use warpnorm::plan::{Module, byte_floor};
+
+/// The baseline that moves the same bytes, and does nothing to them.
+const COPY: &str = "copy";
 
 /// A GPU, and the baselines that it has.
 pub struct Gpu {
@@ -125,7 +128,8 @@ impl Gpu {
         let bytes = (512u64 << 20).min(self.room()? / 4);
         let mut buffers = DeviceBuffers::new(self.cuda.stream());
         let copy = copy::Copies::new(&mut buffers, bytes, 1)?;
-        let mut timer = GraphTimer::new(self.cuda.stream(), Box::new(move |turn, stream| copy.queue(turn, stream)));
+        let queue = move |turn: u32, stream: &Arc<_>| copy.queue(turn, stream);
+        let mut timer = GraphTimer::new(self.cuda.stream(), 1, Box::new(queue));
         let times = measure(&mut [&mut timer], protocol).remove(0)?;
         Ok(Copy::new(2 * bytes, times.into()))
     }
@@ -145,7 +149,7 @@ impl Gpu {
         let calls = rotation.calls();
         verify::check(&buffers, workload, &calls[0], || launch(kernels, stream, &calls[0]))?;
         let queue = |turn: u32, stream: &Arc<_>| launch(kernels, stream, &calls[turn as usize % calls.len()]);
-        Ok(body(&mut GraphTimer::new(stream, Box::new(queue))))
+        Ok(body(&mut GraphTimer::new(stream, rotation.round(), Box::new(queue))))
     }
 
     /// Bytes that a launch of a workload must move.
@@ -176,24 +180,25 @@ impl Gpu {
 
         let floor = byte_floor(first).total();
         let calls: Arc<[Call]> = rotation.calls().into();
-        let (ours, sets) = (Arc::clone(&calls), calls.len() as u32);
-        let ours = move |turn: u32, _: &_| launch(kernels, stream, &ours[(turn % sets) as usize]);
-        let mut timers = vec![GraphTimer::new(stream, Box::new(ours))];
+        let round = rotation.round();
+        let ours = move |turn: u32, _: &_| launch(kernels, stream, &calls[(turn % round) as usize]);
+        let mut timers = vec![GraphTimer::new(stream, round, Box::new(ours))];
         let mut names: Vec<(&str, Option<f64>)> = Vec::new();
         let mut baselines = Vec::new();
 
         match copy::Copies::new(&mut buffers, floor.div_ceil(2), copy::sets(floor, wanted, self.room()?)) {
             Ok(copy) => {
-                names.push(("copy", None));
-                timers.push(GraphTimer::new(stream, Box::new(move |turn, stream| copy.queue(turn, stream))));
+                names.push((COPY, None));
+                let round = copy.round();
+                timers.push(GraphTimer::new(stream, round, Box::new(move |turn, stream| copy.queue(turn, stream))));
             }
-            Err(error) => baselines.push(Baseline::missing("copy", error.to_string())),
+            Err(error) => baselines.push(Baseline::missing(COPY, error.to_string())),
         }
         #[cfg(feature = "cublas")]
         match self.composed(&mut buffers, workload, &rotation) {
             Ok((queue, error)) => {
                 names.push((crate::cublas::NAME, Some(error)));
-                timers.push(GraphTimer::new(stream, queue));
+                timers.push(GraphTimer::new(stream, round, queue));
             }
             Err(error) => baselines.push(Baseline::missing(crate::cublas::NAME, error.to_string())),
         }
@@ -201,12 +206,15 @@ impl Gpu {
         let mut subjects: Vec<&mut dyn Stopwatch> = timers.iter_mut().map(|timer| timer as _).collect();
         let mut times = measure(&mut subjects, protocol).into_iter();
         drop(subjects);
-        let time = times.next().transpose()?.map(Into::into);
+        let time: Option<Time> = times.next().transpose()?.map(Into::into);
         let timed = names.into_iter().zip(times).map(|((name, error), times)| match times {
             Ok(times) => Baseline::timed(name, times.into(), error),
             Err(error) => Baseline::missing(name, error.to_string()),
         });
         baselines.splice(..0, timed);
+        // Copies have sets of their own.
+        let others = baselines.iter().filter(|baseline| baseline.name != COPY).filter_map(|baseline| baseline.time);
+        let fewest = time.iter().copied().chain(others).map(|time| time.launches).min();
         let block = &workload.block;
         let cell = Cell {
             op: workload.op.clone(),
@@ -221,11 +229,7 @@ impl Gpu {
             gb_per_s: None,
             copy_share: None,
             relative_l2: Some(relative_l2),
-            buffers: Some(Buffers {
-                sets: sets.into(),
-                bytes: rotation.bytes(),
-                larger_than_l2: rotation.bytes() > self.l2_bytes,
-            }),
+            buffers: fewest.map(|launches| rotation.buffers(launches, self.l2_bytes)),
             baselines,
             counters: None,
         };

@@ -2,6 +2,7 @@
 
 use super::copy::sets;
 use super::memory::{DeviceBuffers, Tiled};
+use crate::report::Buffers;
 use crate::{BenchError, Workload};
 use warpnorm::parity::Case;
 use warpnorm::{Call, DType, Parts, PositionType, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector};
@@ -109,9 +110,15 @@ impl Rotation {
         &self.calls
     }
 
-    /// Bytes of all sets together.
-    pub fn bytes(&self) -> u64 {
-        self.set_bytes * self.calls.len() as u64
+    /// Launches that take every set once.
+    pub fn round(&self) -> u32 {
+        // As `sets` has them, there are few.
+        self.calls.len() as u32
+    }
+
+    /// The sets for reports, where the shortest samples have so many launches.
+    pub fn buffers(&self, launches: u64, l2_bytes: u64) -> Buffers {
+        Buffers::taken(self.round().into(), self.set_bytes, launches, l2_bytes)
     }
 }
 

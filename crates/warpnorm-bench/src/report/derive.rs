@@ -1,6 +1,6 @@
 //! From times to what they mean.
 
-use super::{Baseline, Cell, Copy, Time};
+use super::{Baseline, Buffers, Cell, Copy, Time};
 use crate::measure::Times;
 
 /// The [tool](super::Report::tool) that measures warpnorm beside cuBLAS.
@@ -39,6 +39,15 @@ impl Copy {
     /// A copy of `bytes / 2` bytes, which reads as many as it writes.
     pub fn new(bytes: u64, time: Time) -> Self {
         Self { bytes, time, gb_per_s: time.gb_per_s(bytes) }
+    }
+}
+
+impl Buffers {
+    /// So many sets of so many bytes each. A sample begins at the first, so that of the sets it takes as many as it has
+    /// launches.
+    pub fn taken(sets: u64, set_bytes: u64, launches: u64, l2_bytes: u64) -> Self {
+        let taken = set_bytes.saturating_mul(sets.min(launches));
+        Self { sets, bytes: set_bytes.saturating_mul(sets), larger_than_l2: taken > l2_bytes }
     }
 }
 
@@ -115,6 +124,15 @@ mod tests {
         near(cell.baselines[1].speed_up, 0.75);
         assert_eq!(cell.baselines[2].speed_up, None);
         assert_eq!(cell.clone().derive(None).copy_share, None);
+    }
+
+    #[test]
+    fn what_no_launch_takes_does_not_leave_the_cache() {
+        let wanted = |larger_than_l2| Buffers { sets: 10, bytes: 1000, larger_than_l2 };
+        assert_eq!(Buffers::taken(10, 100, 20, 999), wanted(true));
+        assert_eq!(Buffers::taken(10, 100, 20, 1000), wanted(false));
+        assert_eq!(Buffers::taken(10, 100, 10, 999), wanted(true));
+        assert_eq!(Buffers::taken(10, 100, 9, 900), wanted(false));
     }
 
     #[test]

@@ -168,7 +168,8 @@ pub struct Buffers {
     pub sets: u64,
     /// Bytes of all of them together.
     pub bytes: u64,
-    /// Whether they are larger than the L2 cache; where they are not, a set may still be in it at its next turn.
+    /// Whether those that a sample takes are larger than the L2 cache together; where they are not, a set may still be
+    /// in it at its next turn.
     pub larger_than_l2: bool,
 }
 
