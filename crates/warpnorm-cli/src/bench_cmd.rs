@@ -2,19 +2,21 @@
 
 mod cold;
 mod commit;
+mod kept;
 mod points;
 
 use crate::cli::{BenchArguments, DeviceChoice};
 use crate::error::ToolError;
 use crate::files::Destination;
 use crate::report::{self, Outcome, progress};
+use kept::Kept;
 use std::path::Path;
 use warpnorm::DeviceFacts;
 use warpnorm::emulated::Emulated;
 use warpnorm_bench::clocks::Clocks;
 use warpnorm_bench::gpu::Gpu;
 use warpnorm_bench::measure::Protocol;
-use warpnorm_bench::report::{Device, Method, Missing, Report, SCHEMA, TOOL};
+use warpnorm_bench::report::{Device, Method, Report, SCHEMA, TOOL};
 use warpnorm_bench::{BenchError, Workload, emulated, render};
 
 /// Where a benchmark runs.
@@ -30,28 +32,17 @@ pub fn run(arguments: &BenchArguments) -> Result<Outcome, ToolError> {
     }
     let json = arguments.json.as_deref().map(Destination::new).transpose()?;
     let bench = open(arguments)?;
-    let mut report = empty(arguments, &bench);
+    let mut kept = Kept::new(empty(arguments, &bench), json);
     let ran = match (&bench, arguments.cold_start) {
-        (_, true) => cold::measure(arguments, matches!(bench, Bench::Gpu(_)), &mut report),
-        (Bench::Gpu(gpu), false) => time(gpu, arguments, &mut report),
-        (Bench::Emulated { device, .. }, false) => count(device, arguments, &mut report),
+        (_, true) => cold::measure(arguments, matches!(bench, Bench::Gpu(_)), &mut kept),
+        (Bench::Gpu(gpu), false) => time(gpu, arguments, &mut kept),
+        (Bench::Emulated { device, .. }, false) => count(device, arguments, &mut kept),
     };
-    if let Err(error) = &ran {
-        // What is there by then is kept, and says that it is not all.
-        let reason = format!("nothing ran after this: {error}");
-        report.missing.push(Missing { baseline: "warpnorm".to_owned(), reason });
-    }
     if let Bench::Gpu(gpu) = &bench {
         // While the GPU is still at its clocks of work.
-        report.clocks = gpu.clocks();
+        kept.report().clocks = gpu.clocks();
     }
-    let text = report.to_json()?;
-    if let Some(json) = json
-        && (ran.is_ok() || !report.cells.is_empty() || !report.cold_starts.is_empty())
-    {
-        json.write(text.as_bytes())?;
-    }
-    ran?;
+    let report = kept.end(ran)?;
     if let Some(folder) = &arguments.plots {
         write_plots(folder, "bench", &report)?;
     }
@@ -126,7 +117,10 @@ fn empty(arguments: &BenchArguments, bench: &Bench) -> Report {
         timing,
         not_a_timing: (!timing).then(|| emulated::LABEL.to_owned()),
         device,
-        clocks: Clocks::unknown("there is no GPU whose clocks they would be"),
+        clocks: Clocks::unknown(match bench {
+            Bench::Gpu(_) => "they are read at the end of the run",
+            Bench::Emulated { .. } => "there is no GPU whose clocks they would be",
+        }),
         method: Method {
             sample: sample.to_owned(),
             samples: counted.then_some(protocol.samples as u32),
@@ -145,32 +139,30 @@ fn protocol(arguments: &BenchArguments) -> Protocol {
     Protocol { samples: arguments.samples.map_or(default.samples, |samples| samples as usize), ..default }
 }
 
-fn time(gpu: &Gpu, arguments: &BenchArguments, report: &mut Report) -> Result<(), ToolError> {
+fn time(gpu: &Gpu, arguments: &BenchArguments, kept: &mut Kept) -> Result<(), ToolError> {
     let protocol = protocol(arguments);
     let points = points::points(arguments, &points::TIMED)?;
     let segments = points::segments(arguments);
-    let missing = |baseline: &str, reason: String| Missing { baseline: baseline.to_owned(), reason };
     if let Some(reason) = gpu.without_cublas() {
-        report.missing.push(missing("cublas", reason));
+        kept.missing("cublas", reason);
     }
     let progress = progress(points.len() + segments.len());
-    report.copy = Some(gpu.copy(&protocol)?);
+    let copy = gpu.copy(&protocol)?;
+    kept.report().copy = Some(copy.clone());
     for point in &points {
-        match gpu.time(&point.workload()?, &protocol, report.copy.as_ref()) {
-            Ok(cell) => report.cells.push(cell),
+        match gpu.time(&point.workload()?, &protocol, Some(&copy)) {
+            Ok(cell) => kept.cell(cell)?,
             // Not a failure of what is timed, but of the grid.
-            Err(error @ BenchError::Memory { .. }) => {
-                report.missing.push(missing("warpnorm", format!("{}: {error}", point.name())));
-            }
+            Err(error @ BenchError::Memory { .. }) => kept.missing("warpnorm", format!("{}: {error}", point.name())),
             Err(error) => return Err(error.into()),
         }
         progress.inc(1);
     }
     for point in &segments {
         match segment(gpu, &point.workload()?, &protocol) {
-            Ok(cell) => report.cells.push(cell),
+            Ok(cell) => kept.cell(cell)?,
             Err(error @ (BenchError::Memory { .. } | BenchError::Unsupported(_))) => {
-                report.missing.push(missing("segment", format!("{}: {error}", point.name())));
+                kept.missing("segment", format!("{}: {error}", point.name()));
             }
             Err(error) => return Err(error.into()),
         }
@@ -189,15 +181,14 @@ fn segment(gpu: &Gpu, _: &Workload, _: &Protocol) -> Result<warpnorm_bench::repo
     Err(BenchError::Unsupported(gpu.without_cublas().unwrap_or_default()))
 }
 
-fn count(device: &Emulated, arguments: &BenchArguments, report: &mut Report) -> Result<(), ToolError> {
+fn count(device: &Emulated, arguments: &BenchArguments, kept: &mut Kept) -> Result<(), ToolError> {
     let points = points::points(arguments, &points::COUNTED)?;
     for baseline in ["copy", "cublas", "segment"] {
-        let reason = "there is no GPU to run it on".to_owned();
-        report.missing.push(Missing { baseline: baseline.to_owned(), reason });
+        kept.missing(baseline, "there is no GPU to run it on".to_owned());
     }
     let progress = progress(points.len());
     for point in &points {
-        report.cells.push(emulated::count(device, &point.workload()?)?);
+        kept.cell(emulated::count(device, &point.workload()?)?)?;
         progress.inc(1);
     }
     Ok(())

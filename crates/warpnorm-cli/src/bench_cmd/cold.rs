@@ -1,5 +1,6 @@
 //! `bench --cold-start`: each module in a process of its own, which is this tool again.
 
+use super::kept::Kept;
 use super::points;
 use crate::cli::BenchArguments;
 use crate::cli::Shape;
@@ -13,7 +14,7 @@ use warpnorm::plan::Module;
 use warpnorm::quantise::{CodeType, Quantisation};
 use warpnorm_bench::Workload;
 use warpnorm_bench::gpu::{CACHE_DISABLED, first_launch};
-use warpnorm_bench::report::{ColdStart, Report};
+use warpnorm_bench::report::ColdStart;
 
 /// All quantisations of a norm are one module.
 const QUANTISATIONS: [Quantisation; 1] = [Quantisation::per_token(CodeType::E4m3)];
@@ -58,8 +59,8 @@ pub fn print_first_launch(arguments: &BenchArguments, index: usize) -> Result<Ou
 /// Starts a process for each module. Without a GPU, says of each that it was not measured.
 ///
 /// # Errors
-/// The options are refused. A process that fails is in the report with what it said.
-pub fn measure(arguments: &BenchArguments, gpu: bool, report: &mut Report) -> Result<(), ToolError> {
+/// The options are refused, or the file cannot be written. A process that fails is in the report with what it said.
+pub fn measure(arguments: &BenchArguments, gpu: bool, kept: &mut Kept) -> Result<(), ToolError> {
     let modules = modules(arguments)?;
     let progress = progress(modules.len());
     for (index, (module, _)) in modules.iter().enumerate() {
@@ -68,7 +69,7 @@ pub fn measure(arguments: &BenchArguments, gpu: bool, report: &mut Report) -> Re
             Ok(time) => (Some(time), None),
             Err(reason) => (None, Some(reason)),
         };
-        report.cold_starts.push(ColdStart { module: module.to_string(), milliseconds, missing });
+        kept.cold_start(ColdStart { module: module.to_string(), milliseconds, missing })?;
         progress.inc(1);
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! `bench` where there is no GPU, and `report`.
 
-use crate::tool::warpnorm;
+use crate::tool::{command, warpnorm};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 use warpnorm_bench::report::Report;
 
 /// Runs `bench` in the executor; what it printed and reported.
@@ -34,6 +36,29 @@ fn what_ran_before_an_error_is_kept() {
     assert!(!report.cells.is_empty() && report.cells.iter().all(|cell| cell.hidden == 64));
     let last = report.missing.last().unwrap();
     assert_eq!((last.baseline.as_str(), last.reason.clone()), ("warpnorm", format!("nothing ran after this: {ERROR}")));
+}
+
+/// A run that is killed leaves the cells before, in a report that says that it may not be all.
+#[test]
+fn what_ran_before_the_end_from_outside_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bench.json");
+    // Its first cell takes a moment, and its last one many times as long as a look at the file.
+    let only = ["--op", "rms-norm", "--dtype", "f32", "--rows", "1,4000", "--hidden", "64,4096"];
+    let all = [&["bench", "--device", "emulated", "--json", file.to_str().unwrap()], &only[..]].concat();
+    let mut run = command().args(all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !file.exists() && run.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let over = run.try_wait().unwrap();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(over, None, "it ended by itself");
+    let report = Report::from_json(&fs::read(&file).unwrap()).unwrap();
+    assert!(!report.cells.is_empty());
+    let last = &report.missing.last().unwrap().reason;
+    assert_eq!(last, "nothing ran after this: the run was ended from outside");
 }
 
 /// Names and texts of the SVG files of a folder.
