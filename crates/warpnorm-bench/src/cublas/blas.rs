@@ -91,6 +91,11 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// The one of this number in a batch.
+    fn at(self, index: usize) -> Self {
+        Self { address: self.address + (index * self.stride * self.dtype.size()) as u64, ..self }
+    }
+
     /// One whose columns are so many elements apart.
     pub fn new(address: u64, dtype: DType, leading: usize) -> Self {
         Self { address, dtype, leading, stride: 0, transposed: false }
@@ -109,4 +114,58 @@ pub struct Product {
     pub c: Matrix,
     pub alpha: f32,
     pub beta: f32,
+}
+
+impl Product {
+    /// Batches of at most `most` that together are this one.
+    pub fn batches(self, most: usize) -> impl Iterator<Item = Product> {
+        let Product { batch, a, b, c, .. } = self;
+        (0..batch).step_by(most.max(1)).map(move |start| Product {
+            batch: most.max(1).min(batch - start),
+            a: a.at(start),
+            b: b.at(start),
+            c: c.at(start),
+            ..self
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cublas::host::Host;
+    use warpnorm::reference::encode;
+
+    /// Rows of 3 times a value each, into one of another type: 7 of them, 7 by 7, by threes and one by one.
+    #[test]
+    fn batches_together_are_the_product() {
+        const ROWS: usize = 7;
+        let products = |most: usize| {
+            let host = Host::default();
+            let (rows, factors) = ((0..3 * ROWS).map(|i| i as f64), (0..ROWS).map(|i| 1.0 - i as f64));
+            let matrix = |address, dtype, stride| Matrix { stride, ..Matrix::new(address, dtype, stride) };
+            let product = Product {
+                m: 3,
+                n: 1,
+                k: 1,
+                batch: ROWS,
+                a: matrix(host.upload(&encode(DType::F16, rows)), DType::F16, 3),
+                b: matrix(host.upload(&encode(DType::F16, factors)), DType::F16, 1),
+                c: matrix(host.upload(&[0xff; 3 * ROWS * 4]), DType::F32, 3),
+                alpha: 1.0,
+                beta: 0.0,
+            };
+            for batch in product.batches(most) {
+                assert!(batch.batch <= most);
+                // SAFETY: addresses of the host are places in a vector.
+                unsafe { host.product(&batch) }.unwrap();
+            }
+            let calls = host.calls.borrow().len();
+            (calls, (0..3 * ROWS).map(|i| host.get(product.c.address, DType::F32, i)).collect::<Vec<_>>())
+        };
+        let wanted: Vec<f64> = (0..3 * ROWS).map(|i| i as f64 * (1.0 - (i / 3) as f64)).collect();
+        for (most, calls) in [(ROWS, 1), (3, 3), (1, ROWS)] {
+            assert_eq!(products(most), (calls, wanted.clone()), "{most}");
+        }
+    }
 }

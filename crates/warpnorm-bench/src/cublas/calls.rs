@@ -20,6 +20,10 @@ const WORKSPACE_BYTES: usize = 32 << 20;
 /// Elements of one call of a BLAS-1 routine at most: its count is an `int`.
 const CHUNK: u64 = 1 << 30;
 
+/// Matrices of one batched product at most. Kernels of cuBLAS have had a place in the third dimension of a grid for
+/// each, which has no more than 65535. A power of 2, so that batches begin as aligned as the first.
+const BATCH: usize = 1 << 15;
+
 /// Threads of a block of the kernel of reciprocal roots.
 const RSQRT_BLOCK: u32 = 128;
 
@@ -104,30 +108,12 @@ impl CuBlas {
             .during("set the workspace")?;
         Ok(Self { blas, rsqrt: Rsqrt::load(stream)?, stream: Arc::clone(stream), _workspace: workspace })
     }
-}
 
-impl Blas for CuBlas {
-    unsafe fn axpy(&self, count: u64, alpha: f32, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
-        let (of, float) = (data_type(dtype), cudaDataType::CUDA_R_32F);
-        let alpha = (&raw const alpha).cast();
-        chunks(count).try_for_each(|(start, length)| {
-            let offset = start * dtype.size() as u64;
-            let (x, y) = ((x + offset) as *const c_void, (y + offset) as *mut c_void);
-            // SAFETY: as the caller promises; alpha is read before the call returns, as it is on the host.
-            unsafe { sys::cublasAxpyEx(*self.blas.handle(), length, alpha, float, x, of, 1, y, of, 1, float) }
-                .result()
-                .during("add")
-        })
-    }
-
-    unsafe fn copy(&self, count: u64, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
-        // cuBLAS documents no copy of 16-bit elements, and a copy is a copy.
-        let bytes = count as usize * dtype.size();
-        // SAFETY: as the caller promises.
-        unsafe { result::memcpy_dtod_async(y, x, bytes, self.stream.cu_stream()) }.during("copy in device memory")
-    }
-
-    unsafe fn product(&self, product: &Product) -> Result<(), BenchError> {
+    /// A product of at most [`BATCH`] matrices.
+    ///
+    /// # Safety
+    /// As that of [`Blas::product`].
+    unsafe fn batch(&self, product: &Product) -> Result<(), BenchError> {
         let Product { m, n, k, batch, a, b, c, alpha, beta } = product;
         let (alpha, beta): (*const f32, *const f32) = (alpha, beta);
         // SAFETY: as the caller promises; the factors are read before the call returns.
@@ -160,6 +146,33 @@ impl Blas for CuBlas {
         }
         .result()
         .during("multiply")
+    }
+}
+
+impl Blas for CuBlas {
+    unsafe fn axpy(&self, count: u64, alpha: f32, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
+        let (of, float) = (data_type(dtype), cudaDataType::CUDA_R_32F);
+        let alpha = (&raw const alpha).cast();
+        chunks(count).try_for_each(|(start, length)| {
+            let offset = start * dtype.size() as u64;
+            let (x, y) = ((x + offset) as *const c_void, (y + offset) as *mut c_void);
+            // SAFETY: as the caller promises; alpha is read before the call returns, as it is on the host.
+            unsafe { sys::cublasAxpyEx(*self.blas.handle(), length, alpha, float, x, of, 1, y, of, 1, float) }
+                .result()
+                .during("add")
+        })
+    }
+
+    unsafe fn copy(&self, count: u64, x: u64, y: u64, dtype: DType) -> Result<(), BenchError> {
+        // cuBLAS documents no copy of 16-bit elements, and a copy is a copy.
+        let bytes = count as usize * dtype.size();
+        // SAFETY: as the caller promises.
+        unsafe { result::memcpy_dtod_async(y, x, bytes, self.stream.cu_stream()) }.during("copy in device memory")
+    }
+
+    unsafe fn product(&self, product: &Product) -> Result<(), BenchError> {
+        // SAFETY: as the caller promises of the whole.
+        product.batches(BATCH).try_for_each(|batch| unsafe { self.batch(&batch) })
     }
 
     unsafe fn gemv(
