@@ -149,6 +149,6 @@ def test_streams_and_graphs() -> None:
     norm, call = warpnorm.Norm("rms_norm"), _native.new_call(0, 4, 64)
     host = torch.zeros(4, 64)
     call.x, call.y = _native.Rows(host.data_ptr(), 64), _native.Rows(x.data_ptr(), 64)
-    with pytest.raises(warpnorm.WrongDevice, match="host memory"):
-        handle = warpnorm.Device.cuda(0)._handle
-        _native.call("warpnorm_run", handle, None, ctypes.byref(norm._made), ctypes.byref(call))
+    # A handle does not keep its device open.
+    with warpnorm.Device.cuda(0) as own, pytest.raises(warpnorm.WrongDevice, match="host memory"):
+        _native.call("warpnorm_run", own._handle, None, ctypes.byref(norm._made), ctypes.byref(call))
