@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import pathlib
+import subprocess
+import sys
 import threading
 import weakref
 from typing import Any
@@ -122,6 +126,60 @@ def test_devices_are_named_and_counted() -> None:
     device.warm_up(warpnorm.Norm("rms_norm"), "bfloat16")
     with pytest.raises(warpnorm.InvalidArgument, match="dtype is 'int8'"):
         device.warm_up(warpnorm.Norm("rms_norm"), "int8")
+
+
+#: Runs where a driver of the test's own, whose path is given, stands in for NVIDIA's.
+CAPTURES = """
+import ctypes, sys
+import warpnorm
+from warpnorm import _devices, _native
+
+driver, GPU = ctypes.CDLL(sys.argv[1]), 1
+for name in ("fake_memory", "fake_primary_context", "fake_stream"):
+    getattr(driver, name).restype = ctypes.c_void_p
+stream = ctypes.c_void_p(driver.fake_stream(ctypes.c_void_p(driver.fake_primary_context(GPU))))
+x = driver.fake_memory(0, GPU, ctypes.c_size_t(4 * 64 * 2))
+
+def captured(norm, device):
+    call = _native.new_call(1, 4, 64)
+    call.x = call.y = _native.Rows(x, 64)
+    driver.fake_capture(stream, ctypes.c_bool(True))
+    try:
+        _native.call("warpnorm_run", device._handle, stream, ctypes.byref(norm._made), ctypes.byref(call))
+        return True
+    except warpnorm.NotLoaded:
+        return False
+    finally:
+        driver.fake_capture(stream, ctypes.c_bool(False))
+
+layer_norm, rms_norm = warpnorm.Norm("layer_norm"), warpnorm.Norm("rms_norm")
+shared, own = _devices.shared(("cuda", GPU)), warpnorm.Device.cuda(GPU)
+own.warm_up(layer_norm, "float16")
+assert captured(layer_norm, own) and not captured(layer_norm, shared)
+warpnorm.warm_up(layer_norm, "float16", device=GPU)
+assert captured(layer_norm, shared) and not captured(rms_norm, shared)
+warpnorm.warm_up_all(device=GPU)
+assert captured(rms_norm, shared) and not captured(rms_norm, own)
+"""
+
+
+def test_what_functions_share_is_warmed_up(tmp_path: pathlib.Path) -> None:
+    source = pathlib.Path(__file__).resolve().parents[2] / "crates/warpnorm-capi/tests/c/fake_driver.c"
+    driver = tmp_path / "libcuda.so"
+    compiler = ["cc", "-std=c11", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", str(driver), str(source)]
+    subprocess.run(compiler, check=True)
+    environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", CAPTURES, str(driver)], check=True, env=environment)
+
+
+def test_warming_up_says_what_is_wrong() -> None:
+    norm = warpnorm.Norm("rms_norm")
+    with pytest.raises(warpnorm.DeviceError, match="no NVIDIA driver|no CUDA device"):
+        warpnorm.warm_up(norm, "float16", device=1000)
+    with pytest.raises(warpnorm.DeviceError, match="no NVIDIA driver|no CUDA device"):
+        warpnorm.warm_up_all(device=1000)
+    with pytest.raises(warpnorm.InvalidArgument, match="ordinal is -1"):
+        warpnorm.warm_up(norm, "float16", device=-1)
 
 
 def test_streams_of_the_host() -> None:

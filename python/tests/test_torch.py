@@ -152,3 +152,14 @@ def test_streams_and_graphs() -> None:
     # A handle does not keep its device open.
     with warpnorm.Device.cuda(0) as own, pytest.raises(warpnorm.WrongDevice, match="host memory"):
         _native.call("warpnorm_run", own._handle, None, ctypes.byref(norm._made), ctypes.byref(call))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_capture_of_what_has_not_run() -> None:
+    x = random("cuda", 4, 64, dtype=torch.float16)
+    warpnorm.warm_up(warpnorm.Norm("layer_norm"), "float16")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = ops.layer_norm(x)
+    graph.replay()
+    assert torch.equal(y, warpnorm.layer_norm(x))

@@ -9,7 +9,7 @@ by the f64 reference, on a GPU by the kernels, on the current stream. ``warpnorm
 array([[1.2, 1.6, 0. , 0. ]], dtype=float32)
 """
 
-from ._devices import Device
+from ._devices import Device, warm_up, warm_up_all
 from ._errors import (
     ClosedDevice,
     DeviceError,
@@ -93,4 +93,6 @@ __all__ = [
     "rms_norm",
     "rms_norm_add",
     "rms_norm_quant",
+    "warm_up",
+    "warm_up_all",
 ]

@@ -63,7 +63,11 @@ class Device:
         return text.value.decode()
 
     def warm_up(self, norm: Norm, dtype: str) -> None:
-        """Loads the module of a norm of ``float32``, ``float16`` or ``bfloat16``: before a graph is captured."""
+        """Loads the module of a norm of ``float32``, ``float16`` or ``bfloat16``: before a graph is captured.
+
+        Of this device alone: what is computed without ``device=``, and all of ``torch.ops.warpnorm``, has another one,
+        which :func:`warpnorm.warm_up` is for.
+        """
         if dtype not in DTYPES:
             raise InvalidArgument(f"dtype is {dtype!r}, wanted one of {', '.join(DTYPES)}")
         _native.call("warpnorm_warm_up", self._handle, ctypes.byref(norm._made), DTYPES[dtype])
@@ -120,3 +124,16 @@ def shared(device: tuple[str, int]) -> Device:
             kind, index = device
             found = _shared[device] = Device.cuda(index) if kind == "cuda" else Device.cpu()
         return found
+
+
+def warm_up(norm: Norm, dtype: str, *, device: int = 0) -> None:
+    """Loads the module of a norm where functions and ``torch.ops.warpnorm`` compute: before they are captured.
+
+    ``dtype`` is that of the activations, ``float32``, ``float16`` or ``bfloat16``, and ``device`` the GPU's index.
+    """
+    shared(("cuda", device)).warm_up(norm, dtype)
+
+
+def warm_up_all(*, device: int = 0) -> None:
+    """The same for every module, which takes seconds where the driver has not compiled them before."""
+    shared(("cuda", device)).warm_up_all()
