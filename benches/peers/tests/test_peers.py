@@ -127,14 +127,14 @@ class TorchTest(unittest.TestCase):
         from warpnorm_peers.timing import Protocol
 
         class Clock:
-            def __init__(self, launch, count):
-                self.launch, self.count, self.taken = launch, count, 0
+            def __init__(self, launch, sets):
+                self.launch, self.sets, self.taken = launch, sets, 0
 
             def prepare(self, launches):
                 self.launches = launches
 
             def sample(self):
-                self.launch(self.taken % self.count)
+                self.launch(self.taken % self.sets)
                 self.taken += 1
                 return 1e-3 * self.launches
 

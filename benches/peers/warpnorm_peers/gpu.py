@@ -33,17 +33,18 @@ class Rotation:
         room = free // 2 // source.held_bytes()
         self.sets = [source.draw() for _ in range(max(1, min(-(-4 * l2_bytes // self.set_bytes), room, MAX_SETS)))]
 
-    def buffers(self, l2_bytes: int) -> dict:
-        """For the report."""
-        total = self.set_bytes * len(self.sets)
-        return {"sets": len(self.sets), "bytes": total, "larger_than_l2": total > l2_bytes}
+    def buffers(self, l2_bytes: int, launches: int) -> dict:
+        """For the report: those that samples of so many launches reach."""
+        sets = min(len(self.sets), launches)
+        total = self.set_bytes * sets
+        return {"sets": sets, "bytes": total, "larger_than_l2": total > l2_bytes}
 
 
 class GraphTimer:
     """Events around the replay of a graph of launches, each on the next set."""
 
-    def __init__(self, launch, count: int) -> None:
-        self.launch, self.count, self.graph, self.kept = launch, count, None, None
+    def __init__(self, launch, sets: int) -> None:
+        self.launch, self.sets, self.graph, self.kept = launch, sets, None, None
 
     def prepare(self, launches: int) -> None:
         self.graph, self.kept = None, None
@@ -55,11 +56,11 @@ class GraphTimer:
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.synchronize()
         # As many results as there are sets stay alive, so that allocated outputs rotate as the inputs do.
-        kept: deque = deque(maxlen=self.count)
+        kept: deque = deque(maxlen=self.sets)
         graph = torch.cuda.CUDAGraph()
         with torch.no_grad(), torch.cuda.graph(graph):
             for turn in range(launches):
-                kept.append(self.launch(turn % self.count))
+                kept.append(self.launch(turn % self.sets))
         self.graph, self.kept = graph, kept
 
     def sample(self) -> float:
@@ -158,6 +159,8 @@ def cell(op, dtype: str, shape: tuple[int, int], *, library, peers, protocol: Pr
     times = dict(zip(timers, measure(list(timers.values()), protocol)))
     if isinstance(times.get("warpnorm"), Exception):
         raise times["warpnorm"]
+    # What the copies go round is their own.
+    reached = [one.launches for name, one in times.items() if name != "copy" and not isinstance(one, Exception)]
     mine = times.pop("warpnorm", None)
     baselines = [report.baseline(name, found, errors.get(name)) for name, found in times.items()] + baselines
     return report.cell(
@@ -171,7 +174,7 @@ def cell(op, dtype: str, shape: tuple[int, int], *, library, peers, protocol: Pr
         floor_bytes=floor,
         ours=mine,
         relative_l2=errors.get("warpnorm"),
-        buffers=rotation.buffers(l2_bytes),
+        buffers=rotation.buffers(l2_bytes, min(reached)) if reached else None,
         baselines=baselines,
         copy=peak,
     )

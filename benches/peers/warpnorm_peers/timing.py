@@ -13,6 +13,9 @@ LEAST = 5
 class Stopwatch(Interface):
     """Something that runs launches of one subject, and knows how long they took."""
 
+    # Sets of tensors that launches take in turn; a sample begins with the first.
+    sets: int
+
     def prepare(self, launches: int) -> None:
         """Makes so many launches one sample."""
 
@@ -30,9 +33,11 @@ class Protocol:
     max_launches: int = 2048
     subject_seconds: float = 2.0
 
-    def launches(self, seconds: float) -> int:
-        """Launches of a sample, for a launch that takes so long."""
-        return max(1, min(self.max_launches, math.ceil(self.sample_seconds / seconds)))
+    def launches(self, seconds: float, sets: int = 1) -> int:
+        """Launches of a sample, for a launch that takes so long: whole rounds of the sets, and at least one. Fewer would
+        leave sets out, and what is left might fit in a cache."""
+        wanted = min(self.max_launches, math.ceil(self.sample_seconds / seconds))
+        return sets * max(1, min(-(-wanted // sets), self.max_launches // sets))
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,14 @@ class _Run:
         subject.prepare(1)
         # The first may load, compile and allocate.
         subject.sample()
-        self.launches = protocol.launches(_checked(subject.sample()))
+        self.launches = protocol.launches(_checked(subject.sample()), subject.sets)
         subject.prepare(self.launches)
+        # One launch takes longer alone than among others: they tell how many of them make a sample.
+        subject.sample()
+        launches = protocol.launches(_checked(subject.sample()) / self.launches, subject.sets)
+        if launches != self.launches:
+            self.launches = launches
+            subject.prepare(launches)
         for _ in range(protocol.warm_up):
             subject.sample()
         self.samples: list[float] = []
