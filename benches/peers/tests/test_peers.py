@@ -164,7 +164,7 @@ class TorchTest(unittest.TestCase):
         with mock.patch.multiple(gpu, **changes), mock.patch.object(gpu.torch, "cuda", cuda):
             for op in ops.OPS:
                 cell = gpu.cell(
-                    op, "bf16", (6, 40), library=None, peers=peers, protocol=protocol, seed=1, peak=None
+                    op, "bf16", (6, 40), library=None, peers=peers, dropped={}, protocol=protocol, seed=1, peak=None
                 )
                 found = {one["name"]: one for one in cell["baselines"]}
                 self.assertEqual(set(found), {"eager", "wrong", "in_place", "idle", "copy"})

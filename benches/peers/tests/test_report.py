@@ -12,7 +12,7 @@ from unittest import mock
 
 from warpnorm_peers import ops, registry, report
 from warpnorm_peers.main import main, parse, run
-from warpnorm_peers.timing import Times
+from warpnorm_peers.timing import Times, Untrusted
 
 from . import made_up
 
@@ -70,6 +70,24 @@ class ReportTest(unittest.TestCase):
         self.assertEqual([one["reason"] for one in found["missing"]],
                          ["rms-norm bf16 8x64: OutOfMemory: no room", *failures])
 
+    def test_a_run_ends_where_a_peer_has_left_nothing_to_be_trusted(self):
+        def cell(op, dtype, shape, **_):
+            if shape[0] == 8:
+                raise Untrusted("quack", "a capture failed")
+            return self.cell(rows=shape[0])
+
+        gpu = mock.MagicMock(cell=cell)
+        gpu.copy_peak.return_value = None
+        gpu.describe.return_value = report.device("cuda", "made up")
+        options = parse(["--op", "rms-norm", "--quantise", "none", "--hidden", "64", "--rows", "1", "8", "64"])
+        common = {"version": "1", "commit": None, "seed": 1, "missing": []}
+        found, failures = run(gpu, options, common, None, {"quack": {}}, lambda _: None)
+        self.assertEqual([one["rows"] for one in found["cells"]], [1])
+        self.assertEqual(found["missing"][0]["baseline"], "quack")
+        self.assertIn("rms-norm bf16 8x64: Untrusted: a capture failed", found["missing"][0]["reason"])
+        self.assertEqual(len(failures), 1)
+        self.assertTrue(failures[0].endswith("ended after 1 of 3 cells: start again with --exclude quack"), failures[0])
+
     def test_clocks(self):
         clocks = report.parse_clocks("535.1, [N/A], 1410, 1215, 1215, 400.00, 30")
         self.assertEqual((clocks["driver"], clocks["sm_mhz"], clocks["max_sm_mhz"]), ("535.1", None, 1410.0))
@@ -122,6 +140,16 @@ class MissingTest(unittest.TestCase):
         self.assertEqual((code, found["timing"]), (0, False))
         self.assertIn("no GPU", reasons["there"])
         self.assertIn("no_such_library", reasons["not"])
+
+    def test_peers_that_are_left_out_are_not_loaded(self):
+        load = mock.MagicMock()
+        peers = (registry.Peer("liger", load), registry.Peer("fla", lambda: {}))
+        with mock.patch.dict(sys.modules, {"torch": None}), mock.patch.object(registry.load, "__defaults__", (peers,)):
+            _, _, found = self.run_main("--exclude", "liger")
+        reasons = {one["baseline"]: one["reason"] for one in found["missing"]}
+        load.assert_not_called()
+        self.assertEqual(reasons["liger"], "left out by --exclude")
+        self.assertIn("fla", reasons)
 
     def test_options_that_leave_nothing_are_refused(self):
         for what in (["--op", "activation"], ["--dtype", "f32"]):

@@ -1,8 +1,10 @@
 """Samples of known times."""
 
+import gc
 import math
 import statistics
 import unittest
+import weakref
 
 from warpnorm_peers.timing import LEAST, Protocol, Times, measure
 
@@ -75,6 +77,45 @@ class TimingTest(unittest.TestCase):
         self.assertEqual(len(times[0].seconds), LEAST)
         self.assertEqual(str(times[1]), "broke")
         self.assertIsInstance(times[2], ValueError)
+
+    def test_what_failed_holds_nothing_and_the_next_runs_after_that_is_said(self):
+        class Tensor:
+            pass
+
+        kept, log = [], []
+
+        class Holding(Fake):
+            def sample(self):
+                tensor = Tensor()
+                kept.append(weakref.ref(tensor))
+                try:
+                    raise KeyError("first")
+                except KeyError:
+                    super().sample()
+                    if len(log) > self.limit:
+                        raise ValueError("broke")
+                    return 1e-3
+
+        for limit in (0, 6):
+            kept.clear(), log.clear()
+            holding = Holding("h", [1e-3], log)
+            holding.limit = limit
+            told = []
+            gc.disable()
+            try:
+                times = measure(
+                    [holding, Fake("n", [1e-3], log)], PROTOCOL,
+                    lambda place, error: told.append((place, str(error), [one() for one in kept], "".join(log))),
+                )
+                alive = [one() for one in kept]
+            finally:
+                gc.enable()
+            self.assertEqual(str(times[0]), "broke")
+            self.assertEqual(alive, [None] * len(kept))
+            ((place, error, alive, ran),) = told
+            # While it was told, nothing of the failure was alive, and the next had not run after it.
+            self.assertEqual((place, error, alive), (0, "broke", [None] * len(kept)))
+            self.assertTrue(ran.endswith("h"), ran)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import re
 from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -11,21 +15,29 @@ from . import report
 from .buffers import Source, head, places, spoil
 from .formulas import verified
 from .registry import Tensors
-from .timing import Protocol, measure
+from .timing import Protocol, Untrusted, attempted, bare, measure
 
 # Elements of the rows that are held against f64.
 CHECKED_ELEMENTS = 1 << 20
 
 MAX_SETS = 2048
 
+# Of the tensor that tells whether memory comes back.
+PROBE_BYTES = 64 << 20
+
 DEVICE = "cuda"
+
+
+class CaptureFailed(Exception):
+    """What runs cannot be captured; it may have left torch in the middle of that."""
 
 
 class Rotation:
     """Sets of tensors that launches take in turn, together four times the L2 cache where memory allows it."""
 
     def __init__(self, op, dtype: str, rows: int, hidden: int, seed: int, l2_bytes: int) -> None:
-        # What the cell before has left.
+        # What the cell before has left; graphs and tensors of what failed may be in cycles.
+        gc.collect()
         torch.cuda.empty_cache()
         source = Source(op, dtype, rows, hidden, seed, DEVICE)
         self.set_bytes = source.moved_bytes()
@@ -38,6 +50,82 @@ class Rotation:
         sets = min(len(self.sets), launches)
         total = self.set_bytes * sets
         return {"sets": sets, "bytes": total, "larger_than_l2": total > l2_bytes}
+
+
+def captured(fill: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    """A graph of what this launches. Where that fails, torch stays on the stream of the capture, and allocates for it:
+    both are ended here."""
+    graph, stream, before = torch.cuda.CUDAGraph(), torch.cuda.Stream(), torch.cuda.current_stream()
+    # Named here: a graph that is not there does not tell its pool.
+    pool = torch.cuda.graph_pool_handle()
+    failure, ended = None, False
+    try:
+        with torch.no_grad(), torch.cuda.graph(graph, pool=pool, stream=stream):
+            try:
+                fill()
+            except Exception as error:
+                # First the capture is ended.
+                failure = bare(error)
+        ended = True
+    except Exception as error:
+        # Of two, the first is the cause.
+        failure = failure or bare(error)
+    finally:
+        torch.cuda.set_stream(before)
+    if not ended:
+        _end_allocation(pool)
+    if failure is None:
+        return graph
+    # There may be memory for it in another cell.
+    if ended and isinstance(failure, torch.OutOfMemoryError):
+        raise failure
+    raise CaptureFailed(report.reason(failure))
+
+
+def _end_allocation(pool) -> None:
+    device = torch.cuda.current_device()
+    try:
+        torch._C._cuda_endAllocateToPool(device, pool)
+        torch._C._cuda_releasePool(device, pool)
+    except Exception:  # Ended already, or not of this version of torch: `probe` sees whether all is well.
+        pass
+
+
+def probe() -> None:
+    """Captures, replays and frees, and raises where that does not do what it should."""
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    counts = torch.zeros(PROBE_BYTES // 4, dtype=torch.int32, device=DEVICE)
+    graph = captured(lambda: counts.add_(1))
+    graph.replay()
+    graph.replay()
+    if (total := counts.sum().item()) != 2 * counts.numel():
+        raise RuntimeError(f"two replays of a graph that adds 1 to {counts.numel()} zeros make {total}")
+    del graph, counts
+    torch.cuda.empty_cache()
+    if (after := torch.cuda.memory_reserved()) > before:
+        raise RuntimeError(f"{after - before} bytes that were freed are not given back")
+
+
+def clear_last_error(maps: Path = Path("/proc/self/maps")) -> None:
+    """Takes the error that a refused call has left in a CUDA runtime: whoever asks next would have it for its own."""
+    for path in sorted(set(re.findall(r"/\S*/libcudart[^/\s]*", maps.read_text(encoding="utf-8")))):
+        ctypes.CDLL(path).cudaGetLastError()
+
+
+def settle(name: str, error: Exception) -> None:
+    """Removes what a subject that failed has left; raises Untrusted where the next cannot be timed after it."""
+    gc.collect()
+    clear_last_error()
+    try:
+        torch.cuda.synchronize()
+        if isinstance(error, CaptureFailed):
+            probe()
+    except Exception as after:
+        why = f"{report.reason(error)}; then nothing can be trusted: {report.reason(after)}"
+    else:
+        return
+    raise Untrusted(name, why)
 
 
 class GraphTimer:
@@ -57,11 +145,12 @@ class GraphTimer:
         torch.cuda.synchronize()
         # As many results as there are sets stay alive, so that allocated outputs rotate as the inputs do.
         kept: deque = deque(maxlen=self.sets)
-        graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(graph):
+
+        def fill() -> None:
             for turn in range(launches):
                 kept.append(self.launch(turn % self.sets))
-        self.graph, self.kept = graph, kept
+
+        self.graph, self.kept = captured(fill), kept
 
     def sample(self) -> float:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -109,13 +198,16 @@ def copy_peak(protocol: Protocol) -> dict:
     return report.copy_of(2 * half, times)
 
 
-def check(op, dtype: str, tensors: Tensors, launch) -> float:
-    """Launches on the first set, and holds its first rows against f64. Returns the largest relative L2 error."""
+def check(op, dtype: str, tensors: Tensors, timer: GraphTimer) -> float:
+    """Launches on the first set, and holds its first rows against f64; then captures a launch, so that what cannot be
+    captured fails before anything is timed. Returns the largest relative L2 error."""
     spoil(op, tensors)
     with torch.no_grad():
-        result = launch(0)
+        result = timer.launch(0)
     torch.cuda.synchronize()
-    return verified(op, dtype, *head(op, tensors, result, CHECKED_ELEMENTS))
+    error = verified(op, dtype, *head(op, tensors, result, CHECKED_ELEMENTS))
+    timer.prepare(1)
+    return error
 
 
 def ours(library, op, dtype: str, rotation: Rotation):
@@ -132,31 +224,48 @@ def ours(library, op, dtype: str, rotation: Rotation):
     return launch
 
 
-def cell(op, dtype: str, shape: tuple[int, int], *, library, peers, protocol: Protocol, seed: int, peak) -> dict:
-    """Times warpnorm and every peer that has the op. Each is checked before, on tensors that nothing has run on."""
+def cell(
+    op, dtype: str, shape: tuple[int, int], *, library, peers, dropped: dict[str, str], protocol: Protocol, seed: int,
+    peak,
+) -> dict:
+    """Times warpnorm and every peer that has the op. Each is checked before, on tensors that nothing has run on. A peer
+    that cannot be captured is dropped, with the reason, and runs in no cell after."""
     rows, hidden = shape
     l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size
     rotation = Rotation(op, dtype, rows, hidden, seed, l2_bytes)
     floor = op.floor_bytes(rows, hidden, dtype)
-    subjects = {}
+    subjects, baselines = {}, []
     if library is not None:
         subjects["warpnorm"] = ours(library, op, dtype, rotation)
     for name, functions in peers.items():
-        if op.title in functions:
+        if op.title not in functions:
+            continue
+        if name in dropped:
+            baselines.append(report.baseline(name, CaptureFailed(dropped[name])))
+        else:
             subjects[name] = lambda turn, function=functions[op.title]: function(rotation.sets[turn])
+
+    def failed(name: str, error: Exception) -> None:
+        if isinstance(error, CaptureFailed):
+            dropped[name] = f"not run after {op.title} {dtype} {rows}x{hidden}: {error}"
+        settle(name, error)
+
     # Compiled functions are of one shape.
     torch._dynamo.reset()
-    errors, timers, baselines = {}, {}, []
+    errors, timers = {}, {}
     for name, launch in subjects.items():
-        try:
-            errors[name] = check(op, dtype, rotation.sets[0], launch)
-            timers[name] = GraphTimer(launch, len(rotation.sets))
-        except Exception as error:
-            if name == "warpnorm":
-                raise
-            baselines.append(report.baseline(name, error))
+        timer = GraphTimer(launch, len(rotation.sets))
+        found = attempted(lambda: check(op, dtype, rotation.sets[0], timer), lambda error: failed(name, error))
+        if isinstance(found, float):
+            errors[name], timers[name] = found, timer
+        elif name == "warpnorm":
+            raise found
+        else:
+            baselines.append(report.baseline(name, found))
     timers["copy"] = copy_timer(floor, l2_bytes)
-    times = dict(zip(timers, measure(list(timers.values()), protocol)))
+    names = list(timers)
+    found = measure(list(timers.values()), protocol, lambda place, error: failed(names[place], error))
+    times = dict(zip(names, found))
     if isinstance(times.get("warpnorm"), Exception):
         raise times["warpnorm"]
     # What the copies go round is their own.

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import abi, ops, registry, report
-from .timing import Protocol
+from .timing import Protocol, Untrusted
 
 
 def main(arguments: list[str]) -> int:
@@ -21,9 +21,10 @@ def main(arguments: list[str]) -> int:
         without = None if available else "no GPU: torch.cuda.is_available() is false"
     except Exception as error:  # torch may fail at import in any way.
         without = report.reason(error)
-    loaded, failed = registry.load()
+    loaded, failed = registry.load(exclude=options.exclude)
     loaded = {name: functions for name, functions in loaded.items() if not options.peer or name in options.peer}
     missing = [report.missing(name, report.reason(error)) for name, error in failed.items()]
+    missing += [report.missing(name, "left out by --exclude") for name in options.exclude]
     library = open_library(options, without, missing)
     commit = options.commit or report.commit(abi.ROOT)
     version = library.version() if library else crate_version()
@@ -68,6 +69,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", type=positive, help="[default: 1 to 65536]")
     parser.add_argument("--hidden", nargs="+", type=positive, help="of heads too [default: 64 to 262144; heads to 256]")
     parser.add_argument("--peer", nargs="+", choices=[peer.name for peer in registry.PEERS], help="[default: all]")
+    parser.add_argument(
+        "--exclude", nargs="+", default=[], choices=[peer.name for peer in registry.PEERS], help="peers to leave out"
+    )
     parser.add_argument("--samples", type=positive, default=Protocol().samples)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--commit", help="for the report [default: what git says]")
@@ -109,9 +113,11 @@ def crate_version() -> str:
 
 
 def run(gpu, options, common: dict, library, peers, keep) -> tuple[dict, list[str]]:
-    """The report, which `keep` is given after every cell, too; and the cells that failed."""
+    """The report, which `keep` is given after every cell, too; and the cells that failed. Ends with the cells so far
+    where a peer has left nothing to be trusted."""
     protocol = Protocol(samples=options.samples)
     peak = gpu.copy_peak(protocol)
+    device = gpu.describe()
     grid = [
         (op, dtype, shape)
         for op in ops.chosen(options.op, options.quantise)
@@ -120,13 +126,13 @@ def run(gpu, options, common: dict, library, peers, keep) -> tuple[dict, list[st
         if op.scaling is None or dtype != "f32"
         for shape in op.shapes(options.rows, options.hidden, dtype)
     ]
-    cells, failures = [], []
+    cells, failures, dropped = [], [], {}
     clocks = report.clocks()
 
     def so_far() -> dict:
         return report.report(
             **common,
-            device=gpu.describe(),
+            device=device,
             clocks=clocks,
             protocol=protocol,
             not_a_timing=None,
@@ -137,13 +143,20 @@ def run(gpu, options, common: dict, library, peers, keep) -> tuple[dict, list[st
     for place, (op, dtype, shape) in enumerate(grid, 1):
         if sys.stderr.isatty():
             print(f"\r{place}/{len(grid)} cells", end="", file=sys.stderr, flush=True)
+        where = f"{op.title} {dtype} {shape[0]}x{shape[1]}"
         try:
             found = gpu.cell(
-                op, dtype, shape, library=library, peers=peers, protocol=protocol, seed=options.seed, peak=peak
+                op, dtype, shape, library=library, peers=peers, dropped=dropped, protocol=protocol, seed=options.seed,
+                peak=peak,
             )
             cells.append(found)
+        except Untrusted as error:
+            why = f"{where}: {report.reason(error)}"
+            common["missing"].append(report.missing(error.name, why))
+            again = f": start again with --exclude {error.name}" if error.name in peers else ""
+            failures.append(f"{why}; ended after {len(cells)} of {len(grid)} cells{again}")
+            break
         except Exception as error:
-            where = f"{op.title} {dtype} {shape[0]}x{shape[1]}"
             why = f"{where}: {report.reason(error)}"
             common["missing"].append(report.missing("warpnorm", why))
             # Where a cell does not fit, nothing is wrong but the grid.

@@ -187,10 +187,12 @@ PEERS = (
 )
 
 
-def load(peers=PEERS) -> tuple[dict[str, dict[str, Function]], dict[str, Exception]]:
-    """The functions of the peers that can be imported, and why the others cannot."""
+def load(peers=PEERS, *, exclude=()) -> tuple[dict[str, dict[str, Function]], dict[str, Exception]]:
+    """The functions of the peers that can be imported, and why the others cannot. Those that are excluded are not."""
     loaded, failed = {}, {}
     for peer in peers:
+        if peer.name in exclude:
+            continue
         try:
             loaded[peer.name] = peer.load()
         except Exception as error:  # A library may fail at import in any way.

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
 # Samples that even the slowest subject has, as far as so many are asked for.
 LEAST = 5
+
+
+class Untrusted(Exception):
+    """A subject has left a state in which nothing is to be timed any more."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(why)
+        self.name = name
 
 
 class Stopwatch(Interface):
@@ -34,8 +43,8 @@ class Protocol:
     subject_seconds: float = 2.0
 
     def launches(self, seconds: float, sets: int = 1) -> int:
-        """Launches of a sample, for a launch that takes so long: whole rounds of the sets, and at least one. Fewer would
-        leave sets out, and what is left might fit in a cache."""
+        """Launches of a sample, for a launch that takes so long: whole rounds of the sets, and at least one. Fewer
+        would leave sets out, and what is left might fit in a cache."""
         wanted = min(self.max_launches, math.ceil(self.sample_seconds / seconds))
         return sets * max(1, min(-(-wanted // sets), self.max_launches // sets))
 
@@ -78,22 +87,40 @@ class _Run:
             self.samples.append(_checked(subject.sample()) / self.launches)
 
 
-def measure(subjects: list[Stopwatch], protocol: Protocol) -> list[Times | Exception]:
+def bare(error: Exception) -> Exception:
+    """The error alone: the frames behind it hold graphs and tensors, and are in a cycle with whoever keeps it."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
+
+
+def attempted(action: Callable, failed: Callable[[Exception], None]):
+    """What the action returns, or the exception that it raised, which `failed` is told once its frames are gone."""
+    try:
+        return action()
+    except Exception as error:  # Whatever a peer raises is a reason, and no end of the others.
+        found = bare(error)
+    failed(found)
+    return found
+
+
+def measure(
+    subjects: list[Stopwatch], protocol: Protocol, failed: Callable[[int, Exception], None] = lambda *_: None
+) -> list[Times | Exception]:
     """Takes samples of all subjects in turn, so that a drift of the clocks meets all of them alike. A subject that
-    fails has its exception in the place of its times."""
+    fails has its exception in the place of its times; `failed` is told its place, before the next one runs."""
+
+    def attempt(place: int, action: Callable):
+        return attempted(action, lambda error: failed(place, error))
+
     runs: list[_Run | Exception] = []
-    for subject in subjects:
-        try:
-            runs.append(_Run(subject, protocol))
-        except Exception as error:  # Whatever a peer raises is a reason, and no end of the others.
-            runs.append(error)
+    for place, subject in enumerate(subjects):
+        runs.append(attempt(place, lambda: _Run(subject, protocol)))
     for _ in range(protocol.samples):
         for place, subject in enumerate(subjects):
             run = runs[place]
             if isinstance(run, _Run):
-                try:
-                    run.step(subject, protocol)
-                except Exception as error:
+                error = attempt(place, lambda: run.step(subject, protocol))
+                if error is not None:
                     runs[place] = error
     return [run if isinstance(run, Exception) else Times(tuple(sorted(run.samples)), run.launches) for run in runs]
 
