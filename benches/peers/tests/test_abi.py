@@ -115,6 +115,9 @@ class AbiTest(unittest.TestCase):
             norm, call = library.norm(op), library.call(op, "bf16", ROWS, HIDDEN, places)
             self.assertEqual(call.x.data, 4096)
             self.assertEqual(norm.scope != values["WARPNORM_SCOPE_ROW"], op.heads > 1)
+            self.assertEqual(call.programmatic_launch, values["WARPNORM_PROGRAMMATIC_LAUNCH_OFF"])
+            early = library.call(op, "bf16", ROWS, HIDDEN, places, programmatic=True)
+            self.assertEqual(early.programmatic_launch, values["WARPNORM_PROGRAMMATIC_LAUNCH_WAIT_FIRST"])
             # What is made of y before it is rounded is not to be told from the other by its error.
             scaling = {None: "NONE", ops.PER_TENSOR: "PER_TENSOR_WIDE", ops.PER_TOKEN: "PER_TOKEN"}[op.scaling]
             self.assertEqual(norm.quantisation.scaling, values[f"WARPNORM_SCALING_KIND_{scaling}"])

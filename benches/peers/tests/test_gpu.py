@@ -189,17 +189,20 @@ class CellTest(GpuCase):
         source = mock.MagicMock()
         source.return_value.moved_bytes.return_value = 1000
         source.return_value.held_bytes.return_value = 1
+        source.return_value.draw.return_value.x.shape = (8, 64)
         self.made_up.torch.cuda.mem_get_info.return_value = (1 << 30, 1 << 30)
         changes = {"Source": source, "spoil": mock.MagicMock(), "head": lambda *_: (None, None)}
+        changes["places"] = lambda *_: {}
         changes |= {"verified": lambda *_: 0.0, "copy_timer": lambda *_: self.gpu.GraphTimer(lambda _: None, 1)}
         patch = mock.patch.multiple(self.gpu, **changes)
         patch.start()
         self.addCleanup(patch.stop)
 
-    def cell(self, peers, dropped):
+    def cell(self, peers, dropped, library=None):
         peers = {name: {RMS_NORM.title: function} for name, function in peers.items()}
         found = self.gpu.cell(
-            RMS_NORM, "bf16", (8, 64), library=None, peers=peers, dropped=dropped, protocol=PROTOCOL, seed=1, peak=None
+            RMS_NORM, "bf16", (8, 64), library=library, peers=peers, dropped=dropped, protocol=PROTOCOL, seed=1,
+            peak=None,
         )
         return found, {one["name"]: one for one in found["baselines"]}
 
@@ -249,6 +252,21 @@ class CellTest(GpuCase):
         with self.assertRaises(Untrusted) as caught:
             self.cell({"broken": self.breaks}, {})
         self.assertEqual(caught.exception.name, "broken")
+
+    def test_warpnorm_is_launched_as_the_peers_beside_it(self):
+        library = mock.MagicMock()
+        library.call.side_effect = lambda *arguments: arguments[-1]
+        _, found = self.cell({"a": lambda _: {}}, {}, library)
+        self.assertEqual(set(found), {"a", "copy"})
+        self.assertEqual({call.args[1] for call in library.run.call_args_list}, {False})
+        _, found = self.cell({"a": lambda _: {}, "a-pdl": lambda _: {}}, {}, library)
+        self.assertEqual(set(found), {"a", "a-pdl", "warpnorm-pdl", "copy"})
+        self.assertIsNotNone(found["warpnorm-pdl"]["speed_up"])
+        self.assertEqual({call.args[1] for call in library.run.call_args_list}, {False, True})
+        # It has no failures of its own that are not the cell's.
+        library.run.side_effect = lambda _, programmatic, __: self.breaks() if programmatic else None
+        with self.assertRaises(self.gpu.CaptureFailed):
+            self.cell({"a-pdl": lambda _: {}}, {}, library)
 
     def test_buffers_are_those_that_samples_reach(self):
         # Four sets of as many bytes as the L2 cache has.

@@ -4,6 +4,8 @@ import functools
 import sys
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Union
 from unittest import mock
 
 from warpnorm_peers import formulas, ops, registry, report
@@ -22,13 +24,47 @@ MODULES = (
 )
 
 
+FLASHINFER = {
+    "rmsnorm", "fused_add_rmsnorm", "rmsnorm_quant", "fused_add_rmsnorm_quant", "layernorm", "silu_and_mul"
+}
+
+
+def flashinfer(calls, scale, capability=(9, 0)):
+    """A FlashInfer whose functions write down how they are called, with scales of this type, and a torch with a GPU."""
+
+    def rmsnorm(input, weight, eps, out=None, enable_pdl=None):
+        calls.append(("rmsnorm", locals()))
+
+    def fused_add_rmsnorm(input, residual, weight, eps, enable_pdl=None):
+        calls.append(("fused_add_rmsnorm", locals()))
+
+    def rmsnorm_quant(out, input, weight, scale: scale, eps, enable_pdl=None):
+        calls.append(("rmsnorm_quant", locals()))
+
+    def fused_add_rmsnorm_quant(out, input, residual, weight, scale: scale, eps, enable_pdl=None):
+        calls.append(("fused_add_rmsnorm_quant", locals()))
+
+    def layernorm(input, gemma, beta, eps):
+        calls.append(("layernorm", locals()))
+
+    def silu_and_mul(input, out=None, enable_pdl=None):
+        calls.append(("silu_and_mul", locals()))
+
+    norms = (rmsnorm, fused_add_rmsnorm, rmsnorm_quant, fused_add_rmsnorm_quant, layernorm)
+    library, torch = mock.MagicMock(), mock.MagicMock()
+    library.norm = SimpleNamespace(**{function.__name__: function for function in norms})
+    library.activation = SimpleNamespace(silu_and_mul=silu_and_mul)
+    torch.cuda.get_device_capability.return_value = capability
+    return {"flashinfer": library, "torch": torch}
+
+
 class RegistryTest(unittest.TestCase):
     def test_peers_are_those_of_the_requirements(self):
         text = (Path(__file__).resolve().parents[1] / "requirements.txt").read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         packages = {line.split("==")[0] for line in lines}
         of = {"torch-eager": "torch", "torch-compile": "torch", "liger": "liger-kernel", "fla": "fla-core",
-              "flashinfer": "flashinfer-python", "quack": "quack-kernels"}
+              "flashinfer": "flashinfer-python", "flashinfer-pdl": "flashinfer-python", "quack": "quack-kernels"}
         self.assertEqual({peer.name for peer in registry.PEERS}, set(of))
         self.assertLessEqual(set(of.values()), packages)
 
@@ -43,7 +79,7 @@ class RegistryTest(unittest.TestCase):
 
     def test_ops_are_known_and_every_one_has_a_peer(self):
         # Libraries that have whatever is looked for in them.
-        modules = {name: mock.MagicMock() for name in MODULES}
+        modules = {name: mock.MagicMock() for name in MODULES} | flashinfer([], float)
         with mock.patch.dict(sys.modules, modules):
             sys.modules.pop("warpnorm_peers.compositions", None)
             loaded, failed = registry.load()
@@ -56,10 +92,44 @@ class RegistryTest(unittest.TestCase):
         having = lambda title: {name for name, functions in loaded.items() if title in functions} - {
             "torch-eager", "torch-compile"
         }
-        self.assertEqual(having("rms-norm (e4m3 per-tensor-wide)"), {"flashinfer"})
-        self.assertEqual(having("head-rms-norm"), {"liger", "fla", "flashinfer", "quack"})
-        self.assertEqual(having("head-rms-norm (q and k packed)"), {"flashinfer"})
-        self.assertEqual(having("activation (silu)"), {"liger", "fla", "flashinfer"})
+        both = {"flashinfer", "flashinfer-pdl"}
+        self.assertEqual(having("rms-norm (e4m3 per-tensor-wide)"), both)
+        self.assertEqual(having("head-rms-norm"), {"liger", "fla", "quack"} | both)
+        self.assertEqual(having("head-rms-norm (q and k packed)"), both)
+        self.assertEqual(having("activation (silu)"), {"liger", "fla"} | both)
+        self.assertEqual(having("layer-norm"), {"liger", "fla", "flashinfer", "quack"})
+
+
+class FlashInferTest(unittest.TestCase):
+    def calls(self, name, scale, capability=(9, 0)):
+        """What every op of the peer calls, and whether that is launched programmatically."""
+        calls = []
+        with mock.patch.dict(sys.modules, flashinfer(calls, scale, capability)):
+            loaded, failed = registry.load([peer for peer in registry.PEERS if peer.name == name])
+        for error in failed.values():
+            raise error
+        for function in loaded[name].values():
+            function(registry.Tensors(1e-6, "x", tensor_scale="scale"))
+        return calls
+
+    def test_nothing_is_launched_programmatically_but_where_the_name_says_so(self):
+        for name, wanted in (("flashinfer", False), ("flashinfer-pdl", True)):
+            calls = self.calls(name, float)
+            launched = {function: given["enable_pdl"] for function, given in calls if function != "layernorm"}
+            self.assertEqual(set(launched), FLASHINFER - {"layernorm"})
+            self.assertEqual(set(launched.values()), {wanted})
+        with self.assertRaisesRegex(RuntimeError, "before compute capability 9.0"):
+            self.calls("flashinfer-pdl", float, (8, 9))
+        self.assertTrue(self.calls("flashinfer", float, (8, 9)))
+
+    def test_the_scale_is_a_tensor_where_one_is_taken(self):
+        class Tensor:
+            pass
+
+        number, tensor = ops.TENSOR_SCALE, "scale"
+        for of, wanted in ((float, number), (Union[float, Tensor], tensor), ("float | torch.Tensor", tensor)):
+            given = [given["scale"] for function, given in self.calls("flashinfer", of) if function.endswith("_quant")]
+            self.assertEqual(given, [wanted] * 2)
 
 
 @unittest.skipIf(torch is None, "torch is not installed")

@@ -4,7 +4,8 @@
 
 - `ops`: the ops: which tensors each has, and its byte floor.
 - `formulas`: what they compute, in f64. Every result is held against that before it is timed.
-- `registry`: the peers, and how each is called. One that cannot be imported is reported with the reason.
+- `registry`: the peers, and how each is called. One that cannot be imported is reported with the reason. Nothing is
+  launched programmatically but what ends in `-pdl`, in pairs of a peer and warpnorm: their times are for one another.
 - `compositions`: the ops as PyTorch's own functions.
 - `buffers`: tensors for them.
 - `timing`: samples, their median and spread; the same protocol as `warpnorm bench`, and no GPU in it.

@@ -137,13 +137,18 @@ class Library:
             norm.quantisation.code = self._value("CODE_TYPE_E4M3")
         return norm
 
-    def call(self, op, dtype: str, rows: int, hidden: int, places: dict[str, Place]) -> ctypes.Structure:
-        """A call on tensors: x, and those that the op reads and writes. The heads of a row lie side by side."""
+    def call(
+        self, op, dtype: str, rows: int, hidden: int, places: dict[str, Place], programmatic: bool = False
+    ) -> ctypes.Structure:
+        """A call on tensors: x, and those that the op reads and writes. The heads of a row lie side by side. One
+        that is launched programmatically waits before it touches a tensor."""
         call = self.structures["warpnorm_call"]()
         of = ctypes.c_uint32(self._value(f"DTYPE_{dtype.upper()}"))
         size = ctypes.c_size_t(ctypes.sizeof(call))
         init = self.lib.warpnorm_call_init
         self.check(init(ctypes.byref(call), size, of, ctypes.c_size_t(rows), ctypes.c_size_t(hidden)))
+        if programmatic:
+            call.programmatic_launch = self._value("PROGRAMMATIC_LAUNCH_WAIT_FIRST")
         if op.heads > 1:
             call.parts.count = op.heads
             call.parts.x_stride = call.parts.y_stride = hidden

@@ -7,6 +7,8 @@ its own.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +51,10 @@ class Tensors:
 
 
 Function = Callable[[Tensors], dict]
+
+# Ends the names of those that are launched programmatically, each beside the one of its name without: before the kernel
+# in front of them has completed, for which they wait before they touch a tensor.
+PROGRAMMATIC = "-pdl"
 
 
 @dataclass(frozen=True)
@@ -120,41 +126,73 @@ def _fla() -> dict[str, Function]:
     }
 
 
-def _flashinfer() -> dict[str, Function]:
+def _parameters(function) -> dict[str, inspect.Parameter]:
+    """What a function takes; nothing where it does not say."""
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+def _flashinfer(programmatic: bool = False) -> dict[str, Function]:
+    import torch
     from flashinfer import activation
     from flashinfer import norm as flashinfer
 
+    if programmatic and torch.cuda.is_available() and torch.cuda.get_device_capability() < (9, 0):
+        raise RuntimeError("there is no programmatic launch before compute capability 9.0")
+
+    def launched(function):
+        # Left to itself, it launches programmatically where the GPU can.
+        if "enable_pdl" in _parameters(function):
+            return functools.partial(function, enable_pdl=programmatic)
+        if programmatic:
+            raise RuntimeError(f"{function.__name__} takes no enable_pdl")
+        return function
+
+    rmsnorm, fused_add_rmsnorm = launched(flashinfer.rmsnorm), launched(flashinfer.fused_add_rmsnorm)
+    rmsnorm_quant = launched(flashinfer.rmsnorm_quant)
+    fused_add_rmsnorm_quant = launched(flashinfer.fused_add_rmsnorm_quant)
+    silu_and_mul = launched(activation.silu_and_mul)
+
     # Its kernel for heads is that for tensors of three dimensions.
     def rms(t):
-        return {"y": flashinfer.rmsnorm(t.x, t.weight, t.eps, out=t.y)}
+        return {"y": rmsnorm(t.x, t.weight, t.eps, out=t.y)}
 
     def packed(t):
-        return rms(t) | {"second_y": flashinfer.rmsnorm(t.second_x, t.second_weight, t.eps, out=t.second_y)}
+        return rms(t) | {"second_y": rmsnorm(t.second_x, t.second_weight, t.eps, out=t.second_y)}
 
     def add(t):
-        flashinfer.fused_add_rmsnorm(t.own_x, t.own_residual, t.weight, t.eps)
+        fused_add_rmsnorm(t.own_x, t.own_residual, t.weight, t.eps)
         return {"y": t.own_x, "residual_out": t.own_residual}
 
-    # It divides by the scale, which is a number of the host.
+    # It divides by the scale, a number of the host; of later versions a tensor, to which they would copy a number with
+    # every call, and no capture takes that.
+    scale = _parameters(flashinfer.rmsnorm_quant).get("scale")
+    by_tensor = scale is not None and "Tensor" in str(scale.annotation)
+
     def rms_codes(t):
-        flashinfer.rmsnorm_quant(t.codes, t.x, t.weight, TENSOR_SCALE, t.eps)
+        rmsnorm_quant(t.codes, t.x, t.weight, t.tensor_scale if by_tensor else TENSOR_SCALE, t.eps)
         return {"codes": t.codes}
 
     def add_codes(t):
-        flashinfer.fused_add_rmsnorm_quant(t.codes, t.x, t.own_residual, t.weight, TENSOR_SCALE, t.eps)
+        scale = t.tensor_scale if by_tensor else TENSOR_SCALE
+        fused_add_rmsnorm_quant(t.codes, t.x, t.own_residual, t.weight, scale, t.eps)
         return {"codes": t.codes, "residual_out": t.own_residual}
 
-    return {
+    functions: dict[str, Function] = {
         "rms-norm": rms,
         "add-rms-norm (stored)": add,
-        # It takes bf16 alone, and f32 parameters.
-        "layer-norm": lambda t: {"y": flashinfer.layernorm(t.x, t.weight_f32, t.bias_f32, t.eps)},
         "rms-norm (e4m3 per-tensor-wide)": rms_codes,
         "add-rms-norm (stored, e4m3 per-tensor-wide)": add_codes,
         "head-rms-norm": rms,
         "head-rms-norm (q and k packed)": packed,
-        "activation (silu)": lambda t: {"y": activation.silu_and_mul(t.gate_and_x, out=t.y)},
+        "activation (silu)": lambda t: {"y": silu_and_mul(t.gate_and_x, out=t.y)},
     }
+    # Its LayerNorm takes bf16 alone, and f32 parameters. There is no programmatic launch of it.
+    if not programmatic:
+        functions["layer-norm"] = lambda t: {"y": flashinfer.layernorm(t.x, t.weight_f32, t.bias_f32, t.eps)}
+    return functions
 
 
 def _quack() -> dict[str, Function]:
@@ -183,6 +221,7 @@ PEERS = (
     Peer("liger", _liger),
     Peer("fla", _fla),
     Peer("flashinfer", _flashinfer),
+    Peer("flashinfer" + PROGRAMMATIC, lambda: _flashinfer(programmatic=True)),
     Peer("quack", _quack),
 )
 
