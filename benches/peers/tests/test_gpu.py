@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib
+import os
 import sys
 import tempfile
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import warpnorm_peers
@@ -182,7 +184,7 @@ class SettleTest(GpuCase):
         self.assertIn("illegal memory access", str(caught.exception))
 
 
-class CellTest(GpuCase):
+class CellCase(GpuCase):
     def setUp(self):
         super().setUp()
         self.log = []
@@ -206,6 +208,8 @@ class CellTest(GpuCase):
         )
         return found, {one["name"]: one for one in found["baselines"]}
 
+
+class CellTest(CellCase):
     def test_a_peer_that_cannot_be_captured_is_dropped_and_the_others_are_timed(self):
         def logged(tensors):
             self.log.append(self.made_up.stream)
@@ -277,6 +281,34 @@ class CellTest(GpuCase):
         self.assertEqual(rotation.buffers(1000, 1), {"sets": 1, "bytes": 1000, "larger_than_l2": False})
         cell, _ = self.cell({}, {})
         self.assertIsNone(cell["buffers"])
+
+
+class TuningTest(CellCase):
+    def test_kernels_are_tuned_in_every_cell(self):
+        class Autotuner:
+            def __init__(self):
+                self.cache = {}
+
+        class OfFla(Autotuner):
+            pass
+
+        autotuner = OfFla()
+
+        def tuned(tensors):
+            # As fla's: by the hidden size alone.
+            if 64 not in autotuner.cache:
+                autotuner.cache[64] = len(self.log)
+                self.log.append("tuned")
+            return {}
+
+        module = SimpleNamespace(Autotuner=Autotuner)
+        with mock.patch.dict(sys.modules, {"triton.runtime.autotuner": module}):
+            for _ in range(2):
+                self.cell({"fla": tuned}, {})
+        self.assertEqual(self.log, ["tuned"] * 2)
+
+    def test_nothing_that_was_tuned_is_on_disk(self):
+        self.assertEqual([os.environ[name] for name in ("FLA_CACHE_RESULTS", "TRITON_CACHE_AUTOTUNING")], ["0"] * 2)
 
 
 class MakeUpTest(GpuCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
+import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +228,18 @@ def ours(library, op, dtype: str, rotation: Rotation, programmatic: bool = False
     return launch
 
 
+def forget_tuning() -> None:
+    """Makes Triton's kernels be tuned anew. Their keys may leave out the number of rows: what is best for the first
+    would be taken for all."""
+    module = sys.modules.get("triton.runtime.autotuner")
+    if module is None:
+        return
+    for one in gc.get_objects():
+        # Not isinstance, which asks the object, and some of them import or raise then.
+        if issubclass(type(one), module.Autotuner):
+            one.cache.clear()
+
+
 def cell(
     op, dtype: str, shape: tuple[int, int], *, library, peers, dropped: dict[str, str], protocol: Protocol, seed: int,
     peak,
@@ -257,8 +270,9 @@ def cell(
             dropped[name] = f"not run after {op.title} {dtype} {rows}x{hidden}: {error}"
         settle(name, error)
 
-    # Compiled functions are of one shape.
+    # Compiled functions are of one shape, and what is tuned is best at one.
     torch._dynamo.reset()
+    forget_tuning()
     errors, timers = {}, {}
     for name, launch in subjects.items():
         timer = GraphTimer(launch, len(rotation.sets))

@@ -19,6 +19,9 @@ from .ops import OPS, TENSOR_SCALE
 # FlashInfer compiles its CUDA norm, where it has two.
 os.environ.setdefault("FLASHINFER_USE_CUDA_NORM", "1")
 
+# fla and Triton keep on disk what they have tuned, by keys that leave out the number of rows.
+os.environ["FLA_CACHE_RESULTS"] = os.environ["TRITON_CACHE_AUTOTUNING"] = "0"
+
 
 @dataclass
 class Tensors:
