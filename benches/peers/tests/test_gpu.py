@@ -1,8 +1,10 @@
-"""Captures, what failures leave, and cells, on a made-up torch: there is no GPU here, nor torch itself everywhere."""
+"""Captures, what failures leave, and cells, on a made-up torch; where there is a GPU, on the real one."""
 
 import contextlib
+import ctypes
 import importlib
 import os
+import re
 import sys
 import tempfile
 import unittest
@@ -13,6 +15,11 @@ from unittest import mock
 import warpnorm_peers
 from warpnorm_peers import ops
 from warpnorm_peers.timing import Protocol, Untrusted
+
+try:
+    import torch
+except ImportError:
+    torch = None
 
 PROTOCOL = Protocol(samples=2, warm_up=1, max_launches=8)
 RMS_NORM = ops.titled("rms-norm")
@@ -316,6 +323,36 @@ class MakeUpTest(GpuCase):
         with self.assertRaises(RuntimeError), self.made_up.graph(None, pool="pool", stream="capture"):
             self.made_up.broken = True
         self.assertEqual((self.made_up.stream, self.made_up.underway), ("capture", ["pool"]))
+
+
+@unittest.skipIf(torch is None or not torch.cuda.is_available(), "needs torch and a GPU")
+class RealTest(unittest.TestCase):
+    def setUp(self):
+        from warpnorm_peers import gpu
+
+        self.gpu = gpu
+
+    def test_torch_is_in_order_after_a_capture_that_failed(self):
+        kept = []
+
+        def fill():
+            kept.append(torch.empty(1 << 26, dtype=torch.uint8, device="cuda"))
+            torch.cuda.synchronize()
+
+        for _ in range(2):
+            with self.assertRaises(self.gpu.CaptureFailed) as caught:
+                self.gpu.captured(fill)
+            kept.clear()
+            self.gpu.settle("peer", caught.exception)
+        self.assertEqual(torch.cuda.current_stream(), torch.cuda.default_stream())
+
+    def test_a_refused_call_leaves_no_error(self):
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+        runtime = ctypes.CDLL(re.search(r"/\S*/libcudart[^/\s]*", maps).group())
+        self.assertNotEqual(runtime.cudaSetDevice(9999), 0)
+        self.assertNotEqual(runtime.cudaPeekAtLastError(), 0)
+        self.gpu.settle("peer", ValueError("refused"))
+        self.assertEqual(runtime.cudaPeekAtLastError(), 0)
 
 
 if __name__ == "__main__":

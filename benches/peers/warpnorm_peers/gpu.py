@@ -126,7 +126,7 @@ def settle(name: str, error: Exception) -> None:
         if isinstance(error, CaptureFailed):
             probe()
     except Exception as after:
-        why = f"{report.reason(error)}; then nothing can be trusted: {report.reason(after)}"
+        why = f"{report.reason(error)[:200]}; then nothing can be trusted: {report.reason(after)}"
     else:
         return
     raise Untrusted(name, why)
