@@ -14,7 +14,8 @@ namespace warpnorm {
 /// What values are multiplied by, as that which has the place of a divisor.
 __device__ __forceinline__ Divisor factor(float factor) { return {factor, 0.0f}; }
 
-/// The codes of a group, and their way to memory.
+/// The codes of a group, and their way to memory: those of a chunk by themselves. So a warp stores whole sectors, as it would
+/// if pairs of lanes exchanged their codes to store sixteen bytes each, in fewer instructions.
 template <class Element>
 struct CodeRows {
     using G = Group<Element>;

@@ -92,8 +92,9 @@ fn the_profile_has_the_grid_of_the_benchmark() {
                 assert!(count(&format!("{op}_{dtype}_{path}")) >= least, "{op}_{dtype}_{path}");
             }
         }
-        for op in ["rms_norm_quantise", "rms_norm_quantise_wide"] {
-            assert!(count(&format!("{op}_{dtype}_aligned_paired_full")) >= 1, "{op}_{dtype}");
+        for kernel in ["layer_norm_quantise even", "rms_norm_quantise even", "rms_norm_quantise_wide full"] {
+            let (op, filled) = kernel.split_once(' ').expect("two words");
+            assert!(count(&format!("{op}_{dtype}_aligned_paired_{filled}")) >= 1, "{kernel} {dtype}");
         }
     }
     for form in ["per-token", "per-group", "per-tensor-wide", "rotated", "silu"] {
