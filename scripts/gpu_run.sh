@@ -8,7 +8,7 @@
 # with 1 if a step failed, took too long or had no time left.
 set -uo pipefail
 
-# Below the ten minutes that such machines may give a command.
+# Some machines give a command ten minutes.
 RUN_SECONDS=${RUN_SECONDS:-540}
 TESTS_SECONDS=${TESTS_SECONDS:-240}
 PTX_SECONDS=${PTX_SECONDS:-150}
