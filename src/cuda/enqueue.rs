@@ -15,8 +15,6 @@ pub(super) struct Shape {
     pub(super) grid: u32,
     /// Threads of a thread block.
     pub(super) block: [u32; 2],
-    /// Threads of a thread block of a kernel none of whose threads does the work of two.
-    pub(super) single_block: [u32; 2],
     /// Thread blocks of a cluster.
     pub(super) cluster: u32,
     /// Bytes of dynamic shared memory of a thread block.
@@ -105,8 +103,7 @@ mod tests {
 
     fn attributes(cluster: u32, programmatic: bool) -> Vec<sys::CUlaunchAttribute> {
         let (attributes, count) =
-            Shape { grid: 16, block: [128, 1], single_block: [128, 1], cluster, shared_bytes: 0, programmatic }
-                .attributes();
+            Shape { grid: 16, block: [128, 1], cluster, shared_bytes: 0, programmatic }.attributes();
         attributes[..count as usize].to_vec()
     }
 

@@ -56,18 +56,17 @@ pub enum CudaError {
         /// The module.
         module: Module,
     },
-    /// A row is to be shared by a cluster of thread blocks, and the module that the driver takes has no code for that.
+    /// A launch is planned for code that knows the device's compute capability, and the driver takes only such that does
+    /// not: it has no kernel of that name, or none for clusters of thread blocks.
     #[error(
-        "module {module} is planned in clusters of {cluster} thread blocks, and the driver takes none of it but \
-         that for sm_{target}, which has no clusters; a newer driver is wanted"
+        "kernel {kernel} is planned for code of this device, and the driver takes none of its module but that for \
+         sm_{target}; a newer driver is wanted"
     )]
-    Clusters {
-        /// The module.
-        module: Module,
-        /// The target of what was loaded, compute capability × 10.
+    Target {
+        /// The kernel's name.
+        kernel: &'static str,
+        /// The target of what the driver takes, compute capability × 10.
         target: u32,
-        /// Thread blocks of a cluster.
-        cluster: u32,
     },
     /// A tensor is in another context than the stream that is to work on it.
     #[error("{role} is in a context of device {tensor}, wanted the context of the stream (device {stream})")]

@@ -178,8 +178,7 @@ impl Kernels {
         let Some(plan) = unsafe { self.plan_on(stream, call) }? else { return Ok(()) };
         let mut args = plan.args;
         let Plan { kernel, grid, block, cluster, shared_bytes, programmatic, .. } = plan;
-        let single_block = plan.single_block();
-        let shape = Shape { grid, block, single_block, cluster, shared_bytes, programmatic };
+        let shape = Shape { grid, block, cluster, shared_bytes, programmatic };
         // SAFETY: the stream is live by point 5; the kernel's one parameter is a `RowArgs`; grid, block, cluster and
         // shared memory are those that the plan made for this device. The plan's accesses stay within the extents of
         // point 1, and points 2 to 4 make them sound for as long as they last.
@@ -213,8 +212,7 @@ impl Kernels {
         let plan = plan_columns(call, &self.facts)?;
         let mut args = plan.args;
         let ColumnPlan { kernel, grid, block, programmatic, .. } = plan;
-        let block = [block, 1];
-        let shape = Shape { grid, block, single_block: block, cluster: 1, shared_bytes: 0, programmatic };
+        let shape = Shape { grid, block: [block, 1], cluster: 1, shared_bytes: 0, programmatic };
         // SAFETY: as above, with a `ColumnArgs`.
         unsafe { self.enqueue(stream, kernel, shape, &mut args) }
     }
@@ -289,7 +287,7 @@ impl Kernels {
     /// The kernels of a module that plans for this device are made of.
     fn kernels_of(&self, module: Module) -> Result<impl Iterator<Item = Kernel>, PlanError> {
         let (major, minor) = self.facts.compute_capability;
-        let mine = move |kernel: &Kernel| kernel.on(major * 10 + minor) == Ok(*kernel);
+        let mine = move |kernel: &Kernel| kernel.is_on(major * 10 + minor);
         Ok(module.kernels()?.filter(mine))
     }
 

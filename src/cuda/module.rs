@@ -54,7 +54,6 @@ impl LoadedKernel {
             None => load_ptx(kernel, capability, driver),
         };
         let (handle, target) = loaded?;
-        let kernel = kernel.on(target)?;
         // From here on, a failure unloads the module by dropping it.
         let mut loaded = Self { context: Arc::clone(context), handle, target, function: ptr::null_mut() };
         loaded.function = prepare(handle, kernel, facts)?;
@@ -63,15 +62,15 @@ impl LoadedKernel {
 
     /// The shape in which what was loaded can be launched. Plans go by the device; what its driver takes may be PTX for
     /// an earlier one, which knows nothing of launches that begin early and would not wait: it begins when its turn has
-    /// come. And its threads do nobody's work but their own.
+    /// come.
     ///
     /// # Errors
-    /// [`CudaError::Clusters`]: such code takes each block of a cluster for a row's only one.
+    /// [`CudaError::Target`]: such code takes each block of a cluster for a row's only one.
     pub(super) fn supported(&self, kernel: Kernel, shape: Shape) -> Result<Shape, CudaError> {
         match shape.cluster {
             _ if self.target >= FIRST_WITH_CLUSTERS => Ok(shape),
-            1 => Ok(Shape { programmatic: false, block: shape.single_block, ..shape }),
-            cluster => Err(CudaError::Clusters { module: kernel.module(), target: self.target, cluster }),
+            1 => Ok(Shape { programmatic: false, ..shape }),
+            _ => Err(CudaError::Target { kernel: kernel.name(), target: self.target }),
         }
     }
 
@@ -95,8 +94,11 @@ impl Drop for LoadedKernel {
 /// Compiles a kernel's PTX into the current context; beside the module, the target of the PTX.
 fn load_ptx(kernel: Kernel, capability: (u32, u32), driver: (u32, u32)) -> Result<(sys::CUmodule, u32), Error> {
     let embedded = ptx::select(kernel.module(), capability, Some(driver))?;
+    if !kernel.is_on(embedded.target) {
+        return Err(CudaError::Target { kernel: kernel.name(), target: embedded.target }.into());
+    }
     // Text ends in NUL.
-    let text = embedded.ptx_of(kernel.on(embedded.target)?) + "\0";
+    let text = embedded.ptx_of(kernel) + "\0";
     let handle =
         load_image(text.as_bytes()).map_err(|refusal| refusal.of_module(kernel.module(), embedded.target, false))?;
     Ok((handle, embedded.target))

@@ -97,12 +97,6 @@ impl Plan {
     pub const fn block_threads(&self) -> u32 {
         self.block[0] * self.block[1]
     }
-
-    /// The thread block of a kernel that is general, none of whose threads does the work of two.
-    #[cfg(any(feature = "cuda", all(test, feature = "emulator")))]
-    pub(crate) const fn single_block(&self) -> [u32; 2] {
-        self.team.block(1, self.args.rows_per_cta)
-    }
 }
 
 /// Plans a call for a device. `None` where there are no rows and so nothing to launch.

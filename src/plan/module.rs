@@ -248,14 +248,10 @@ impl Kernel {
         threads.groups() > 1 && !matches!(path, Path::Shifted)
     }
 
-    /// The kernel that is in its place in code for a target, compute capability × 10.
+    /// Whether it is in code for a target, compute capability × 10.
     #[cfg(any(feature = "cuda", feature = "emulator"))]
-    pub(crate) fn on(self, target: u32) -> Result<Kernel, PlanError> {
-        if target >= FIRST_WITH_PATHS || self.form.path == Path::General {
-            Ok(self)
-        } else {
-            self.module.general(self.form.looped)
-        }
+    pub(crate) fn is_on(self, target: u32) -> bool {
+        target >= FIRST_WITH_PATHS || self.form.path == Path::General
     }
 
     /// Its place among the [kernels](Module::kernels) of its module.
