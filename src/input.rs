@@ -89,7 +89,8 @@ pub enum Input {
     Plain,
     /// h = α·r + x, and the bias of the Linear before where the call has one.
     ResidualAdd(ResidualAdd),
-    /// h = x·act(z), in f32: the gate before the norm, as Mamba-2 has it where its `norm_before_gate` is false.
+    /// h = x·act(z), in f32: the gate before the norm, as Mamba-2 has it (`norm_before_gate` is false by
+    /// default).
     Gated(Activation),
     /// h = R((r + norm(x)·w₁)·scale): what leaves one block is normalised and added to the residual, and the sum is
     /// normalised for the next one. The first norm is of the family, eps, weight offset and weight rounding of the

@@ -251,7 +251,8 @@ impl Norm {
         Self::new(Family::Identity, 0.0)
     }
 
-    /// With the result multiplied by the activation of a gate z, as gated RMSNorm does (Mamba-2, Qwen3-Next).
+    /// With the result multiplied by the activation of a gate z, as gated RMSNorm does (Qwen3-Next). Mamba-2 has it
+    /// before the norm by default: [`Input::Gated`].
     #[must_use]
     pub const fn with_gate(mut self, activation: Activation) -> Self {
         self.gate = Some(activation);

@@ -21,7 +21,8 @@
 //! | [`gemma2_sandwich`] | [`gemma`] of [`gemma2_add`] | after the first norm, stored | 1e-6 |
 //! | [`qwen3_heads`] | [`qwen3`] of each head, rotated | none | 1e-6 |
 //! | [`qwen3_next_gated`] | R(w·R(x·s)·silu(z)) | none | 1e-6 |
-//! | [`mamba2`] | R(x·s·w·silu(z)), or the norm of x·silu(z) | none | 1e-5 |
+//! | [`mamba2`] | R(h·s·w), h = x·silu(z) | none | 1e-5 |
+//! | [`mamba2_norm_before_gate`] | R(x·s·w·silu(z)) | none | 1e-5 |
 //! | [`n_gpt_step`] | Norm(A + lr·(B − A)) | A | none |
 //!
 //! [`named`] finds them by a text such as `deep-norm:24`.
@@ -104,19 +105,51 @@ pub const fn qwen3_heads(dim: usize) -> Norm {
         .with_rope(Rope::half_split(dim).with_rounding(RopeRounding::Each))
 }
 
-/// `Qwen3NextRMSNormGated` of Hugging Face, of each head of the gated delta net.
+/// `Qwen3NextRMSNormGated` of Hugging Face, of the heads of the gated delta net. As there, each head of each token is a
+/// row: tokens · heads rows of `head_v_dim` elements, under one weight of `head_v_dim`, which all of them share.
+///
+/// ```
+/// use warpnorm::host::{Device, Placement, Problem, Vector};
+/// use warpnorm::{DType, presets, reference::Cpu};
+///
+/// // The delta rule's output, [tokens, heads · head_v_dim] in bf16, all ones, and a gate of zeros.
+/// let (tokens, heads, head_v_dim) = (3, 32, 128);
+/// let x = 0x3f80u16.to_ne_bytes().repeat(tokens * heads * head_v_dim);
+/// let gate = vec![0; x.len()];
+/// let weight = 0x3f80u16.to_ne_bytes().repeat(head_v_dim);
+/// let problem = Problem {
+///     gate: Some(&gate),
+///     weight: Some(Vector { dtype: DType::BF16, bytes: &weight }),
+///     ..Problem::new(presets::qwen3_next_gated(), DType::BF16, tokens * heads, head_v_dim, &x)
+/// };
+/// assert_eq!(Cpu.run(&problem, Placement::default())?.y, gate);
+/// # Ok::<(), warpnorm::Error>(())
+/// ```
+///
+/// Where the heads of a token and those of the next one are not equally far apart, as in a view of a packed projection,
+/// they can be groups of a row: [`Norm::with_scope`] of [`Scope::Group`], whose weight is as long as the row, so that
+/// the one of the checkpoint is to be repeated, once a head.
+///
+/// Where fla is installed, Hugging Face runs its kernel instead, which rounds once: [`WeightRounding::Single`]. Without
+/// it the product w·R(x·s) is rounded, too, where the weight is of 16 bits; here it is not.
 pub const fn qwen3_next_gated() -> Norm {
-    Norm::rms_norm(1e-6)
-        .with_weight_rounding(WeightRounding::BeforeWeight)
-        .with_gate(Activation::SILU)
-        .with_scope(Scope::Group)
+    Norm::rms_norm(1e-6).with_weight_rounding(WeightRounding::BeforeWeight).with_gate(Activation::SILU)
 }
 
-/// `RMSNormGated` of the state-space models' own repository, of the groups of a row: the gate after the norm where
-/// `norm_before_gate`, else before it. All of it in f32.
-pub const fn mamba2(norm_before_gate: bool) -> Norm {
-    let norm = Norm::rms_norm(1e-5).with_scope(Scope::Group);
-    if norm_before_gate { norm.with_gate(Activation::SILU) } else { norm.with_input(Input::Gated(Activation::SILU)) }
+const MAMBA2: Norm = Norm::rms_norm(1e-5).with_scope(Scope::Group);
+
+/// `RMSNormGated` as `Mamba2` of the state-space models' own repository has it, and so its checkpoints: the gate before
+/// the norm (`norm_before_gate` is false there by default), of the groups of a row. All of it in f32.
+///
+/// Hugging Face's `MambaRMSNormGated` gates before the norm, too, and is of the whole row, which is one group; it rounds
+/// before the weight: [`WeightRounding::BeforeWeight`].
+pub const fn mamba2() -> Norm {
+    MAMBA2.with_input(Input::Gated(Activation::SILU))
+}
+
+/// The same of a `Mamba2` that was made with `norm_before_gate` true: the gate after the norm.
+pub const fn mamba2_norm_before_gate() -> Norm {
+    MAMBA2.with_gate(Activation::SILU)
 }
 
 /// nGPT's update of the hidden state: x is the block's output, r the hidden state, and the rates are the network's

@@ -4,7 +4,7 @@
 use half::bf16;
 use warpnorm::host::{Device, Outputs, Placement, Problem, RopeTables, Vector};
 use warpnorm::reference::Cpu;
-use warpnorm::{DType, Input, Norm, PositionType, presets};
+use warpnorm::{DType, Input, Norm, PositionType, Scope, presets};
 
 const HIDDEN: usize = 96;
 
@@ -259,20 +259,22 @@ fn gates_before_and_after_the_norm_of_a_group() {
         rows.flat_map(|((x, z), w)| of(x, z, w)).collect()
     }
     for parts in [1, 3] {
-        hold_step("mamba2, norm before gate", presets::mamba2(true), parts, |step| {
+        hold_step("mamba2_norm_before_gate", presets::mamba2_norm_before_gate(), parts, |step| {
             groups(step, parts, |x, z, w| {
                 let length = rms(x, 1e-5);
                 x.iter().zip(z).zip(w).map(|((x, z), w)| round(x / length * w * silu(*z))).collect()
             })
         });
-        hold_step("mamba2, gate before norm", presets::mamba2(false), parts, |step| {
+        hold_step("mamba2", presets::mamba2(), parts, |step| {
             groups(step, parts, |x, z, w| {
                 let h: Vec<f64> = x.iter().zip(z).map(|(x, z)| x * silu(*z)).collect();
                 let length = rms(&h, 1e-5);
                 h.iter().zip(w).map(|(h, w)| round(h / length * w)).collect()
             })
         });
-        hold_step("qwen3_next_gated", presets::qwen3_next_gated(), parts, |step| {
+        // Heads are rows, or, with the weight once a head, groups of one.
+        let scope = if parts == 1 { Scope::Row } else { Scope::Group };
+        hold_step("qwen3_next_gated", presets::qwen3_next_gated().with_scope(scope), parts, |step| {
             groups(step, parts, |x, z, w| {
                 let length = rms(x, 1e-6);
                 x.iter().zip(z).zip(w).map(|((x, z), w)| round(w * round(x / length) * silu(*z))).collect()
@@ -354,7 +356,7 @@ fn the_guide_names_every_preset() {
     // An unknown name is answered with all that there are.
     let all = presets::named("none").expect_err("no preset").to_string();
     for name in all.rsplit("wanted one of ").next().expect("names").split(", ") {
-        let of_encoder = name.starts_with("deep-norm-") || name == "mamba2-gate-before";
+        let of_encoder = name.starts_with("deep-norm-");
         assert!(of_encoder || told.iter().any(|one| one.split(':').next() == Some(name)), "{name} is not in the guide");
     }
 }

@@ -184,6 +184,16 @@ def test_presets(place: Place, random: np.random.Generator) -> None:
         # What was read back is what the library would make of it again.
         norm = warpnorm.preset(name)
         assert fields(norm._made) == fields(_native.preset(name))
+    # The gate before the norm is what the module of that name has by default.
+    mamba2, other = warpnorm.preset("mamba2"), warpnorm.preset("mamba2-norm-before-gate")
+    assert isinstance(mamba2.input, warpnorm.Gated) and mamba2.gate is None
+    assert not isinstance(other.input, warpnorm.Gated) and other.gate is not None
+    # Heads of the gated delta net as rows, all of one weight.
+    heads, gate, weight = floats(random, ROWS, 4, 16), floats(random, ROWS, 4, 16), floats(random, 16)
+    gated = warpnorm.preset("qwen3-next-gated")
+    y = warpnorm.apply(gated, place.put(heads), place.put(weight), gate=place.put(gate), device=place.device).y
+    h, act = reference.wide(heads), reference.silu(reference.wide(gate))
+    close(place.get(y), h * reference.reciprocal_rms(h, 1e-6) * weight * act)
 
 
 def test_leading_dimensions_and_no_rows(place: Place, random: np.random.Generator) -> None:

@@ -79,16 +79,15 @@ const PRESETS: &[(&str, Make)] = &[
     ("n-gpt", Alone(presets::n_gpt)),
     // The factor is an option.
     ("n-gpt-step", Alone(|| presets::n_gpt_step(1.0))),
-    ("mamba2", Alone(|| presets::mamba2(true))),
-    ("mamba2-gate-before", Alone(|| presets::mamba2(false))),
+    ("mamba2", Alone(presets::mamba2)),
+    ("mamba2-norm-before-gate", Alone(presets::mamba2_norm_before_gate)),
     ("vllm", Alone(presets::vllm)),
     ("flash-infer", Alone(presets::flash_infer)),
     ("flash-infer-gemma", Alone(presets::flash_infer_gemma)),
 ];
 
 /// The preset of a text such as `llama` or `deep-norm:24`: the name of the function with hyphens, and the numbers
-/// that it takes after colons. `mamba2-gate-before` is [`mamba2`](presets::mamba2) with the gate before the norm, and
-/// `n-gpt-step` has a rate scale of 1.
+/// that it takes after colons. `n-gpt-step` has a rate scale of 1.
 ///
 /// ```
 /// use warpnorm::presets;
@@ -139,6 +138,8 @@ mod tests {
         assert_eq!(named("deep-norm-encoder:6:3").map(|preset| preset.norm), Ok(presets::deep_norm_encoder(6, 3)));
         assert_eq!(named("qwen3-heads:64").map(|preset| preset.norm), Ok(presets::qwen3_heads(64)));
         assert_eq!(named("deep-norm-encoder:6:3").unwrap().to_string(), "deep-norm-encoder:6:3");
+        // The name alone is what the module of that name has by default.
+        assert_eq!(named("mamba2").map(|preset| preset.norm), Ok(presets::mamba2()));
         for (bad, word) in [
             ("bloom", "wanted one of llama, mistral"),
             ("llama:2", "llama takes no number"),

@@ -95,7 +95,7 @@ fn adversarial_values() {
     failures.assert_none();
 }
 
-/// Gated RMSNorm of Mamba-2 and Qwen3-Next: y·silu(z) after the norm.
+/// Gated RMSNorm of Qwen3-Next, and of Mamba-2 where its `norm_before_gate` is true: y·silu(z) after the norm.
 #[test]
 fn gated_rms_norms() {
     let mut failures = Failures::default();

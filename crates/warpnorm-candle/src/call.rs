@@ -43,7 +43,7 @@ pub fn norm<'a>(norm: &Norm) -> NormCall<'a> {
 ///
 /// # fn main() -> candle_core::Result<()> {
 /// // Mamba-2's norm: of two groups of 4 channels, x·silu(z) before the norm.
-/// let norm = warpnorm::presets::mamba2(false);
+/// let norm = warpnorm::presets::mamba2();
 /// let (x, z) = (Tensor::ones((3, 8), DType::BF16, &Device::Cpu)?, Tensor::ones((3, 8), DType::BF16, &Device::Cpu)?);
 /// let weight = Tensor::ones(8, DType::F32, &Device::Cpu)?;
 /// let y = warpnorm_candle::norm(&norm).groups(2).gate(&z).weight(&weight).run(&x)?;

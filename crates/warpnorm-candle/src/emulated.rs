@@ -188,8 +188,7 @@ fn gates_and_groups() -> Result<()> {
         let weight = values(4, &[48], CandleDType::F32)?;
         let gated = Norm::rms_norm(1e-5).with_gate(Activation::SILU);
         check("gated", norm(&gated).weight(&weight).gate(&gate), &x, Wanted::default())?;
-        for before in [false, true] {
-            let mamba = presets::mamba2(before);
+        for mamba in [presets::mamba2(), presets::mamba2_norm_before_gate()] {
             check("groups", norm(&mamba).weight(&weight).gate(&gate).groups(3), &x, Wanted::default())?;
         }
         check("SwiGLU", norm(&Norm::activation(Activation::SILU)).gate(&gate), &x, Wanted::default())?;

@@ -101,7 +101,8 @@ pub fn layer_norm_add(x: &Tensor, residual: &Tensor, weight: &Tensor, eps: f32) 
     post_add(&Norm::layer_norm(eps), x, residual, weight)
 }
 
-/// Gated RMSNorm: y = R(x·rstd·γ·act(z)), as Qwen3-Next and Mamba-2 have it.
+/// Gated RMSNorm: y = R(x·rstd·γ·act(z)), the gate after the norm, as Qwen3-Next has it. Mamba-2 has it before the norm
+/// by default: [`norm`] of [`mamba2`](warpnorm::presets::mamba2).
 ///
 /// # Errors
 /// As [`NormCall::run`](crate::NormCall::run).

@@ -177,9 +177,10 @@ def gated_rms_norm(
     device: Device | None = None,
     stream: int | None = None,
 ) -> Array:
-    """y = rms_norm(x)·act(gate), or rms_norm(x·act(gate)) where the norm is not before the gate: Mamba-2.
+    """y = rms_norm(x)·act(gate), or rms_norm(x·act(gate)) where the norm is not before the gate.
 
-    Of whole rows, or of each of so many groups of a row.
+    Mamba-2 has the gate before the norm by default: ``norm_before_gate=False``. Of whole rows, or of each of so many
+    groups of a row.
     """
     after, before = (activation, None) if norm_before_gate else (None, Gated(activation))
     scope: Scope = "row" if groups is None else "group"

@@ -136,7 +136,7 @@ static void gated_groups(warpnorm_device device) {
     for (size_t i = 0; i < ROWS * STRIDE; i++) x[i] = (float)value(12, i, 2.0);
     for (size_t i = 0; i < ROWS * ROW; i++) gate[i] = (float)value(13, i, 2.0);
     for (size_t i = 0; i < ROW; i++) weight[i] = (float)value(14, i, 2.0);
-    warpnorm_norm norm = preset("mamba2-gate-before");
+    warpnorm_norm norm = preset("mamba2");
     CHECK(norm.scope == WARPNORM_SCOPE_GROUP && norm.input.kind == WARPNORM_INPUT_KIND_GATED);
     warpnorm_call call = call_of(WARPNORM_DTYPE_F32, ROWS, GROUP);
     call.parts.count = GROUPS;

@@ -223,7 +223,7 @@ pub const OPS: &[Op] = &[
     },
     Op {
         name: "gated-group-rms-norm",
-        about: "The same of each group of a row: Mamba-2",
+        about: "The same of each group of a row: Mamba-2 where its norm_before_gate is true",
         norm: RMS.with_scope(GROUPS).with_gate(Activation::SILU),
         with: WEIGHT,
         variants: &[],
@@ -239,7 +239,7 @@ pub const OPS: &[Op] = &[
     },
     Op {
         name: "gated-input-group-rms-norm",
-        about: "The same of each group of a row: Mamba-2, where its norm_before_gate is false",
+        about: "The same of each group of a row: Mamba-2, whose norm_before_gate is false by default",
         norm: RMS.with_scope(GROUPS).with_input(SILU_BEFORE),
         with: WEIGHT,
         variants: &[],

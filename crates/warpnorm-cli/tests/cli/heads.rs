@@ -185,7 +185,8 @@ fn presets_of_heads_and_groups() {
     assert_ne!(y(&heads, &single), y(&heads, &preset));
 
     let groups = ["x", "gate"].map(|name| matrix(name, Dtype::BF16, name.len() as u64, HEADS));
-    for (preset, op) in [("mamba2", "gated-group-rms-norm"), ("mamba2-gate-before", "gated-input-group-rms-norm")] {
+    for (preset, op) in [("mamba2", "gated-input-group-rms-norm"), ("mamba2-norm-before-gate", "gated-group-rms-norm")]
+    {
         let options = |option, name| [option, name, "--groups", "3", "--eps", "1e-5"];
         assert_eq!(y(&groups, &options("--preset", preset)), y(&groups, &options("--op", op)));
     }
