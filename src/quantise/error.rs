@@ -10,6 +10,7 @@ pub enum QuantiseError {
     #[error("{scaling} scaling is asked for {given} codes, wanted {}", match *.scaling {
         "nvfp4" => "e2m1",
         "mxfp8" => "e4m3 or e5m2",
+        "per-tensor-wide" => "e4m3",
         _ => "e4m3, e5m2 or int8",
     })]
     CodeType {

@@ -43,8 +43,17 @@ fn code_types_go_with_the_scalings_that_are_made_for_them() {
             assert_eq!(validated, if wanted { Ok(()) } else { Err(refusal) }, "{scaling:?} {code}");
         }
     }
-    let message = refused(CodeType::Int8, scalings[4], 1024).to_string();
-    assert_eq!(message, "mxfp8 scaling is asked for int8 codes, wanted e4m3 or e5m2");
+    let said = [
+        (CodeType::E2m1, "per-tensor scaling is asked for e2m1 codes, wanted e4m3, e5m2 or int8"),
+        (CodeType::Int8, "per-tensor-wide scaling is asked for int8 codes, wanted e4m3"),
+        (CodeType::E2m1, "per-token scaling is asked for e2m1 codes, wanted e4m3, e5m2 or int8"),
+        (CodeType::E2m1, "per-group scaling is asked for e2m1 codes, wanted e4m3, e5m2 or int8"),
+        (CodeType::Int8, "mxfp8 scaling is asked for int8 codes, wanted e4m3 or e5m2"),
+        (CodeType::E4m3, "nvfp4 scaling is asked for e4m3 codes, wanted e2m1"),
+    ];
+    for (scaling, (code, message)) in scalings.into_iter().zip(said) {
+        assert_eq!(refused(code, scaling, 1024).to_string(), message);
+    }
 }
 
 #[test]
