@@ -95,12 +95,21 @@ impl DeviceFacts {
         vec![Self::t4(), Self::a100(), Self::l4(), Self::h200(), Self::b200()]
     }
 
+    /// The GPUs that have a short name, by it: the last word of theirs.
+    fn by_short_name() -> impl Iterator<Item = (String, Self)> {
+        // In the order of their generations; the H100 is of the H200's.
+        let all = [Self::t4(), Self::a100(), Self::l4(), Self::h100(), Self::h200(), Self::b200()];
+        all.into_iter().map(|facts| (facts.name.rsplit(' ').next().unwrap_or_default().to_ascii_lowercase(), facts))
+    }
+
+    /// The short names that [`named`](Self::named) knows, for messages: `t4, a100, …`.
+    pub fn short_names() -> String {
+        Self::by_short_name().map(|(short, _)| short).collect::<Vec<_>>().join(", ")
+    }
+
     /// The facts of a documented GPU by its short name, such as `h200`.
     pub fn named(name: &str) -> Option<Self> {
-        let mut gpus = Self::documented_gpus();
-        gpus.push(Self::h100());
-        gpus.into_iter()
-            .find(|facts| facts.name.rsplit(' ').next().is_some_and(|short| short.eq_ignore_ascii_case(name)))
+        Self::by_short_name().find_map(|(short, facts)| short.eq_ignore_ascii_case(name).then_some(facts))
     }
 }
 

@@ -484,4 +484,9 @@ fn documented_gpus_are_found_by_their_short_names() {
     assert_eq!(DeviceFacts::named("H200"), Some(DeviceFacts::h200()));
     assert_eq!(DeviceFacts::named("t4"), Some(DeviceFacts::t4()));
     assert_eq!(DeviceFacts::named("h"), None);
+    // What a message offers is taken, and is all that there is.
+    assert_eq!(DeviceFacts::short_names(), "t4, a100, l4, h100, h200, b200");
+    let named: Vec<DeviceFacts> = DeviceFacts::short_names().split(", ").filter_map(DeviceFacts::named).collect();
+    assert_eq!(named.len(), 6);
+    assert!(DeviceFacts::documented_gpus().iter().all(|facts| named.contains(facts)));
 }

@@ -32,9 +32,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// A flag for a device of CUDA: pointers are not looked up. Without it, every launch asks the driver whether the memory
-// of each tensor is one that the device can access, which takes a fraction of a microsecond for each and turns a
-// host pointer, or one of another device, into WARPNORM_STATUS_WRONG_DEVICE instead of a fault that ends the context.
+// A flag for a device of CUDA: pointers are not looked up. Without it, every launch asks the driver of each tensor
+// whether its memory is one that the device can access, which turns a host pointer, or one of another device, into
+// WARPNORM_STATUS_WRONG_DEVICE instead of a fault that ends the context.
 // To be set for the least overhead, or for memory of another device with peer access.
 #define WARPNORM_TRUST_POINTERS 1
 
@@ -765,8 +765,8 @@ warpnorm_status warpnorm_device_cuda_context(void *context, uint32_t flags, stru
 warpnorm_status warpnorm_device_cpu(struct warpnorm_device *device);
 
 // Makes a device that runs the kernels themselves in an executor, with the facts of the GPU of this name: `t4`,
-// `a100`, `l4`, `h200` or `b200`. Tensors are in host memory; streams are null. Only in builds of the library with
-// the feature `emulator`; others return WARPNORM_STATUS_UNSUPPORTED.
+// `a100`, `l4`, `h100`, `h200` or `b200`. Tensors are in host memory; streams are null. Only in builds of the library
+// with the feature `emulator`; others return WARPNORM_STATUS_UNSUPPORTED.
 warpnorm_status warpnorm_device_emulated(const char *gpu,
                                          struct warpnorm_device *device);
 

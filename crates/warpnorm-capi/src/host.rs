@@ -33,10 +33,8 @@ impl HostDevice {
 
     #[cfg(feature = "emulator")]
     pub(crate) fn emulated(gpu: &str) -> Result<Self, Failure> {
-        let facts = warpnorm::DeviceFacts::named(gpu).ok_or_else(|| {
-            let known: Vec<_> = warpnorm::DeviceFacts::documented_gpus().into_iter().map(|facts| facts.name).collect();
-            Failure::NoGpu { given: gpu.to_owned(), known: known.join(", ") }
-        })?;
+        let facts = warpnorm::DeviceFacts::named(gpu)
+            .ok_or_else(|| Failure::NoGpu { given: gpu.to_owned(), known: warpnorm::DeviceFacts::short_names() })?;
         Ok(Self { kind: DeviceKind::Emulated as u32, device: Box::new(warpnorm::emulated::Emulated::new(facts)) })
     }
 

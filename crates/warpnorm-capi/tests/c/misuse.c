@@ -57,7 +57,10 @@ static void devices(warpnorm_device device, char **argv) {
     INVALID(warpnorm_device_kind_of(device, NULL), "kind is a null pointer");
     warpnorm_device other = {5};
     INVALID(warpnorm_device_emulated(NULL, &other), "gpu is a null pointer");
-    INVALID(warpnorm_device_emulated("voodoo2", &other), "H200");
+    INVALID(warpnorm_device_emulated("voodoo2", &other), "wanted one of t4, a100, l4, h100, h200, b200");
+    warpnorm_device h100;
+    OK(warpnorm_device_emulated("h100", &h100));
+    OK(warpnorm_device_destroy(h100));
     INVALID(warpnorm_device_emulated("\xff", &other), "UTF-8");
     INVALID(warpnorm_device_cuda_context(NULL, 0, &other), "context is a null pointer");
     INVALID(warpnorm_device_cuda(0, 6, &other), "flags 0x6");

@@ -50,7 +50,7 @@ pub(super) fn values(text: &str) -> Result<Values, String> {
 }
 
 pub(super) fn gpu(text: &str) -> Result<DeviceFacts, String> {
-    DeviceFacts::named(text).ok_or_else(|| "wanted one of t4, a100, l4, h100, h200, b200".to_owned())
+    DeviceFacts::named(text).ok_or_else(|| format!("wanted one of {}", DeviceFacts::short_names()))
 }
 
 #[cfg(test)]
