@@ -63,6 +63,16 @@ pub enum ToolError {
         /// Why.
         source: io::Error,
     },
+    /// The folder of a file to be written is not there, and cannot be made.
+    #[error("{}: cannot write: cannot make its folder, {}: {source}", .path.display(), .folder.display())]
+    Folder {
+        /// The file.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// There is no ptxas.
     #[error("no ptxas in CUDA_HOME, CUDA_PATH and PATH; --ptxas says where it is")]
     NoPtxas,

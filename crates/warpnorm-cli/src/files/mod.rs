@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use warpnorm::DType;
+use warpnorm_bench::render::{BEGIN, END};
 
 #[cfg(target_endian = "big")]
 compile_error!("safetensors files are little-endian, and their elements are passed on as they are");
@@ -118,6 +119,20 @@ pub enum FileFault {
     /// A report of a benchmark that is none.
     #[error(transparent)]
     Bench(warpnorm_bench::BenchError),
+    /// A text that a section is to be written into does not say where.
+    #[error(
+        "the mark `{mark}` is there {times} times, wanted once: the section is written between `{BEGIN}` and `{END}`, \
+         each on a line of its own"
+    )]
+    Mark {
+        /// The mark.
+        mark: &'static str,
+        /// How often it is there.
+        times: usize,
+    },
+    /// A text whose section ends before it begins.
+    #[error("the mark `{END}` stands before `{BEGIN}`, wanted it behind")]
+    MarksInTheWrongOrder,
     /// A baseline of another GPU.
     #[error("the profile is of {given}, wanted one of {wanted}")]
     ProfiledGpu {

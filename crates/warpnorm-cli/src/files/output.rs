@@ -89,7 +89,8 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Checks that a file can be written here, before the work that it is to hold.
+    /// Checks that a file can be written here, before the work that it is to hold. Its folder is made where it is not
+    /// there.
     ///
     /// # Errors
     /// The path is no place for a file, or its folder takes none.
@@ -104,6 +105,9 @@ impl Destination {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        if let Err(source) = std::fs::create_dir_all(&folder) {
+            return Err(ToolError::Folder { path, folder, source });
+        }
         let destination = Self { path, folder };
         destination.temporary().map_err(fail)?;
         Ok(destination)

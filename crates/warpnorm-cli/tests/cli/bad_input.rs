@@ -147,7 +147,7 @@ fn inputs_that_cannot_be_read() {
 fn outputs_that_cannot_be_written() {
     let bench = Bench::new(&[x()]);
     let folder = bench.folder.path();
-    for output in [folder.join("missing/out.safetensors"), folder.to_owned(), folder.join("in.safetensors/out")] {
+    for output in [folder.to_owned(), folder.join("in.safetensors/out"), folder.join("in.safetensors/folder/out")] {
         let run = bench.apply_to(&output, &[]).failed(2, &["cannot write", output.to_str().unwrap()]);
         assert!(!run.stderr.contains(".warpnorm-"), "{run:?}");
     }

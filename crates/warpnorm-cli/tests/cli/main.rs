@@ -19,3 +19,4 @@ mod profile;
 mod quantise;
 mod tool;
 mod usage;
+mod written;
