@@ -101,10 +101,12 @@ pub enum ToolError {
 impl ToolError {
     /// 2 for what the caller can put right in usage or input, 3 for what a device lacks or did.
     fn code(&self) -> u8 {
-        use warpnorm::Error;
         use warpnorm::host::HostError;
+        use warpnorm::{Error, PlanError};
         match self {
             ToolError::Library(Error::Call(_) | Error::Host(HostError::Bytes { .. })) => INPUT,
+            // What is asked for has no kernel, on whatever device.
+            ToolError::Library(Error::Plan(PlanError::NoModule { .. })) => INPUT,
             ToolError::Library(_) | ToolError::NoGpuToLoad(_) => DEVICE,
             ToolError::Bench(BenchError::Report(_) | BenchError::Plot(_) | BenchError::Unsupported(_)) => INPUT,
             ToolError::Bench(_) => DEVICE,
@@ -161,6 +163,8 @@ mod tests {
         assert_eq!(ToolError::Library(CudaError::NoDriver.into()).code(), 3);
         let grid = PlanError::Grid { rows: 9, ctas: 9, limit: 1, device: "x".to_owned() };
         assert_eq!(ToolError::Library(grid.into()).code(), 3);
+        let module = warpnorm::plan::Module::of(&warpnorm::Norm::rms_norm(1e-6), warpnorm::DType::F32);
+        assert_eq!(ToolError::Library(PlanError::NoModule { module }.into()).code(), 2);
     }
 
     #[test]

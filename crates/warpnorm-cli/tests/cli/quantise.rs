@@ -137,6 +137,11 @@ fn what_does_not_go_together_is_refused() {
     quantise("nvfp4", &[], &["nvfp4 needs --tensor-scale"]);
     quantise("per-tensor-wide", &[], &["per-tensor-wide needs --tensor-scale"]);
     quantise("per-tensor-wide", &["--tensor-scale", "1", "--with-y"], &["--with-y goes with", "per-tensor or"]);
+    // No kernel makes both, whatever the device: usage, and no failure of the device.
+    let wide = ["--op", "layer-norm", "--quantise", "per-tensor-wide", "--tensor-scale", "1", "--input"];
+    let files = [input.to_str().unwrap(), "--output", output.to_str().unwrap()];
+    warpnorm(["apply"].iter().chain(&wide).chain(&files)).failed(2, &["this build has no module", "QuantiseWide"]);
+    assert!(!output.exists());
     // The library's own words.
     quantise("nvfp4", &["--code", "e4m3", "--tensor-scale", "1"], &["e4m3 codes", "wanted e2m1"]);
     quantise("mxfp8", &["--code", "int8"], &["int8 codes", "wanted e4m3 or e5m2"]);
