@@ -87,7 +87,8 @@ fn measure(
 
 fn summary(facts: &DeviceFacts, ptxas: Option<&Ptxas>, cells: &[Cell], comparison: Option<&Comparison>) -> String {
     let mut fields = Fields::default();
-    fields.add("GPU", format!("{}, by the executor and by ptxas", facts.name));
+    let by = if ptxas.is_some() { "by the executor and by ptxas" } else { "by the executor" };
+    fields.add("GPU", format!("{}, {by}", facts.name));
     fields.add("PTX", report::ptx());
     fields.add(
         "ptxas",

@@ -17,7 +17,7 @@ pub struct BenchArguments {
     /// What to time.
     #[command(flatten)]
     pub subjects: GridSubjects,
-    /// The activation types [default: all]
+    /// The activation types: f32, f16, bf16 [default: all]
     #[arg(long, value_parser = dtype, num_args = 1.., value_delimiter = ',')]
     pub dtype: Vec<DType>,
     /// Numbers of rows [default: 1, 8, 64, 512, 8192, 65536; without a GPU: 2]

@@ -112,7 +112,7 @@ pub struct ParityArguments {
     /// What to compare.
     #[command(flatten)]
     pub subjects: GridSubjects,
-    /// The activation types [default: all]
+    /// The activation types: f32, f16, bf16 [default: all]
     #[arg(long, value_parser = dtype, num_args = 1.., value_delimiter = ',', conflicts_with = "input")]
     pub dtype: Vec<DType>,
     /// The shapes [default: 7x384, 4x4096, 2x16385; for heads and groups, their own]
@@ -156,7 +156,7 @@ pub struct ProfileArguments {
     /// What to profile.
     #[command(flatten)]
     pub subjects: GridSubjects,
-    /// The activation types [default: all]
+    /// The activation types: f32, f16, bf16 [default: all]
     #[arg(long, value_parser = dtype, num_args = 1.., value_delimiter = ',')]
     pub dtype: Vec<DType>,
     /// The shapes [default: eight, from many short rows to one that is read twice]

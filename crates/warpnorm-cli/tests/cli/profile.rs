@@ -104,6 +104,8 @@ fn the_whole_grid_is_at_the_floor_and_is_reported() {
 fn one_launch_counted_by_hand() {
     let (table, report) = profile(&["--op", "add-rms-norm", "--dtype", "f32", "--shape", "3x1024", "--gpu", "a100"]);
     assert_eq!(report["gpu"], "NVIDIA A100");
+    let first = table.lines().next().unwrap();
+    assert!(first.ends_with("NVIDIA A100, by the executor") && table.contains("ptxas  not found"), "{table}");
     let cell = &report["cells"][0];
     // x and residual, 12 KiB each, and 4 KiB of weight, which each of three rows asks for.
     assert_eq!(cell["loads"]["floor_bytes"], 2 * 12_288 + 4096);
@@ -128,6 +130,7 @@ fn ptxas_says_registers_spills_and_occupancy() {
     let cell = ["--op", "rms-norm", "--dtype", "bf16", "--shape", "4x4096", "--ptxas", ptxas.to_str().unwrap()];
     let (table, report) = profile(&cell);
     assert_eq!(report["ptxas"], "99.1.2");
+    assert!(table.lines().next().unwrap().ends_with("NVIDIA H200, by the executor and by ptxas"), "{table}");
     let on_chip = &report["cells"][0]["assembled"];
     assert_eq!((&on_chip["registers"], &on_chip["shared_bytes"]), (&40.into(), &640.into()));
     // 256 threads of 40 registers: six blocks of eight warps, by NVIDIA's calculator.

@@ -20,7 +20,7 @@ fn bad_usage_is_one_line_and_exit_code_2() {
     let rms = |more: &[&str]| apply(&[&["--op", "rms-norm"], more].concat());
     rms(&["--eps", "many"]).failed(2, &["many", "--eps"]);
     rms(&["--device", "tpu"]).failed(2, &["tpu", "auto", "cuda", "emulated", "cpu"]);
-    rms(&["--emulate", "gtx"]).failed(2, &["gtx", "t4", "a100", "l4", "h200", "b200"]);
+    rms(&["--emulate", "gtx"]).failed(2, &["gtx", "wanted one of t4, a100, l4, h100, h200, b200"]);
     rms(&["--weight-rounding", "twice"]).failed(2, &["twice", "single", "before-weight"]);
     rms(&["--residual-rounding", "x"]).failed(2, &["stored", "wide", "split"]);
     rms(&["--eps", "1", "--eps", "2"]).failed(2, &["--eps"]);
@@ -64,6 +64,13 @@ fn help_and_version_succeed() {
         assert!(help.stdout.contains(word), "{word}");
     }
     assert!(warpnorm(["apply", "--help"]).passed().stdout.contains("--residual-rounding"));
+    // Values that clap does not list by itself.
+    for command in ["parity", "profile", "bench"] {
+        let help = warpnorm([command, "--help"]).passed().stdout;
+        for values in ["f32, f16, bf16", "t4, a100, l4, h100, h200 or b200"] {
+            assert!(help.contains(values), "{command}: {values}");
+        }
+    }
     assert!(warpnorm(["--version"]).passed().stdout.contains(env!("CARGO_PKG_VERSION")));
 }
 
