@@ -1,6 +1,6 @@
 //! Embeds the kernels' PTX in the crate: prebuilt, or compiled here by nvcc.
 //! The work is in `build/`, free of process state so that
-//! `tests/build_script.rs` can drive it; this file feeds it the environment.
+//! `tests/build_script/main.rs` can drive it; this file feeds it the environment.
 
 #[path = "build/mod.rs"]
 mod toolchain;
