@@ -99,6 +99,12 @@ class ReportTest(unittest.TestCase):
                 report.write(Path(folder) / "a.json", {"x": float("nan")})
             self.assertEqual(list(Path(folder).iterdir()), [])
 
+    def test_a_folder_that_is_not_there_is_made(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "bench" / "gpu" / "a.json"
+            report.write(path, {"x": 1.5})
+            self.assertEqual(json.loads(path.read_text()), {"x": 1.5})
+
     def test_made_up_report_is_whole(self):
         found = made_up.made_up()
         self.assertTrue(found["timing"] and len(found["cells"]) == 5 * 4)

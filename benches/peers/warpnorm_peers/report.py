@@ -189,7 +189,9 @@ def reason(error: Exception) -> str:
 
 
 def write(path: Path, contents: dict) -> None:
-    """Writes a report whole or not at all; a number that is not finite is an error."""
+    """Writes a report whole or not at all, into a folder that is made where it is not there; a number that is not finite is
+    an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(contents, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         file.write(text)

@@ -50,7 +50,8 @@ class Device:
 
     @classmethod
     def emulated(cls, gpu: str = "h200") -> Device:
-        """The kernels themselves, run by an executor, as on this GPU: ``t4``, ``a100``, ``l4``, ``h200`` or ``b200``."""
+        """The kernels themselves, run by an executor, as on this GPU: ``t4``, ``a100``, ``l4``, ``h100``, ``h200`` or
+        ``b200``."""
         handle = _native.Handle()
         _native.call("warpnorm_device_emulated", gpu.encode(), ctypes.byref(handle))
         return cls("emulated", 0, handle)
