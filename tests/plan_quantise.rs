@@ -56,8 +56,7 @@ proptest! {
         }
     }
 
-    /// Codes leave in wider stores than bytes only where every row allows it, and sixteen at once only where
-    /// all chunks come in pairs.
+    /// Codes leave in wider stores than bytes only where every row allows it, and a call is aligned only where they do.
     #[test]
     fn wide_stores_of_codes_are_planned_only_where_every_row_is_aligned(
         code in prop::sample::select(&CodeType::ALL[..]),

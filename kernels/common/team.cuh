@@ -114,8 +114,8 @@ struct Team {
             // After this, the first lane of each segment of `lanes()` lanes holds its team's state.
             state.reduce_segments(lanes());
         } else {
-            // Where teams share a CTA, the warps of their pairs are a power of two.
-            const unsigned int slots = GROUPS == 2 ? blockDim.x / WARP * 2 : 1u << log2_of_slots();
+            // Where teams share a CTA, they are of pairs of warps, a power of two of these each.
+            const unsigned int slots = blockDim.x / WARP * GROUPS;
             State::reduce_warps(states, exchange.states, index * slots + rank / WARP);
             __syncthreads();
         }

@@ -11,14 +11,15 @@ pub fn real(u: &mut Unstructured<'_>, usual: &[f32]) -> Result<f32> {
     if u.ratio(1, 16)? { u.arbitrary() } else { Ok(*u.choose(usual)?) }
 }
 
-/// Hidden sizes: small ones, those around the edges of chunks, warps, slabs and stages, any, and
-/// impossible ones.
+/// Hidden sizes: small ones, those around the edges of chunks, warps, slabs and stages, whole chunks that leave places of
+/// threads empty, any, and impossible ones.
 pub fn hidden(u: &mut Unstructured<'_>) -> Result<usize> {
     const EDGES: [usize; 13] = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 12_288, 16_384, 20_000];
     Ok(match u.int_in_range(0..=32)? {
         0 => *u.choose(&[0, MAX_HIDDEN + 1, usize::MAX])?,
         1..=10 => u.int_in_range(1..=40)?,
-        11..=24 => u.choose(&EDGES)? + u.int_in_range(0..=6)? - 3,
+        11..=18 => u.choose(&EDGES)? + u.int_in_range(0..=6)? - 3,
+        19..=24 => 8 * u.int_in_range(1..=300)?,
         // Every order of magnitude alike: small ones run more often.
         bits => u.int_in_range(1..=MAX_ELEMENTS >> (bits % 8))?,
     })

@@ -79,7 +79,7 @@ impl<'a> Arbitrary<'a> for Description {
         let dtype = *u.choose(&DType::ALL)?;
         let parameter = |u: &mut Unstructured<'a>| -> Result<DType> { Ok(*u.choose(&[dtype, DType::F32])?) };
         let weight = if norm.weight_offset != 0.0 || u.ratio(2, 3)? { Some(parameter(u)?) } else { None };
-        let bias = if norm.post_add.is_none() && u.ratio(1, 4)? { weight } else { None };
+        let bias = if norm.post_add.is_none() && u.ratio(1, 4)? { weight.or(Some(parameter(u)?)) } else { None };
         Ok(Description {
             norm,
             dtype,
