@@ -5,10 +5,11 @@ use crate::{Activation, NormError};
 /// What of the sum h = α·r + x is rounded before it is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ResidualRounding {
-    /// Statistic and output from R(h), the stored value. Hugging Face, vLLM's fused add, Liger.
+    /// Statistic and output from R(h), the stored value. Hugging Face, Liger, vLLM but for its dynamic
+    /// quantisation.
     #[default]
     Stored,
-    /// Statistic and output from h in f32. FlashInfer, quack, FlashAttention.
+    /// Statistic and output from h in f32. FlashInfer, quack, FlashAttention, vLLM's dynamic quantisation.
     Wide,
     /// Statistic from h in f32, output from R(h). SGLang's fused add.
     Split,

@@ -14,7 +14,9 @@
 //! | [`gpt2`], [`bert`] | LayerNorm, one rounding | stored | 1e-5, 1e-12 |
 //! | [`deep_norm`] | LayerNorm of α·r + x | stored | 1e-5 |
 //! | [`n_gpt`] | L2 norm | none | none |
-//! | [`vllm`] | R(w·R(x·s)), as its quantising kernels | stored | 1e-6 |
+//! | [`vllm`] | R(w·(x·s)) | stored | 1e-6 |
+//! | [`vllm_static_fp8`] | R(w·R(x·s)) | stored | 1e-6 |
+//! | [`vllm_dynamic`] | R(w·R(x·s)) | wide | 1e-6 |
 //! | [`flash_infer`], [`flash_infer_gemma`] | R(x·s·(c + w)) | wide | 1e-6 |
 //! | [`olmo2_add`] | R(r + R(w·(x·s))) | after the norm | 1e-5 |
 //! | [`gemma2_add`] | R(r + R((x·s)·(1 + w))) | after the norm | 1e-6 |
@@ -194,10 +196,24 @@ pub const fn n_gpt() -> Norm {
     Norm::l2_norm()
 }
 
-/// vLLM's RMSNorm with fused add, as its quantising kernels compute it. Its other kernels have had either
-/// rounding of the weight product, by version.
+/// vLLM's `fused_add_rms_norm`; `rms_norm` without the residual. Older versions of both round before the weight, as
+/// [`vllm_static_fp8`].
 pub const fn vllm() -> Norm {
+    Norm::rms_norm(1e-6).with_residual_add(STORED)
+}
+
+/// vLLM's `fused_add_rms_norm_static_fp8_quant`, to be given
+/// [`Quantisation::per_tensor`](crate::quantise::Quantisation::per_tensor); `rms_norm_static_fp8_quant` without the
+/// residual.
+pub const fn vllm_static_fp8() -> Norm {
     before_weight(1e-6)
+}
+
+/// vLLM's `rms_norm_dynamic_per_token_quant` and `rms_norm_per_block_quant`, to be given
+/// [`Quantisation::per_token`](crate::quantise::Quantisation::per_token) or
+/// [`per_group`](crate::quantise::Quantisation::per_group): of the sum, only what is stored is rounded.
+pub const fn vllm_dynamic() -> Norm {
+    before_weight(1e-6).with_residual_add(WIDE)
 }
 
 /// FlashInfer's `fused_add_rmsnorm`; `rmsnorm` without the residual.

@@ -82,13 +82,13 @@ fn stored(h: &[f64]) -> Vec<f64> {
 
 /// `self.weight * hidden_states.to(input_dtype)`: both factors and the product are bf16.
 #[test]
-fn llama_mistral_qwen_t5_and_vllm_round_before_the_weight() {
+fn llama_mistral_qwen_t5_and_vllms_static_fp8_round_before_the_weight() {
     for (name, norm) in [
         ("llama", presets::llama()),
         ("mistral", presets::mistral()),
         ("qwen3", presets::qwen3()),
         ("t5", presets::t5()),
-        ("vllm", presets::vllm()),
+        ("vllm_static_fp8", presets::vllm_static_fp8()),
     ] {
         hold(name, norm, false, |inputs, h, column| {
             let h = stored(h);
@@ -96,6 +96,24 @@ fn llama_mistral_qwen_t5_and_vllm_round_before_the_weight() {
             round(inputs.weight[column] * normed)
         });
     }
+}
+
+/// `scalar_t(x * s_variance * w)`, of the sum as it is stored.
+#[test]
+fn vllm_rounds_the_sum_and_then_once() {
+    hold("vllm", presets::vllm(), false, |inputs, h, column| {
+        let h = stored(h);
+        round(h[column] / (mean_square(&h) + f64::from(1e-6f32)).sqrt() * inputs.weight[column])
+    });
+}
+
+/// `scalar_t(x * rms) * weight`, of `float(x) + float(residual)`.
+#[test]
+fn vllms_dynamic_quantisation_takes_the_sum_in_f32() {
+    hold("vllm_dynamic", presets::vllm_dynamic(), false, |inputs, h, column| {
+        let normed = round(h[column] / (mean_square(h) + f64::from(1e-6f32)).sqrt());
+        round(inputs.weight[column] * normed)
+    });
 }
 
 /// `output * (1.0 + self.weight.float())`, then `type_as(x)`.

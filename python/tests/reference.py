@@ -47,10 +47,18 @@ def flash_infer_add(x: np.ndarray, residual: np.ndarray, weight: np.ndarray, eps
 
 
 def vllm_add(x: np.ndarray, residual: np.ndarray, weight: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """``fused_add_rms_norm`` with one rounding of the weight product: the sum is normalised as it is stored."""
+    """``fused_add_rms_norm``: the sum is normalised as it is stored, and rounded once."""
     stored = rounded(wide(x) + wide(residual), x)
     h = wide(stored)
     return rounded(h * reciprocal_rms(h, eps) * wide(weight), x), stored
+
+
+def vllm_dynamic_add(
+    x: np.ndarray, residual: np.ndarray, weight: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """``rms_norm_dynamic_per_token_quant`` before it quantises: w·R(h·s) of the sum in float32."""
+    h = wide(x.astype(np.float32) + residual.astype(np.float32))
+    return rounded(wide(rounded(h * reciprocal_rms(h, eps), x)) * wide(weight), x), rounded(h, x)
 
 
 def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float) -> np.ndarray:

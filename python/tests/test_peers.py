@@ -183,7 +183,7 @@ def test_vllm_dynamic_per_token(place: Place, random: np.random.Generator, hidde
     rows = place.rows(83, hidden)
     x, residual = values(random, (rows, hidden), "bfloat16"), values(random, (rows, hidden), "bfloat16")
     weight = values(random, (hidden,), "bfloat16", 0.1) + TYPES["bfloat16"](1.0)
-    y, h = reference.vllm_add(x, residual, weight, 1e-6)
+    y, h = reference.vllm_dynamic_add(x, residual, weight, 1e-6)
     for code, largest, least in [("int8", 127.0, 127 * 2.0**-23), ("e4m3", 448.0, 1 / 512)]:
         out = place.put(np.zeros_like(x))
         got = warpnorm.add_rms_norm_quant(
@@ -192,6 +192,8 @@ def test_vllm_dynamic_per_token(place: Place, random: np.random.Generator, hidde
             place.put(weight),
             quantisation=warpnorm.Quantisation("per_token", code),  # type: ignore[arg-type]
             eps=1e-6,
+            weight_rounding="before_weight",
+            residual_rounding="wide",
             out=out,
             device=place.device,
         )

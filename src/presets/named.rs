@@ -82,6 +82,8 @@ const PRESETS: &[(&str, Make)] = &[
     ("mamba2", Alone(presets::mamba2)),
     ("mamba2-norm-before-gate", Alone(presets::mamba2_norm_before_gate)),
     ("vllm", Alone(presets::vllm)),
+    ("vllm-static-fp8", Alone(presets::vllm_static_fp8)),
+    ("vllm-dynamic", Alone(presets::vllm_dynamic)),
     ("flash-infer", Alone(presets::flash_infer)),
     ("flash-infer-gemma", Alone(presets::flash_infer_gemma)),
 ];

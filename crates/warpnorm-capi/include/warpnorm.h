@@ -194,9 +194,9 @@ enum warpnorm_residual_rounding
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    // Statistic and output are those of R(h): Hugging Face, vLLM's fused add.
+    // Statistic and output are those of R(h): Hugging Face, vLLM but for its dynamic quantisation.
     WARPNORM_RESIDUAL_ROUNDING_STORED = 0,
-    // Statistic and output are those of h in f32: FlashInfer, quack.
+    // Statistic and output are those of h in f32: FlashInfer, quack, vLLM's dynamic quantisation.
     WARPNORM_RESIDUAL_ROUNDING_WIDE = 1,
     // Statistic of h in f32, output of R(h): SGLang's fused add.
     WARPNORM_RESIDUAL_ROUNDING_SPLIT = 2,

@@ -114,9 +114,9 @@ pub enum InputKind {
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum ResidualRounding {
-    /// Statistic and output are those of R(h): Hugging Face, vLLM's fused add.
+    /// Statistic and output are those of R(h): Hugging Face, vLLM but for its dynamic quantisation.
     Stored = 0,
-    /// Statistic and output are those of h in f32: FlashInfer, quack.
+    /// Statistic and output are those of h in f32: FlashInfer, quack, vLLM's dynamic quantisation.
     Wide = 1,
     /// Statistic of h in f32, output of R(h): SGLang's fused add.
     Split = 2,

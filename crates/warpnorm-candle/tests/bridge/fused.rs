@@ -233,13 +233,15 @@ fn codes_are_those_of_the_norm() -> Result<()> {
 fn add_norm_and_quantise_are_one() -> Result<()> {
     let weight = values(1, 1.0, &[64], DType::F16)?;
     let (x, residual) = (values(2, 0.5, &[5, 64], DType::F16)?, values(3, 0.0, &[5, 64], DType::F16)?);
-    let fp8 = Quantisation::per_token(CodeType::E4m3);
-    let add = presets::vllm().with_eps(EPS).with_quantisation(fp8);
-    let found = norm(&add).weight(&weight).residual(&residual).run_quantised_with_residual(&x)?;
+    let fp8 = Quantisation::per_tensor(CodeType::E4m3);
+    let tensor_scale = Tensor::new(&[0.5f32], &Device::Cpu)?;
+    let add = presets::vllm_static_fp8().with_eps(EPS).with_quantisation(fp8);
+    let call = norm(&add).weight(&weight).tensor_scale(&tensor_scale);
+    let found = call.residual(&residual).run_quantised_with_residual(&x)?;
     let sum = (&x + &residual)?;
     assert_eq!(bits(&found.residual.expect("asked for"))?, bits(&sum)?);
     let plain = Norm { input: Input::Plain, ..add };
-    let wanted = norm(&plain).weight(&weight).run_quantised(&sum)?;
+    let wanted = norm(&plain).weight(&weight).tensor_scale(&tensor_scale).run_quantised(&sum)?;
     assert_eq!(bits(&found.codes)?, bits(&wanted.codes)?);
     assert!(wanted.residual.is_none());
     Ok(())
