@@ -19,10 +19,11 @@ pub enum RopePairs {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RopeRounding {
     /// R(y₀·cos − y₁·sin), of f32 operations: the second product is rounded to f32, and then their difference.
-    /// FlashInfer.
+    /// FlashInfer, vLLM.
     #[default]
     Single,
-    /// R(R(y₀·cos) − R(y₁·sin)): every operation is rounded to the activation type. Hugging Face, vLLM.
+    /// R(R(y₀·cos) − R(y₁·sin)): every operation is rounded to the activation type. Hugging Face, older versions
+    /// of vLLM.
     Each,
 }
 
@@ -35,6 +36,8 @@ pub enum RopeRounding {
 /// ```
 ///
 /// y is rounded to the activation type before it is rotated, as it is where the norm stores it for another kernel.
+/// Kernels that keep it in f32 and round at the end, such as vLLM's `fused_qknorm_rope_kernel`, which is
+/// TensorRT-LLM's, differ from that in some elements by a step.
 /// The rest of the head, where `dim` is less, is left as it is. cos and sin are tables of the call, `dim / 2` values
 /// a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -286,9 +286,9 @@ enum warpnorm_rope_rounding
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    // R(y0·cos - y1·sin): FlashInfer.
+    // R(y0·cos - y1·sin): FlashInfer, vLLM.
     WARPNORM_ROPE_ROUNDING_SINGLE = 0,
-    // R(R(y0·cos) - R(y1·sin)): Hugging Face, vLLM.
+    // R(R(y0·cos) - R(y1·sin)): Hugging Face, older versions of vLLM.
     WARPNORM_ROPE_ROUNDING_EACH = 1,
 };
 #ifndef __cplusplus

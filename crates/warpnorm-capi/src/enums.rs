@@ -186,9 +186,9 @@ pub(crate) const ROPE_PAIRS: Table<warpnorm::RopePairs> = &[
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum RopeRounding {
-    /// R(y0·cos - y1·sin): FlashInfer.
+    /// R(y0·cos - y1·sin): FlashInfer, vLLM.
     Single = 0,
-    /// R(R(y0·cos) - R(y1·sin)): Hugging Face, vLLM.
+    /// R(R(y0·cos) - R(y1·sin)): Hugging Face, older versions of vLLM.
     Each = 1,
 }
 
