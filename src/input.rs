@@ -69,7 +69,8 @@ impl PostAdd {
 /// A step from one normalised row towards another, as nGPT's blocks take it (Loshchilov et al., *nGPT: Normalized
 /// Transformer with Representation Learning on the Hypersphere*, 2024): h = A + lr·(B − A), where A is the
 /// residual r and B is x, each normalised without weights and rounded to the activation type, and
-/// lr = |rate·`rate_scale`|, feature by feature, in f32. B − A is rounded to f32, and so is h.
+/// lr = |rate·`rate_scale`|, feature by feature, in f32. B − A is rounded to f32, and so is h. nGPT's
+/// repository rounds nothing of it under autocast, and every operation of bf16 tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interpolation {
     /// What the rates, which are parameters of the network, are multiplied by: α_init / α_scale.

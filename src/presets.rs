@@ -155,7 +155,10 @@ pub const fn mamba2_norm_before_gate() -> Norm {
 }
 
 /// nGPT's update of the hidden state: x is the block's output, r the hidden state, and the rates are the network's
-/// parameters, to be multiplied by `rate_scale` = α_init / α_scale.
+/// parameters, to be multiplied by `rate_scale` = α_init / α_scale: 0.05 / `base_scale` in nGPT's repository.
+///
+/// In 16 bits this is the repository's formula, not its bits: there all of it is in f32 under autocast, and of bf16
+/// tensors every operation is rounded; here A, B and y are.
 pub const fn n_gpt_step(rate_scale: f32) -> Norm {
     Norm::l2_norm().with_input(Input::Interpolation(Interpolation { rate_scale }))
 }
@@ -191,7 +194,8 @@ fn scaled(alpha: f64) -> Norm {
 }
 
 /// The norm of nGPT (Loshchilov et al., 2024): Euclidean length along the embedding. A zero row stays zero,
-/// where its repository has NaN.
+/// where its repository has NaN. In 16 bits it is the formula of the repository's `justnorm`, x / x.norm(), not its
+/// bits: that is in f32 under autocast, and of bf16 tensors rounds the length as well.
 pub const fn n_gpt() -> Norm {
     Norm::l2_norm()
 }

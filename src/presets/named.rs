@@ -89,7 +89,8 @@ const PRESETS: &[(&str, Make)] = &[
 ];
 
 /// The preset of a text such as `llama` or `deep-norm:24`: the name of the function with hyphens, and the numbers
-/// that it takes after colons. `n-gpt-step` has a rate scale of 1.
+/// that it takes after colons. `n-gpt-step` has a rate scale of 1, where nGPT's repository has
+/// 0.05 / `base_scale`.
 ///
 /// ```
 /// use warpnorm::presets;
