@@ -63,7 +63,8 @@ pub const fn qwen3() -> Norm {
     before_weight(1e-6)
 }
 
-/// Hugging Face `T5LayerNorm`, which is an RMSNorm, with the residual add before it.
+/// Hugging Face `T5LayerNorm`, which is an RMSNorm, with the residual add before it. Where apex is installed, Hugging
+/// Face runs its `FusedRMSNorm` instead, which rounds once: [`WeightRounding::Single`].
 pub const fn t5() -> Norm {
     before_weight(1e-6)
 }
@@ -74,7 +75,9 @@ pub const fn gemma() -> Norm {
     Norm::rms_norm(1e-6).with_weight_offset(1.0).with_residual_add(STORED)
 }
 
-/// Hugging Face `Olmo2RMSNorm` alone; with the add after it there is [`olmo2_add`].
+/// Hugging Face `Olmo2RMSNorm`, and OLMo-core's, alone; with the add after it there is [`olmo2_add`]. The
+/// `RMSLayerNorm` of allenai/OLMo rounds before the weight: [`WeightRounding::BeforeWeight`]. eps is what Hugging
+/// Face's configuration has by default.
 pub const fn olmo2() -> Norm {
     Norm::rms_norm(1e-5)
 }
@@ -100,7 +103,7 @@ pub const fn gemma2_sandwich() -> Norm {
 }
 
 /// `q_norm` and `k_norm` of Hugging Face Qwen3, and the rotary embedding of `dim` elements of each head after them,
-/// every operation of it rounded.
+/// every operation of it rounded. Its tables are to be of the activation type, to which Hugging Face casts cos and sin.
 pub const fn qwen3_heads(dim: usize) -> Norm {
     Norm::rms_norm(1e-6)
         .with_weight_rounding(WeightRounding::BeforeWeight)
@@ -174,7 +177,7 @@ pub const fn bert() -> Norm {
 }
 
 /// DeepNorm of an encoder or a decoder of so many layers that stands alone (Wang et al., *DeepNet*, 2022):
-/// LayerNorm(α·r + x), α = (2·layers)^¼.
+/// LayerNorm(α·r + x), α = (2·layers)^¼. The sum is rounded once; torchscale, in 16 bits, rounds α·r as well.
 pub fn deep_norm(layers: u32) -> Norm {
     scaled((2.0 * f64::from(layers)).powf(0.25))
 }
