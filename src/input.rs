@@ -11,7 +11,8 @@ pub enum ResidualRounding {
     Stored,
     /// Statistic and output from h in f32. FlashInfer, quack, FlashAttention, vLLM's dynamic quantisation.
     Wide,
-    /// Statistic from h in f32, output from R(h). SGLang's fused add.
+    /// Statistic from h in f32, output from R(h). SGLang's fused add; its older kernel is FlashInfer's,
+    /// [`Wide`](Self::Wide).
     Split,
 }
 

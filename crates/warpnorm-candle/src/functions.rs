@@ -83,8 +83,9 @@ pub fn fused_add_layer_norm(
     add(Norm::layer_norm(epsilon), ResidualRounding::Wide, x, res, (gamma, beta))
 }
 
-/// The RMSNorm whose result is added to the residual, as OLMo 2 and Gemma 2 have it: R(r + x·rstd·γ), the new residual
-/// stream.
+/// The RMSNorm whose result is added to the residual, as in OLMo 2: R(r + x·rstd·γ), the new residual stream, rounded
+/// once. Hugging Face rounds the norm and then the sum, and Gemma 2 adds 1 to the weight: [`norm`] of
+/// [`olmo2_add`](warpnorm::presets::olmo2_add), [`gemma2_add`](warpnorm::presets::gemma2_add).
 ///
 /// # Errors
 /// As [`NormCall::run`](crate::NormCall::run).
