@@ -12,13 +12,13 @@
 //! | scaling | scale | codes | who |
 //! |---|---|---|---|
 //! | [`PerTensor`](Scaling::PerTensor), fp8 | given | R(y·(1/scale)) | vLLM `static_scaled_fp8_quant` and its RMSNorm with static fp8 |
-//! | [`PerTensorWide`](Scaling::PerTensorWide), e4m3 | given | R(y·(1/scale)), of y before it is rounded to 16 bits | FlashInfer `rmsnorm_quant`, `fused_add_rmsnorm_quant` |
+//! | [`PerTensorWide`](Scaling::PerTensorWide), e4m3 | given | R(y·(1/scale)), of y before it is rounded to 16 bits | FlashInfer `rmsnorm_quant`, `fused_add_rmsnorm_quant`, in CUDA; in CuTe they take `rcp.approx` for 1/scale, and e5m2, too |
 //! | `PerTensor`, int8 | given | R(y / scale) | vLLM `static_scaled_int8_quant` |
 //! | [`PerToken`](Scaling::PerToken), fp8 | max(min(amax, upper bound), 1/512) / largest | R(y / scale) | vLLM `dynamic_per_token_scaled_fp8_quant`, `rms_norm_dynamic_per_token_quant` (its max with 1/(largest·512) after the division is the same) |
-//! | `PerToken`, int8 | max(amax, 127·2⁻²³) / 127 | R(y·(1/scale)) | vLLM `rms_norm_dynamic_per_token_quant`. Its `dynamic_scaled_int8_quant` has no least scale and multiplies by 127/amax |
-//! | [`PerGroup`](Scaling::PerGroup), fp8 | max(amax, floor) / largest | R(y / scale) | floor 1e-10: vLLM `per_token_group_fp8_quant` and its Triton twin; floor 1/512: vLLM `rms_norm_per_block_quant`. SGLang's CUDA kernel multiplies, amax·(1/448) and y·(448/amax), and is an ULP away |
+//! | `PerToken`, int8 | max(amax, 127·2⁻²³) / 127 | R(y·(1/scale)) | vLLM `rms_norm_dynamic_per_token_quant`. Its `dynamic_scaled_int8_quant` has no least scale and multiplies by 127/amax; where a kernel of the former reads each row once, it divides |
+//! | [`PerGroup`](Scaling::PerGroup), fp8 | max(amax, floor) / largest | R(y / scale) | floor 1e-10: vLLM `per_token_group_fp8_quant` and its Triton twin; floor 1/512: vLLM `rms_norm_per_block_quant`, which also takes an upper bound, as `PerGroup` does not. SGLang's CUDA kernel multiplies, amax·(1/448) and y·(448/amax), and is an ULP away |
 //! | `PerGroup`, int8 | max(amax, floor) / 127 | R(y·(1/scale)) | vLLM `rms_norm_per_block_quant`, floor 127·2⁻²³. `per_token_group_quant_int8` of vLLM and SGLang cut the fraction off where this rounds |
-//! | `PerGroup`, power of two | that scale, up to the next power of two | R(y / scale), exact but for R | DeepGEMM, vLLM and SGLang with `scale_ue8m0`. vLLM's scales are at least 2⁻³³: floor 448e-10 |
+//! | `PerGroup`, power of two | that scale, up to the next power of two | R(y / scale), exact but for R | DeepGEMM, floor 1e-4; vLLM and SGLang with `scale_ue8m0`. vLLM's scales are at least 2⁻³³: floor 448e-10 |
 //! | [`Mxfp8`](Scaling::Mxfp8), round up | 2^⌈log₂(amax / largest)⌉ | R(y / scale), exact but for R | cuDNN, cuBLAS, TransformerEngine, TensorRT-LLM, FlashInfer; torchao `RCEIL` |
 //! | `Mxfp8`, floor | 2^(⌊log₂ amax⌋ − ⌊log₂ largest⌋) | the same; the largest elements may saturate | OCP Microscaling Formats v1.0, section 6.3; torchao `FLOOR` |
 //! | [`Nvfp4`](Scaling::Nvfp4) | R₄₃(global·(amax / 6)), an e4m3 | R(y·(global / scale)), all 0 where scale is 0 | vLLM, SGLang, FlashInfer, TensorRT-LLM: the same recipe with `rcp.approx` for its three divisions, so that their last bits depend on the GPU |
