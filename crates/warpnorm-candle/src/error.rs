@@ -22,6 +22,14 @@ pub enum TensorError {
         /// Its shape.
         shape: Vec<usize>,
     },
+    /// Rows of no heads have nothing to normalise, and no launch is of none.
+    #[error("{role} has the shape {shape:?}, rows of 0 heads, wanted at least 1 head in [.., heads, head dimension]")]
+    NoHeads {
+        /// The tensor.
+        role: Role,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
     /// The last dimension of grouped rows is all of their groups.
     #[error("rows of {hidden} elements are not {groups} groups of one size")]
     Groups {

@@ -78,8 +78,12 @@ pub(crate) fn rows(role: Role, layout: &Layout, form: Form) -> Result<Rows, Tens
     };
     let count = leading.iter().product();
     let rows = Rows { count, parts, hidden, offset: layout.start_offset(), row_stride: 0, part_stride: 0 };
+    if count > 0 && heads == Some(0) {
+        // Such rows have no elements, but they are rows: a launch of them would be one of heads that are not there.
+        return Err(TensorError::NoHeads { role, shape: dims.to_vec() });
+    }
     if layout.shape().elem_count() == 0 {
-        // No row is read; there may be heads or groups of nothing, though.
+        // No row is read, or rows of nothing, which are refused; there may be no heads of no rows, though.
         return Ok(Rows { parts: parts.max(1), ..rows }.packed());
     }
 
@@ -200,6 +204,19 @@ mod tests {
         assert_eq!(of(&[8], &[1], Form::Heads), Err(TensorError::Heads { role: Role::X, shape: vec![8] }));
         // Transposed: heads are further apart than rows.
         assert!(matches!(of(&[3, 4, 8], &[8, 24, 1], Form::Heads), Err(TensorError::Rows { .. })));
+    }
+
+    #[test]
+    fn rows_have_heads() {
+        for dims in [&[5, 0, 8][..], &[2, 3, 0, 8], &[0, 8]] {
+            let refused = Err(TensorError::NoHeads { role: Role::X, shape: dims.to_vec() });
+            assert_eq!(of(dims, &vec![8; dims.len()], Form::Heads), refused, "{dims:?}");
+        }
+        // Of no rows nothing is read, whatever their heads.
+        for dims in [&[0, 4, 8][..], &[0, 0, 8], &[3, 0, 4, 8]] {
+            let rows = of(dims, &vec![8; dims.len()], Form::Heads).expect("nothing to walk");
+            assert_eq!((rows.count, rows.hidden), (0, 8), "{dims:?}");
+        }
     }
 
     #[test]

@@ -175,6 +175,19 @@ fn heads_that_do_not_fit() {
 }
 
 #[test]
+fn rows_of_no_heads() -> Result<()> {
+    let (q, none, weight) = (bf16(&[5, 4, 64]), bf16(&[5, 0, 64]), bf16(&[64]));
+    let heads = Norm::rms_norm(EPS).with_scope(Scope::Head);
+    refused(norm(&heads).weight(&weight).run(&none), &["x has the shape [5, 0, 64]", "0 heads", "at least 1"]);
+    refused(qk_norm(&none, &q, &weight, &weight, EPS), &["x has the shape [5, 0, 64]", "0 heads"]);
+    refused(qk_norm(&q, &none, &weight, &weight, EPS), &["second_x has the shape [5, 0, 64]", "0 heads"]);
+    // No rows of heads are no error, as no rows of anything else are none.
+    let (q, k) = qk_norm(&bf16(&[0, 4, 64]), &bf16(&[0, 2, 64]), &weight, &weight, EPS)?;
+    assert_eq!((q.dims(), k.dims()), (&[0, 4, 64][..], &[0, 2, 64][..]));
+    Ok(())
+}
+
+#[test]
 fn tables_that_do_not_fit() {
     let q = bf16(&[3, 4, 8]);
     let rotated = Norm::rms_norm(EPS).with_rope(warpnorm::Rope::half_split(8));
