@@ -260,7 +260,8 @@ impl<'a, E: Element> NormCall<'a, E> {
     /// [`Error::Call`] where tensors do not fit the norm or one another,
     /// [`CudaError::WrongDevice`](super::CudaError::WrongDevice) and
     /// [`CudaError::WrongContext`](super::CudaError::WrongContext) where they or the kernels are in another
-    /// context than the stream, and those of [`Kernels::launch_raw`].
+    /// context than the stream, [`CudaError::OtherContext`](super::CudaError::OtherContext) where tensors are of
+    /// another `CudaContext` object for its context, and those of [`Kernels::launch_raw`].
     pub fn run(self, stream: &CudaStream, x: &Rows<'_, E>, y: &mut RowsMut<'_, E>) -> Result<(), Error> {
         self.launch(stream, Operands::Apart(x, y))
     }

@@ -8,6 +8,7 @@ use super::layout::Shape;
 use crate::quantise::Quantisation;
 use crate::{CallError, Element, Error, Role, Scope};
 use cudarc::driver::{CudaStream, DeviceSlice};
+use std::sync::Arc;
 
 impl<E: Element> NormCall<'_, E> {
     pub(super) fn check(&self, stream: &CudaStream, operands: &Operands<'_, '_, '_, E>) -> Result<(), Error> {
@@ -198,11 +199,25 @@ pub(super) fn check_length(role: Role, given: usize, wanted: usize) -> Result<()
 }
 
 pub(super) fn check_device(role: Role, tensor: &CudaStream, stream: &CudaStream) -> Result<(), CudaError> {
-    // By the driver's handle: two cudarc contexts of one device share the primary context.
-    if tensor.context() == stream.context() {
+    same_context(role, tensor.context(), stream.context(), |context| context.ordinal())
+}
+
+/// Refuses a tensor of another context than the stream's, and of another object for the same context: by its own
+/// count of streams each object decides whether accesses wait for one another and record events to be waited for.
+fn same_context<C: PartialEq>(
+    role: Role,
+    tensor: &Arc<C>,
+    stream: &Arc<C>,
+    ordinal: impl Fn(&C) -> usize,
+) -> Result<(), CudaError> {
+    if Arc::ptr_eq(tensor, stream) {
         return Ok(());
     }
-    Err(CudaError::WrongDevice { role, tensor: tensor.context().ordinal(), stream: stream.context().ordinal() })
+    // By the driver's handle: two cudarc contexts of one device share the primary context.
+    if **tensor == **stream {
+        return Err(CudaError::OtherContext { role, ordinal: ordinal(stream) });
+    }
+    Err(CudaError::WrongDevice { role, tensor: ordinal(tensor), stream: ordinal(stream) })
 }
 
 #[cfg(test)]
@@ -212,6 +227,16 @@ mod tests {
 
     fn shape(rows: usize, hidden: usize) -> Shape {
         Shape { rows, hidden, stride: hidden, start: 0, count: 1, part_stride: hidden }
+    }
+
+    /// Stand-ins for contexts: equal where cudarc's are, which is by device and handle.
+    #[test]
+    fn tensors_are_of_the_very_context_of_the_stream() {
+        let (stream, again, other) = (Arc::new(0), Arc::new(0), Arc::new(1));
+        let check = |tensor: &Arc<usize>| same_context(Role::Gate, tensor, &stream, |&ordinal| ordinal);
+        assert_eq!(check(&Arc::clone(&stream)), Ok(()));
+        assert_eq!(check(&again), Err(CudaError::OtherContext { role: Role::Gate, ordinal: 0 }));
+        assert_eq!(check(&other), Err(CudaError::WrongDevice { role: Role::Gate, tensor: 1, stream: 0 }));
     }
 
     #[test]

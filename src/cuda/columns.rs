@@ -117,7 +117,8 @@ impl<'a, E: Element> BatchStatisticsCall<'a, E> {
     /// [`Error::Call`] where x has no rows, no output is given or tensors do not fit one another,
     /// [`CudaError::WrongDevice`](super::CudaError::WrongDevice) and
     /// [`CudaError::WrongContext`](super::CudaError::WrongContext) where they or the kernels are in another
-    /// context than the stream, and those of [`Kernels::launch_columns_raw`].
+    /// context than the stream, [`CudaError::OtherContext`](super::CudaError::OtherContext) where tensors are of
+    /// another `CudaContext` object for its context, and those of [`Kernels::launch_columns_raw`].
     pub fn run(mut self, stream: &CudaStream, x: &Rows<'_, E>) -> Result<(), Error> {
         self.check(stream, x)?;
         let kernels = self.kernels;

@@ -78,6 +78,20 @@ pub enum CudaError {
         /// The ordinal of the stream's device.
         stream: usize,
     },
+    /// A tensor is of another `CudaContext` of the stream's GPU than the stream, a second one that the caller made.
+    ///
+    /// cudarc orders streams by events where a context has several, and each `CudaContext` counts only those that were
+    /// made from it: between two of them nothing would wait.
+    #[error(
+        "{role} belongs to another CudaContext of device {ordinal} than the stream, wanted the very one: cudarc orders \
+         the streams of one alone; clone its Arc where CudaContext::new is called again"
+    )]
+    OtherContext {
+        /// The tensor.
+        role: Role,
+        /// The ordinal of the device.
+        ordinal: usize,
+    },
     /// The kernels were loaded into another context than the stream's.
     #[error("the kernels are for a context of device {kernels}, wanted the context of the stream (device {stream})")]
     WrongContext {
@@ -130,6 +144,8 @@ mod tests {
     fn messages_name_what_was_given_and_what_is_wanted() {
         let message = CudaError::WrongDevice { role: Role::Weight, tensor: 1, stream: 0 }.to_string();
         assert_eq!(message, "weight is in a context of device 1, wanted the context of the stream (device 0)");
+        let message = CudaError::OtherContext { role: Role::Gate, ordinal: 2 }.to_string();
+        assert!(message.starts_with("gate belongs to another CudaContext of device 2 than the stream"), "{message}");
         let message = CudaError::NotLoaded { module: Module::of(&Norm::rms_norm(1e-6), DType::BF16) }.to_string();
         assert!(message.contains("rms_norm bf16") && message.contains("warm_up"), "{message}");
     }

@@ -238,7 +238,8 @@ impl Kernels {
     }
 
     pub(super) fn check_context(&self, stream: &CudaStream) -> Result<(), CudaError> {
-        // By the driver's handle: two cudarc contexts of one device share the primary context.
+        // By the driver's handle: two cudarc contexts of one device share the primary context, and so its modules. That
+        // tensors are of the very object that the stream is of, by which cudarc orders streams, the safe face checks.
         if **stream.context() == *self.context {
             return Ok(());
         }

@@ -172,6 +172,41 @@ fn every_module_loads() {
     }
 }
 
+/// cudarc makes streams wait for what another has to do with a slice only where its own context object knows of
+/// several streams, so that slices of a second object would be written while they are read.
+#[test]
+#[ignore = "needs a GPU"]
+fn a_second_context_object_of_the_device_is_refused() {
+    let cuda = gpu();
+    let (kernels, stream) = (cuda.kernels(), cuda.stream());
+    let again = CudaContext::new(stream.context().ordinal()).expect("the same GPU");
+    let other = again.new_stream().expect("a stream");
+    let ordinal = again.ordinal();
+    let norm = Norm::rms_norm(1e-6);
+    let x: CudaSlice<f32> = stream.alloc_zeros(64).expect("allocates");
+    let mut y: CudaSlice<f32> = stream.alloc_zeros(64).expect("allocates");
+    let weight: CudaSlice<f32> = other.alloc_zeros(64).expect("allocates");
+    let x = Rows::contiguous(&x, 64).expect("whole rows");
+    let mut y = RowsMut::contiguous(&mut y, 64).expect("whole rows");
+    let refused = |result: Result<(), Error>, role| {
+        let wanted = CudaError::OtherContext { role, ordinal };
+        assert!(matches!(&result, Err(Error::Cuda(error)) if *error == wanted), "{result:?}");
+    };
+    refused(kernels.norm(&norm).weight(&weight).run(stream, &x, &mut y), Role::Weight);
+    refused(kernels.norm(&norm).run(&other, &x, &mut y), Role::X);
+    let mut mean: CudaSlice<f32> = stream.alloc_zeros(64).expect("allocates");
+    let statistics = warpnorm::BatchStatistics::new(1e-5);
+    refused(kernels.batch_statistics(&statistics).mean(&mut mean).run(&other, &x), Role::X);
+
+    // The kernels themselves are the context's, whichever object it is reached by.
+    let x: CudaSlice<f32> = other.alloc_zeros(64).expect("allocates");
+    let mut y: CudaSlice<f32> = other.alloc_zeros(64).expect("allocates");
+    let x = Rows::contiguous(&x, 64).expect("whole rows");
+    let mut y = RowsMut::contiguous(&mut y, 64).expect("whole rows");
+    kernels.norm(&norm).run(&other, &x, &mut y).expect("all of one object");
+    other.synchronize().expect("the launch succeeds");
+}
+
 #[test]
 #[ignore = "needs a GPU"]
 fn other_devices_are_refused() {

@@ -114,7 +114,9 @@ fn cuda_status(error: &warpnorm::cuda::CudaError) -> Status {
         CudaError::NoDriver => Status::NoDriver,
         CudaError::NoDevice { .. } => Status::NoDevice,
         CudaError::NotLoaded { .. } => Status::NotLoaded,
-        CudaError::WrongDevice { .. } | CudaError::WrongContext { .. } => Status::WrongDevice,
+        CudaError::WrongDevice { .. } | CudaError::OtherContext { .. } | CudaError::WrongContext { .. } => {
+            Status::WrongDevice
+        }
         _ => Status::DriverError,
     }
 }
