@@ -31,7 +31,16 @@ pub(crate) struct Checks<'a> {
 impl<'a> Checks<'a> {
     fn device(&self, role: Role, tensor: &Tensor) -> Checked<()> {
         let (given, wanted) = (tensor.device().location(), self.x.device().location());
-        if given == wanted { Ok(()) } else { Err(TensorError::Device { role, given, wanted }) }
+        if given != wanted {
+            return Err(TensorError::Device { role, given, wanted });
+        }
+        // Each device of a GPU has a context object and a stream of its own, and streams are ordered within one context
+        // object alone: on tensors of two a launch could not wait.
+        if tensor.device().same_device(self.x.device()) {
+            Ok(())
+        } else {
+            Err(TensorError::OtherDevice { role, given })
+        }
     }
 
     /// A matrix of the type of x.

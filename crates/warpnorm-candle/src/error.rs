@@ -101,6 +101,18 @@ pub enum TensorError {
         /// Where x is.
         wanted: DeviceLocation,
     },
+    /// Tensors are of two devices of candle that are one GPU: each has a stream of its own, and neither waits for the
+    /// other's.
+    #[error(
+        "{role} is of another Device of {given:?} than x is, wanted the same one or a clone of it: \
+         streams of two are not ordered"
+    )]
+    OtherDevice {
+        /// The tensor.
+        role: Role,
+        /// Where both are.
+        given: DeviceLocation,
+    },
     /// The device has no kernels here.
     #[error("tensors are on {given:?}, wanted the CPU or an NVIDIA GPU")]
     NoKernels {

@@ -71,6 +71,19 @@ fn as_they_are(tensors: &[Tensor]) -> Result<Vec<Tensor>> {
     Ok(tensors.to_vec())
 }
 
+/// Two devices of one GPU may have a stream each, and neither waits for the other's.
+#[test]
+#[ignore = "needs a GPU"]
+fn tensors_of_another_device_of_the_same_gpu_are_refused() -> Result<()> {
+    let (device, other) = (gpu()?, gpu()?);
+    let (x, weight) = (values(1, &[3, 64], DType::BF16)?, values(2, &[64], DType::BF16)?);
+    let (x, weight) = (x.to_device(&device)?, weight.to_device(&other)?);
+    let refused = rms_norm(&x, &weight, None, 1e-6).expect_err("two devices").to_string();
+    assert!(refused.contains("weight is of another Device"), "{refused}");
+    rms_norm(&x, &weight.to_device(&Device::Cpu)?.to_device(&device.clone())?, None, 1e-6)?;
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs a GPU"]
 fn norms_are_those_of_the_cpu_on_every_view() -> Result<()> {
