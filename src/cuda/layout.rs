@@ -108,11 +108,10 @@ impl Shape {
         let Self { rows, hidden, stride, start, count, part_stride } = self;
         let too_large = CallError::TooLarge { rows, stride };
         let row = extent(count, hidden, part_stride).ok_or(too_large.clone())?;
-        // Where there are no rows nothing is read, wherever it would start.
-        let wanted = match extent(rows, row, stride).ok_or(too_large.clone())? {
-            0 => 0,
-            elements => elements.checked_add(start).ok_or(too_large)?,
-        };
+        let elements = extent(rows, row, stride).ok_or(too_large.clone())?;
+        // Where there are no rows nothing is read, wherever it would start. Rows without elements, which calls refuse,
+        // still start somewhere, and an address is made of that.
+        let wanted = if rows == 0 { 0 } else { elements.checked_add(start).ok_or(too_large)? };
         if length < wanted {
             return Err(CallError::Buffer { given: length, wanted, rows, hidden: row, stride });
         }
@@ -199,6 +198,18 @@ mod tests {
             assert!(matches!(Shape::of_parts(100, layout), Err(CallError::TooLarge { .. })), "{layout:?}");
         }
         assert!(Shape::of_parts(0, PartLayout::packed(0, 4, 4).starting_at(usize::MAX)).is_ok());
+    }
+
+    #[test]
+    fn rows_of_nothing_start_in_their_buffer() {
+        for empty in [PartLayout::packed(1, 0, 4), PartLayout::packed(2, 3, 0)] {
+            assert!(Shape::of_parts(100, empty.starting_at(100)).is_ok(), "{empty:?}");
+            for start in [101, usize::MAX] {
+                let refused = Shape::of_parts(100, empty.starting_at(start));
+                let wanted = |error: &CallError| matches!(error, CallError::Buffer { given: 100, wanted, .. } if *wanted == start);
+                assert!(refused.as_ref().is_err_and(wanted), "{refused:?}");
+            }
+        }
     }
 
     /// Packed projections: heads of Q, then of K, then of V.
