@@ -207,7 +207,11 @@ fn rope_tables(
             let kind = tables.position_type;
             let bytes: Vec<u8> = match kind {
                 PositionType::I64 => positions.iter().flat_map(|position| position.to_ne_bytes()).collect(),
-                PositionType::I32 => positions.iter().flat_map(|&position| (position as i32).to_ne_bytes()).collect(),
+                // Past the largest i32 is past the end of the tables, where a negative one is, too.
+                PositionType::I32 => {
+                    let narrow = |&position: &i64| i32::try_from(position).unwrap_or(-1).to_ne_bytes();
+                    positions.iter().flat_map(narrow).collect()
+                }
             };
             Some(RawPositions { address: memory.allocate(Role::Positions, &bytes, 0, true)?, kind })
         }

@@ -95,14 +95,14 @@ pub fn heads(norm: Norm, dtype: DType, (rows, count, hidden): (usize, usize, usi
 }
 
 /// A case of five rows of heads that are rotated, at any place of their sequences; those that are at none take the
-/// last.
+/// last, also where the type of positions has no such number.
 pub fn rotated(norm: Norm, dtype: DType, hidden: usize, number: usize) -> Case {
     let rope = norm.rope.expect("the norm rotates");
     let mut case = heads(norm, dtype, (5, 2, hidden), number);
     let tables = if number.is_multiple_of(2) { dtype } else { DType::F32 };
     let mut rotation = Rotation::new(rope, tables, 40);
     if !number.is_multiple_of(3) {
-        rotation.positions = Some(vec![39, 0, 17, 1000, -1]);
+        rotation.positions = Some(vec![39, 17, 1000, 1 << 32, -1]);
         rotation.position_type = [PositionType::I32, PositionType::I64][number % 2];
     }
     case.rope = Some(rotation);
