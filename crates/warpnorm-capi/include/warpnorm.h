@@ -652,7 +652,8 @@ typedef struct warpnorm_call {
     uint32_t size;
     // The warpnorm_dtype of x, residual, gate, y and residual_out.
     uint32_t dtype;
-    // Number of rows; 0 does nothing.
+    // Number of rows. 0 does nothing: norm and `hidden` are checked, and no tensor is looked at, so that all may be
+    // absent.
     size_t rows;
     // Elements of a row, or of each head or group of it.
     size_t hidden;

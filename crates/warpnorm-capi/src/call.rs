@@ -5,7 +5,10 @@ use crate::error::Failure;
 use crate::structs::Sized32;
 use std::ffi::c_void;
 use std::ptr;
-use warpnorm::{Call, DType, Norm, ProgrammaticLaunch, RawCodes, RawHeads, RawPositions, RawRope, RawRows, RawVector};
+use warpnorm::{
+    Call, CallError, DType, MAX_HIDDEN, Norm, ProgrammaticLaunch, RawCodes, RawHeads, RawPositions, RawRope, RawRows,
+    RawVector,
+};
 
 /// Rows that are read. Absent where the pointer is null.
 #[repr(C)]
@@ -113,7 +116,8 @@ pub struct Tensors {
     pub size: u32,
     /// The warpnorm_dtype of x, residual, gate, y and residual_out.
     pub dtype: u32,
-    /// Number of rows; 0 does nothing.
+    /// Number of rows. 0 does nothing: norm and `hidden` are checked, and no tensor is looked at, so that all may be
+    /// absent.
     pub rows: usize,
     /// Elements of a row, or of each head or group of it.
     pub hidden: usize,
@@ -275,6 +279,21 @@ impl Tensors {
             ..Call::new(norm, dtype, self.rows, self.hidden, x, y)
         })
     }
+}
+
+/// Checks a call, and says whether there is anything to do. Where it has no rows, the norm is checked, and the
+/// size of rows, but no tensor: empty ones are null with many allocators, and null is what an absent one is here.
+pub(crate) fn checked(call: &Call) -> Result<bool, CallError> {
+    if call.rows == 0 {
+        call.norm.validate()?;
+        // A call that was never filled in is none of no rows.
+        if call.hidden == 0 || call.hidden > MAX_HIDDEN {
+            return Err(CallError::Hidden { given: call.hidden });
+        }
+        return Ok(false);
+    }
+    call.validate()?;
+    Ok(true)
 }
 
 impl Heads {

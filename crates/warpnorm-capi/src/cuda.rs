@@ -1,5 +1,6 @@
 //! Devices of CUDA: what C passes is checked as far as the driver can tell, then launched by the raw face.
 
+use crate::call::checked;
 use crate::error::Failure;
 use std::ffi::c_void;
 use std::mem::{self, ManuallyDrop};
@@ -81,9 +82,12 @@ impl CudaDevice {
     /// Points 1 to 5 of [`Kernels::launch_raw_on`]; where the device does not trust pointers, and a tensor is in no
     /// memory that it can access, nothing is launched.
     pub(crate) unsafe fn run(&self, stream: *mut c_void, call: &Call) -> Result<(), Failure> {
-        call.validate()?;
+        let any_rows = checked(call)?;
         Current::keep(|| {
-            self.check(stream.cast(), call.rows > 0, &tensors(call))?;
+            self.check(stream.cast(), any_rows, &tensors(call))?;
+            if !any_rows {
+                return Ok(());
+            }
             // SAFETY: as the caller promises; the stream is of this context.
             Ok(unsafe { self.kernels.launch_raw_on(stream.cast(), call) }?)
         })

@@ -1,5 +1,6 @@
 //! Devices of host memory: a call by addresses becomes a problem of slices, and its results go where the call says.
 
+use crate::call::checked;
 use crate::enums::DeviceKind;
 use crate::error::Failure;
 use std::borrow::Cow;
@@ -57,8 +58,7 @@ impl HostDevice {
     /// Its tensors are in host memory of the extents that [`Call`]'s raw face asks for; nothing writes what it reads
     /// and nothing touches what it writes until it is done; what it reads is initialised.
     pub(crate) unsafe fn run(&self, call: &Call) -> Result<(), Failure> {
-        call.validate()?;
-        if call.rows == 0 {
+        if !checked(call)? {
             return Ok(());
         }
         // SAFETY: the call is valid, so that all extents fit the address space, and as the caller promises.

@@ -1,6 +1,6 @@
 //! The entry points that describe, check and run.
 
-use crate::call::Tensors;
+use crate::call::{Tensors, checked};
 use crate::columns::BatchStatistics;
 use crate::device::{Device, Handle, text};
 use crate::enums::{DTYPES, FAMILIES, decode};
@@ -130,7 +130,8 @@ pub unsafe extern "C" fn warpnorm_check(norm: *const Description, call: *const T
     entry(|| {
         // SAFETY: as the caller promises.
         let (norm, tensors) = unsafe { (read("norm", norm)?, read("call", call)?) };
-        Ok(tensors.decode(norm.decode()?)?.validate()?)
+        checked(&tensors.decode(norm.decode()?)?)?;
+        Ok(())
     })
 }
 

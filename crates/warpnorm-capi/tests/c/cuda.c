@@ -104,10 +104,13 @@ static void memory(warpnorm_device device, warpnorm_device trusting) {
     OK(warpnorm_run_batch_statistics(device, NULL, &statistics));
     CHECK(fake_launches() == before + 2 && fake_programmatic_launches() == 1);
     // No rows: nothing is looked up or launched.
-    call = call_on(NULL, y);
+    call = call_on(NULL, NULL);
     call.rows = 0;
     OK(warpnorm_run(device, NULL, &norm, &call));
     CHECK(fake_launches() == before + 2);
+    // The stream is looked at all the same.
+    REFUSED(warpnorm_run(device, fake_stream(fake_primary_context(1)), &norm, &call), WARPNORM_STATUS_WRONG_DEVICE,
+            "another context");
 }
 
 static void streams(warpnorm_device device) {

@@ -218,6 +218,18 @@ static void tensors(warpnorm_device device) {
     call.rows = 0;
     call.x.data = NULL;
     OK(warpnorm_run(device, NULL, &norm, &call));
+    // Empty tensors are null with many allocators: those that the norm takes and those that it makes.
+    call = call_of(WARPNORM_DTYPE_F32, 0, HIDDEN);
+    norm.input.kind = WARPNORM_INPUT_KIND_RESIDUAL_ADD;
+    OK(warpnorm_check(&norm, &call));
+    OK(warpnorm_run(device, NULL, &norm, &call));
+    // What is no norm is none of no rows either, and no tensor means nothing but there.
+    norm.eps = -1.0f;
+    INVALID(warpnorm_check(&norm, &call), "eps is -1");
+    INVALID(warpnorm_run(device, NULL, &norm, &call), "eps is -1");
+    norm = valid_norm();
+    call.rows = 1;
+    INVALID(warpnorm_check(&norm, &call), "there is no y");
 
     norm.scope = WARPNORM_SCOPE_HEAD;
     norm.gate.kind = WARPNORM_ACTIVATION_KIND_RELU;
