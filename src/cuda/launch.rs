@@ -160,12 +160,14 @@ impl<E: Element> NormCall<'_, E> {
 
         // The guards leave what fails while they wait with the context.
         stream.context().check_err().during("make the stream wait for its tensors")?;
-        // SAFETY: 1. the extents were checked against the views, which are of the stream's context;
+        // SAFETY: 1. the extents were checked against the views, which are of the stream's context object;
         // 2. and 3. the views are borrowed, what is written mutably, but for disjoint rows, which share no
         // element, and cudarc frees a slice in stream order after the events that the guards record; where
         // the caller has turned those events off, ordering streams is what they have promised cudarc; what is read
-        // before a wait, they have promised in `parameters_first`; 4.
-        // slices are written when allocated, or their allocation was `unsafe` and so promised by the caller.
+        // before a wait, they have promised in `parameters_first`; where the stream is captured, keeping tensors, and
+        // kernels, for every replay is a promise of the caller's, too, which cudarc's safe graphs leave to them for
+        // each launch and copy, and which the module's documentation names; 4. slices are written when allocated, or
+        // their allocation was `unsafe` and so promised by the caller.
         unsafe { kernels.launch_raw(stream, &call) }
     }
 }

@@ -83,8 +83,13 @@
 //! begins. As cudarc's own operations do, the safe face orders streams by events that the slices
 //! carry, and a captured stream cannot wait for an event recorded outside its capture: call
 //! [`CudaContext::disable_event_tracking`](cudarc::driver::CudaContext::disable_event_tracking)
-//! before the slices are allocated. A graph uses the modules of the [`Kernels`] that it captured, which
-//! must outlive it.
+//! before the slices are allocated.
+//!
+//! A graph keeps the addresses of what it captured, and borrows nothing: the tensors of a captured launch stay
+//! allocated, and the [`Kernels`] whose modules it runs stay alive, until the last replay of the graph has completed;
+//! and from each replay's start to its end nothing else writes what it reads, or touches what it writes. cudarc's
+//! capture and replay are safe functions that hold none of this, so that it is a promise of whoever captures, here as
+//! for every other launch or copy that cudarc puts on a captured stream.
 
 mod call;
 mod check;
