@@ -105,7 +105,9 @@ impl<'a, E: Element> BatchStatisticsCall<'a, E> {
     }
 
     /// Lets the launch [begin early](ProgrammaticLaunch::WaitFirst), before the kernel in front of it in the stream has
-    /// completed, for whose completion it waits before it accesses any tensor.
+    /// completed, for whose completion it waits before it accesses any tensor. Kernels of others in front of it that
+    /// were themselves launched programmatically, and let those behind them begin early, have to
+    /// [wait](ProgrammaticLaunch) with all of their threads, too.
     pub fn programmatic_launch(mut self) -> Self {
         self.programmatic_launch = ProgrammaticLaunch::WaitFirst;
         self

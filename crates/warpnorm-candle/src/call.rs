@@ -181,6 +181,11 @@ impl<'a> NormCall<'a> {
     /// Lets the launch [begin early](ProgrammaticLaunch::WaitFirst), before the kernel in front of it has completed, for
     /// which it waits before it accesses any tensor: as safe as without. Without effect on GPUs before compute
     /// capability 9.0 and on CPU tensors.
+    ///
+    /// candle launches none of its own kernels so. A kernel of others in front of it in the stream that was itself
+    /// launched programmatically, and lets those behind it begin early, has to [wait](ProgrammaticLaunch) with all of
+    /// its threads, too: else what is in front of that kernel may still be running when this launch accesses its
+    /// tensors.
     pub fn programmatic_launch(mut self) -> Self {
         self.programmatic_launch = self.programmatic_launch.max(ProgrammaticLaunch::WaitFirst);
         self

@@ -9,6 +9,10 @@ impl<E: Element> NormCall<'_, E> {
     /// every access still comes after all that is in front of it in the stream. Without effect on GPUs before
     /// compute capability 9.0.
     ///
+    /// That takes kernels of others to keep their part: one in front of it that was itself launched programmatically,
+    /// and lets those behind it begin early, has to [wait](ProgrammaticLaunch) with all of its threads, too. Else what is
+    /// in front of that kernel may still be running when this launch accesses its tensors.
+    ///
     /// ```no_run
     /// # use cudarc::driver::{CudaSlice, CudaStream};
     /// # use half::bf16;
