@@ -157,6 +157,13 @@ def test_quantisations_have_their_shapes(place: Place, random: np.random.Generat
         if scale is not None and "cuda" not in place.name:
             number = warpnorm.rms_norm_quant(place.put(x), quantisation=quantisation, tensor_scale=1.0, device=place.device)
             assert (place.get(number.codes) == place.get(got.codes)).all()
+    # Of no rows, too, the shapes are those of rows.
+    for quantisation, scale, groups in [(q("per_group"), None, 2), (q("mxfp8"), None, 8), (q.nvfp4(), one, 16)]:
+        none = place.put(x[:0])
+        got = warpnorm.rms_norm_quant(none, quantisation=quantisation, tensor_scale=scale, device=place.device)
+        assert tuple(got.scales.shape) == (0, 3, groups)
+        again = {"codes": got.codes, "scales": got.scales, "tensor_scale": scale}
+        warpnorm.rms_norm_quant(none, quantisation=quantisation, device=place.device, **again)
     # Scales that belong to no row are zero where they are made here, and left as they are where they are given.
     tiled = q("mxfp8", layout="tiled")
     got = warpnorm.rms_norm_quant(place.put(x), quantisation=tiled, device=place.device)

@@ -262,7 +262,8 @@ def _codes(
     if quantisation.scaling == "per_token":
         shapes: tuple[tuple[int, ...], ...] = ((*leading, 1), leading)
     elif quantisation.layout == "row_major":
-        groups = count // call.rows if call.rows else 0
+        # Of no rows there are no scales to share out: one row says how many it would have.
+        groups = count // call.rows if call.rows else _native.quantised_sizes(norm._made, 1, call.hidden)[1]
         shapes = ((*leading, groups), (count,))
     else:
         shapes = ((count,),)
