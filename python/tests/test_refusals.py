@@ -152,6 +152,17 @@ def test_what_is_given_and_what_is_taken(place: Place) -> None:
         ("rope.dim is 0", lambda: Norm("rms_norm", rope=warpnorm.Rope(0))),
         ("scaling is 'per_row'", lambda: Norm("rms_norm", quantisation=Quantisation("per_row"))),  # type: ignore[arg-type]
         ("wanted at least 1", lambda: Norm("rms_norm", quantisation=Quantisation("per_group", group_size=-1))),
+        (
+            "group_size is 184467",
+            lambda: Norm("rms_norm", quantisation=Quantisation("per_group", group_size=2**64 + 128)),
+        ),
+        (
+            "layout_alignment is 184467.*less than 2",
+            lambda: Norm("rms_norm", quantisation=Quantisation("per_group", layout_alignment=2**64 + 4)),
+        ),
+        ("rope.dim is 184467", lambda: Norm("rms_norm", scope="head", rope=warpnorm.Rope(2**64 + 8))),
+        ("rope.dim is -8", lambda: Norm("rms_norm", scope="head", rope=warpnorm.Rope(-8))),
+        ("stream is 184467", lambda: warpnorm.rms_norm(X, stream=2**64)),
         ("wanted one of llama", lambda: warpnorm.preset("bloom")),
         ("deep-norm:24", lambda: warpnorm.preset("deep-norm")),
     ],

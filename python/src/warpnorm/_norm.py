@@ -34,6 +34,13 @@ def _number(field_name: str, given: str, names: tuple[str, ...]) -> int:
     raise InvalidArgument(f"{field_name} is {given!r}, wanted one of {wanted}")
 
 
+def _count(field_name: str, given: int, wanted: str = "at least 1") -> int:
+    # What does not fit would be cut to 64 bits on its way into the library, and taken for another number.
+    if 0 <= given < 2**64:
+        return given
+    raise InvalidArgument(f"{field_name} is {given}, wanted {wanted} and less than 2^64")
+
+
 @dataclass(frozen=True)
 class Activation:
     """A function of a gate or of a feed-forward layer. ``parameter`` is the slope of leaky ReLU or β of Swish."""
@@ -131,15 +138,13 @@ class Quantisation:
         return Quantisation("nvfp4", "e2m1", layout=layout)
 
     def _native(self) -> _native.Quantisation:
-        if self.group_size < 0 or self.layout_alignment < 0:
-            raise InvalidArgument("group_size and layout_alignment are counts, wanted at least 1")
         return _native.Quantisation(
             _number("scaling", self.scaling, _SCALINGS),
             _number("code", self.code, get_args(CodeType)),
             0.0 if self.upper_bound is None else self.upper_bound,
             self.floor,
-            self.group_size,
-            self.layout_alignment,
+            _count("group_size", self.group_size),
+            _count("layout_alignment", self.layout_alignment),
             _number("layout", self.layout, get_args(ScaleLayout)),
             int(self.power_of_two),
             _number("block_rounding", self.block_rounding, get_args(BlockRounding)),
@@ -195,10 +200,12 @@ class Norm:
             norm.post_add = _native.PostAdd(1, self.post_add.scale, rounding)
         if self.rope is not None:
             pairs = _number("rope.pairs", self.rope.pairs, get_args(RopePairs))
-            if self.rope.dim < 1:
-                raise InvalidArgument(f"rope.dim is {self.rope.dim}, wanted an even number of at least 2")
+            if self.rope.dim == 0:
+                # To the library, no rotation.
+                raise InvalidArgument("rope.dim is 0, wanted an even number of at least 2")
+            dim = _count("rope.dim", self.rope.dim, "an even number of at least 2")
             rounding = _number("rope.rounding", self.rope.rounding, get_args(RopeRounding))
-            norm.rope = _native.Rope(self.rope.dim, pairs, rounding)
+            norm.rope = _native.Rope(dim, pairs, rounding)
         if self.quantisation is not None:
             norm.quantisation = self.quantisation._native()
         return norm

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from . import _native
 from ._devices import Device, shared
 from ._errors import InvalidArgument, WrongDevice
-from ._norm import Norm, ProgrammaticLaunch, Quantisation, _number
+from ._norm import Norm, ProgrammaticLaunch, Quantisation, _count, _number
 from ._tensors import DTYPES, Array, View, current_stream, empty, view
 
 _CODES = {
@@ -42,7 +42,7 @@ class Operands:
 
     def __init__(self, x: Array, device: Device | None, stream: int | None) -> None:
         self.like = x
-        self.stream = current_stream(x) if stream is None else stream
+        self.stream = current_stream(x) if stream is None else _count("stream", stream, "at least 0")
         self.x = view("x", x, self.stream)
         self.kept: list[Any] = [self.x]
         self.place = self.x.device
