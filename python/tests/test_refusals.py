@@ -74,6 +74,10 @@ def test_strides(place: Place) -> None:
         repeated = place.put(X[:1]).expand(4, 32)
     with refused("rows of x overlap"):
         warpnorm.rms_norm(repeated, **on)
+    # Heads in front of rows, as attention has them.
+    q = place.put(np.ones((3, 5, 8), np.float32)).swapaxes(0, 1)
+    with refused(r"heads of x lie further apart than rows.*\(8, 40, 1\) for \(5, 3, 8\): make it contiguous"):
+        warpnorm.qk_norm(q, q, **on)
 
 
 def test_types(place: Place) -> None:

@@ -77,7 +77,7 @@ class View:
             )
         leading = len(self.shape) - 1 - parts
         sizes, strides = self.shape[:leading], self.strides[:leading]
-        row = self.shape[-1]
+        last = row = self.shape[-1]
         part_stride = row
         if parts:
             count = self.shape[-2]
@@ -102,6 +102,11 @@ class View:
         # Of one row there is no stride; anything that a row fits in will do.
         row_stride = row if step is None else first
         if row_stride < row:
+            if last <= row_stride < part_stride:
+                raise InvalidArgument(
+                    f"heads of {self.role} lie further apart than rows, wanted the heads of a row in front of the next "
+                    f"row: strides are {self.strides} for {self.shape}: make it contiguous"
+                )
             raise InvalidArgument(f"rows of {self.role} overlap: strides are {self.strides} for {self.shape}")
         return total, row_stride, part_stride
 
