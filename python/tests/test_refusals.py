@@ -100,6 +100,12 @@ def test_types(place: Place) -> None:
         warpnorm.rms_norm_quant(half, quantisation=Quantisation("per_token", "int8"), codes=x, **on)
     with pytest.raises(TypeError, match="x is a list"):
         warpnorm.rms_norm([1.0, 2.0])
+    if place.name.startswith("numpy"):
+        masked = np.ma.masked_greater(X, 3.0)
+        with refused("x is a masked array"):
+            warpnorm.rms_norm(masked, **on)
+        with refused("out is a masked array"):
+            warpnorm.rms_norm(x, out=masked, **on)
 
 
 def test_what_is_given_and_what_is_taken(place: Place) -> None:

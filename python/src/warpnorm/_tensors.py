@@ -146,6 +146,9 @@ _CPU = ("cpu", 0)
 
 
 def _of_numpy(role: str, array: Any) -> View:
+    numpy = sys.modules["numpy"]
+    if type(array) is not numpy.ndarray and isinstance(array, numpy.ma.MaskedArray):
+        raise InvalidArgument(f"{role} is a masked array, and its mask would not be looked at: use filled()")
     dtype = array.dtype
     name = _names.get(dtype)
     if name is None:
