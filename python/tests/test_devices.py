@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pathlib
 import subprocess
 import sys
 import threading
+import types
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -185,6 +188,49 @@ def test_warming_up_says_what_is_wrong() -> None:
 def test_streams_of_the_host() -> None:
     with pytest.raises(warpnorm.InvalidArgument, match="wanted a null pointer"):
         warpnorm.rms_norm(X, stream=12345)
+
+
+def test_outputs_are_made_on_the_stream_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stand-in for CuPy, whose arrays are the CPU's: that the CPU has no such stream is found out afterwards."""
+    current: list[int] = [0]
+    made: list[tuple[str, int]] = []
+
+    class Array(np.ndarray):
+        __module__ = "cupy"
+        device = contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def external_stream(number: int) -> Iterator[None]:
+        current.append(number)
+        yield
+        current.pop()
+
+    def make(how: str) -> Any:
+        def one(*arguments: Any) -> Any:
+            made.append((how, current[-1]))
+            return getattr(np, how)(*arguments).view(Array)
+
+        return one
+
+    cuda = types.SimpleNamespace(
+        ExternalStream=external_stream, get_current_stream=lambda: types.SimpleNamespace(ptr=current[-1])
+    )
+    cupy = types.SimpleNamespace(cuda=cuda, empty=make("empty"), zeros=make("zeros"))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    x = np.ones((4, 64), np.float16).view(Array)
+    tiled = warpnorm.Quantisation("mxfp8", layout="tiled")
+    for compute, wanted in [
+        (lambda **how: warpnorm.rms_norm(x, **how), ["empty"]),
+        (lambda **how: warpnorm.rms_norm_quant(x, quantisation=tiled, **how), ["empty", "zeros"]),
+        (lambda **how: warpnorm.batch_statistics(x, **how), ["empty"] * 4),
+    ]:
+        made.clear()
+        with pytest.raises(warpnorm.InvalidArgument, match="wanted a null pointer"):
+            compute(stream=7)
+        assert made == [(how, 7) for how in wanted] and current == [0]
+        made.clear()
+        compute()
+        assert made == [(how, 0) for how in wanted]
 
 
 def test_threads() -> None:

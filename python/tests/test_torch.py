@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import types
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 import warpnorm
 import warpnorm.torch as ops
-from warpnorm import Quantisation, _native
+from warpnorm import Quantisation, _native, _tensors
 
 pytestmark = pytest.mark.torch
 
@@ -152,6 +154,42 @@ def test_streams_and_graphs() -> None:
     # A handle does not keep its device open.
     with warpnorm.Device.cuda(0) as own, pytest.raises(warpnorm.WrongDevice, match="host memory"):
         _native.call("warpnorm_run", own._handle, None, ctypes.byref(norm._made), ctypes.byref(call))
+
+
+def test_tensors_are_made_on_the_stream_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What PyTorch is asked for, with or without a GPU."""
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(cuda_stream=5))
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: ("default", device))
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda stream, device: (stream, device))
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    gpu = torch.device("cuda", 1)
+    for on, stream, wanted in [
+        (gpu, 7, (7, gpu)),
+        (gpu, 0, ("default", gpu)),
+        (gpu, 5, None),
+        (gpu, None, None),
+        (torch.device("cpu"), 7, None),
+    ]:
+        with _tensors._on_torch_stream(on, stream) as entered:
+            assert entered == wanted
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_stream_that_is_not_the_current_one() -> None:
+    """It is behind, and has not read yet what the current stream would hand out again."""
+    x = random("cuda", 4096, 1024, dtype=torch.float16)
+    tiled = Quantisation("mxfp8", layout="tiled")
+    wanted, scales = warpnorm.batch_norm(x), warpnorm.rms_norm_quant(x[:100], quantisation=tiled).scales
+    side = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(100_000_000)
+    y = warpnorm.batch_norm(x, stream=side.cuda_stream)
+    quantised = warpnorm.rms_norm_quant(x[:100], quantisation=tiled, stream=side.cuda_stream)
+    # Of the sizes of the temporaries, which are free by now.
+    junk = [torch.full((1024,), float("nan"), device="cuda") for _ in range(16)]
+    torch.cuda.synchronize()
+    assert torch.equal(y, wanted) and torch.equal(quantised.scales, scales) and len(junk) == 16
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

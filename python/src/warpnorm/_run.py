@@ -42,12 +42,18 @@ class Operands:
 
     def __init__(self, x: Array, device: Device | None, stream: int | None) -> None:
         self.like = x
+        #: The stream that was asked for, which new tensors are made on, too.
+        self.given_stream = stream
         self.stream = current_stream(x) if stream is None else _count("stream", stream, "at least 0")
         self.x = view("x", x, self.stream)
         self.kept: list[Any] = [self.x]
         self.place = self.x.device
         self.device = shared(self.place) if device is None else device
         self.device.takes(self.place)
+
+    def empty(self, shape: tuple[int, ...], dtype: str | None = None, zero: bool = False) -> Array:
+        """A new tensor beside x."""
+        return empty(self.like, shape, dtype, zero, self.given_stream)
 
     def view(self, role: str, tensor: Array) -> View:
         one = view(role, tensor, self.stream)
@@ -68,13 +74,13 @@ class Operands:
         """An output vector that is given, or is to be made, and its address; None and None where it is not wanted."""
         if wanted is None or wanted is False:
             return None, None
-        tensor = empty(self.like, shape, dtype) if wanted is True else wanted
+        tensor = self.empty(shape, dtype) if wanted is True else wanted
         one = self.view(role, tensor).of_type(dtype).of_shape(shape).contiguous().written()
         return tensor, one.address
 
     def run(self, name: str, *arguments: Any) -> None:
         """Calls the library on the device and the stream. The tensors live until it returns; what is queued on a GPU
-        then is in the order of its stream, as what its memory is used for next."""
+        then is in the order of its stream, as what the memory of those that were made here is used for next."""
         _native.call(name, self.device._handle, self.stream, *arguments)
 
 
@@ -163,11 +169,11 @@ def apply(
     result = Result()
     quantises = norm.quantisation is not None
     if out is not None or store_y or not quantises:
-        result.y = empty(x, main.shape) if out is None else out
+        result.y = operands.empty(main.shape) if out is None else out
         call.y, stride = matrix("out", result.y, main.shape, written=True)
         call.parts.y_stride = stride if head else hidden
     if residual_out is not None and residual_out is not False:
-        result.residual = empty(x, main.shape) if residual_out is True else residual_out
+        result.residual = operands.empty(main.shape) if residual_out is True else residual_out
         call.residual_out, _ = matrix("residual_out", result.residual, main.shape, written=True)
 
     of_all = ((hidden,),) if count == 1 or head else ((count * hidden,), (count, hidden))
@@ -189,7 +195,7 @@ def apply(
             raise InvalidArgument(f"second has shape {other.shape}, wanted {wanted} beside x")
         call.second.count = other.shape[-2]
         call.second.x, call.second.x_stride = _of_rows(other, parts)
-        result.second_y = empty(x, other.shape) if second_out is None else second_out
+        result.second_y = operands.empty(other.shape) if second_out is None else second_out
         call.second.y, call.second.y_stride = matrix("second_out", result.second_y, other.shape, written=True)
         call.second.weight = operands.vector("second_weight", second_weight, (hidden,))
         call.second.bias = operands.vector("second_bias", second_bias, (hidden,))
@@ -252,7 +258,7 @@ def _codes(
     types = _CODES[quantisation.code]
     codes, scales = given
     shape = (*leading, row_bytes)
-    result.codes = empty(operands.like, shape, types[0]) if codes is None else codes
+    result.codes = operands.empty(shape, types[0]) if codes is None else codes
     one = operands.view("codes", result.codes).of_type(*types).of_shape(shape).written()
     call.codes, _ = _of_rows(one, 0)
     if quantisation.scaling in ("per_tensor", "per_tensor_wide"):
@@ -270,7 +276,7 @@ def _codes(
     scale_types = _SCALES.get(quantisation.scaling, ("float32",))
     # Scales between those of rows and groups are not written; what is made here is 0 there.
     gaps = quantisation.layout != "row_major"
-    result.scales = empty(operands.like, shapes[0], scale_types[0], zero=gaps) if scales is None else scales
+    result.scales = operands.empty(shapes[0], scale_types[0], zero=gaps) if scales is None else scales
     one = operands.view("scales", result.scales).of_type(*scale_types).of_shape(*shapes).contiguous().written()
     call.scales = one.address or None
 

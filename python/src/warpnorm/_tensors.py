@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,21 +194,46 @@ def _checked(one: View) -> View:
     return one
 
 
-def empty(like: Array, shape: tuple[int, ...], dtype: str | None = None, zero: bool = False) -> Array:
-    """A new tensor of the library and the device of another one; of its type, if none is given."""
+def empty(
+    like: Array, shape: tuple[int, ...], dtype: str | None = None, zero: bool = False, stream: int | None = None
+) -> Array:
+    """A new tensor of the library and the device of another one; of its type, if none is given.
+
+    Its memory is of the pool of ``stream``, of the library's current one if that is ``None``, and goes back there: what
+    fills it with zeros, and who has it next, come in the order of that stream, where the kernel is.
+    """
     if is_torch(like):
         import torch
 
         of_torch = like.dtype if dtype is None else getattr(torch, dtype)
-        return (torch.zeros if zero else torch.empty)(shape, dtype=of_torch, device=like.device)
+        with _on_torch_stream(like.device, stream):
+            return (torch.zeros if zero else torch.empty)(shape, dtype=of_torch, device=like.device)
     cupy = type(like).__module__.split(".")[0] == "cupy"
     if not (cupy or is_numpy(like)):
         raise TypeError(f"a {type(like).__name__} cannot be made here: give the outputs to write to")
     # NumPy has no 8-bit floats of its own: codes are the bytes.
     of_bytes = "uint8" if dtype and dtype.startswith("float8") else dtype
     module = sys.modules["cupy" if cupy else "numpy"]
-    with like.device if cupy else nullcontext():
+    with like.device if cupy else nullcontext(), _on_cupy_stream(stream) if cupy else nullcontext():
         return (module.zeros if zero else module.empty)(shape, like.dtype if of_bytes is None else of_bytes)
+
+
+def _on_torch_stream(device: Any, stream: int | None) -> AbstractContextManager[Any]:
+    import torch
+
+    if stream is None or device.type != "cuda" or stream == torch.cuda.current_stream(device).cuda_stream:
+        return nullcontext()
+    # An ExternalStream of 0 would not be the default stream, but a new one.
+    of_torch = torch.cuda.ExternalStream(stream, device) if stream else torch.cuda.default_stream(device)
+    one: AbstractContextManager[Any] = torch.cuda.stream(of_torch)
+    return one
+
+
+def _on_cupy_stream(stream: int | None) -> AbstractContextManager[Any]:
+    one: AbstractContextManager[Any] = nullcontext()
+    if stream is not None:
+        one = sys.modules["cupy"].cuda.ExternalStream(stream)
+    return one
 
 
 def current_stream(tensor: Array) -> int | None:
