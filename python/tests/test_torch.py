@@ -115,6 +115,41 @@ def test_gradients_are_refused(device: str) -> None:
         warpnorm.rms_norm(random(device, 3, 64), weight)
 
 
+def test_what_is_written_has_a_new_version(device: str) -> None:
+    """So that a backward pass that has kept an input refuses to go on with what was written over it."""
+    x, residual = random(device, 4, 64), random(device, 4, 64)
+    y = residual * torch.ones(64, device=device, requires_grad=True)
+    with torch.no_grad():
+        warpnorm.add_rms_norm(x, residual, out=x, residual_out=residual)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+    def versions(compute: Any, *tensors: Any) -> list[bool]:
+        before = [one._version for one in tensors]
+        compute()
+        return [one._version > then for one, then in zip(tensors, before, strict=True)]
+
+    out, mean, rstd = torch.empty_like(x), random(device, 4), random(device, 4)
+    norm = warpnorm.Norm("layer_norm")
+    assert all(versions(lambda: warpnorm.apply(norm, x, out=out, mean=mean, rstd=rstd), out, mean, rstd))
+    half, per_token = x.to(torch.float16), Quantisation("per_token", "int8")
+    codes, scales = torch.empty_like(half, dtype=torch.int8), random(device, 4, 1)
+    how = {"quantisation": per_token, "codes": codes, "scales": scales}
+    assert all(versions(lambda: warpnorm.rms_norm_quant(half, **how), codes, scales))
+    q, k = random(device, 4, 2, 16), random(device, 4, 1, 16)
+    assert all(versions(lambda: warpnorm.qk_norm(q, k, q_out=q, k_out=k), q, k))
+    # What is only read has not changed; what is refused, neither.
+    assert versions(lambda: warpnorm.rms_norm(x, out=out), x, out) == [False, True]
+    before = out._version
+    with pytest.raises(ValueError, match="eps is"):
+        warpnorm.rms_norm(x, eps=-1.0, out=out)
+    assert out._version == before
+    with torch.inference_mode():
+        out = torch.empty_like(x)
+    warpnorm.rms_norm(x, out=out)
+    assert torch.equal(out, warpnorm.rms_norm(x))
+
+
 def test_tensors_elsewhere_are_refused(device: str) -> None:
     x = random(device, 3, 64)
     with pytest.raises(warpnorm.WrongDevice, match="meta"):

@@ -11,7 +11,7 @@ from . import _native
 from ._devices import Device, shared
 from ._errors import InvalidArgument, WrongDevice
 from ._norm import Norm, ProgrammaticLaunch, Quantisation, _count, _number
-from ._tensors import DTYPES, Array, View, current_stream, empty, view
+from ._tensors import DTYPES, Array, View, current_stream, empty, has_changed, view
 
 _CODES = {
     "e4m3": ("float8_e4m3fn", "uint8"),
@@ -82,6 +82,9 @@ class Operands:
         """Calls the library on the device and the stream. The tensors live until it returns; what is queued on a GPU
         then is in the order of its stream, as what the memory of those that were made here is used for next."""
         _native.call(name, self.device._handle, self.stream, *arguments)
+        for one in self.kept:
+            if isinstance(one, View) and one.is_written:
+                has_changed(one.owner)
 
 
 def _of_rows(one: View, parts: int) -> tuple[_native.Rows, int]:

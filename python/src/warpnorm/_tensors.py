@@ -33,6 +33,8 @@ class View:
     writable: bool
     #: What must live for as long as the address is used.
     owner: Any
+    #: Whether the call writes it.
+    is_written: bool = False
 
     def of_type(self, *wanted: str) -> View:
         """The view, if its elements are of one of these types."""
@@ -48,9 +50,10 @@ class View:
         return self
 
     def written(self) -> View:
-        """The view, if it may be written."""
+        """The view, if it may be written, as it is to be."""
         if not self.writable:
             raise InvalidArgument(f"{self.role} is read-only, and is to be written")
+        self.is_written = True
         return self
 
     def contiguous(self) -> View:
@@ -234,6 +237,16 @@ def _on_cupy_stream(stream: int | None) -> AbstractContextManager[Any]:
     if stream is not None:
         one = sys.modules["cupy"].cuda.ExternalStream(stream)
     return one
+
+
+def has_changed(tensor: Array) -> None:
+    """Tells its library that the tensor has been written: PyTorch's backward passes refuse what they had kept of it."""
+    if is_torch(tensor):
+        import torch
+
+        # Inference tensors have no version.
+        if not tensor.is_inference():
+            torch.autograd.graph.increment_version(tensor)
 
 
 def current_stream(tensor: Array) -> int | None:
