@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch")
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import warpnorm
 import warpnorm.torch as ops
@@ -105,6 +106,45 @@ def test_compiled(device: str) -> None:
         x, residual = random(device, rows, 64), random(device, rows, 64) * 3
         for got, wanted in zip(compiled(x, residual), block(x, residual), strict=True):
             assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("words", "quantisation"),
+    [
+        ("alignment", Quantisation("per_group", layout="column_major", layout_alignment=0)),
+        ("group.* 0", Quantisation("per_group", group_size=0)),
+        ("layout is 'rows'", Quantisation("per_group", layout="rows")),
+        ("code is 'e3m2'", Quantisation("per_token", "e3m2")),
+        ("hidden size", Quantisation("mxfp8")),
+    ],
+)
+def test_what_is_refused_is_refused_by_the_fakes(words: str, quantisation: Quantisation) -> None:
+    """In the same words, when it is compiled."""
+    half = random("cpu", 3, 48, dtype=torch.float16)
+    with pytest.raises(warpnorm.InvalidArgument, match=words) as eager:
+        ops.rms_norm_quant(half, quantisation=quantisation)
+    with FakeTensorMode() as mode:
+        fake = mode.from_tensor(half)
+        for compute in (ops.rms_norm_quant, lambda x, **how: ops.add_rms_norm_quant(x, x, **how)):
+            with pytest.raises(warpnorm.InvalidArgument) as faked:
+                compute(fake, quantisation=quantisation)
+            assert str(faked.value) == str(eager.value)
+    compiled = torch.compile(
+        lambda x: ops.rms_norm_quant(x, quantisation=quantisation), fullgraph=True, dynamic=True, backend="eager"
+    )
+    with pytest.raises(Exception, match=words):
+        compiled(random("cpu", 3, 48, dtype=torch.float16))
+
+
+def test_fakes_of_no_rows() -> None:
+    half, scale = torch.zeros(0, 256, dtype=torch.float16), torch.ones(1)
+    for one in [Quantisation("per_group"), Quantisation("mxfp8"), Quantisation.nvfp4()]:
+        takes = scale if one.scaling == "nvfp4" else None
+        wanted = ops.rms_norm_quant(half, quantisation=one, tensor_scale=takes)
+        with FakeTensorMode() as mode:
+            how = {"quantisation": one, "tensor_scale": None if takes is None else mode.from_tensor(takes)}
+            faked = ops.rms_norm_quant(mode.from_tensor(half), **how)
+        assert [tuple(tensor.shape) for tensor in faked] == [tuple(tensor.shape) for tensor in wanted]
 
 
 def test_gradients_are_refused(device: str) -> None:

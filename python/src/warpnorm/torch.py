@@ -13,6 +13,7 @@ from torch import Tensor
 
 import warpnorm as _warpnorm
 
+from . import _native
 from ._norm import Activation, Quantisation
 
 _NORM = 'float eps=1e-6, float weight_offset=0.0, str weight_rounding="single"'
@@ -249,16 +250,20 @@ def _up(count: Any, multiple: int) -> Any:
     return (count + multiple - 1) // multiple * multiple
 
 
-def _quantised_like(x: Tensor, scaling: str, code: str, group_size: int, layout: str, alignment: int) -> Any:
+def _quantised_like(x: Tensor, quantisation: Quantisation) -> Any:
     """Codes and scales as they are to be, of shapes that may be symbolic."""
     *leading, hidden = x.shape
+    # What cannot be is refused here as it is when it runs; of a symbolic row, all but its length, by one that fits.
+    norm = _warpnorm.Norm("rms_norm", quantisation=quantisation)
+    _native.quantised_sizes(norm._made, 1, hidden if isinstance(hidden, int) else 128)
+    scaling, code, layout = quantisation.scaling, quantisation.code, quantisation.layout
     codes = x.new_empty([*leading, (hidden + 1) // 2 if code == "e2m1" else hidden], dtype=_CODES[code])
     if scaling in ("per_tensor", "per_tensor_wide"):
         return codes, x.new_empty([0], dtype=torch.float32)
     if scaling == "per_token":
         return codes, x.new_empty([*leading, 1], dtype=torch.float32)
     dtype, group = {
-        "per_group": (torch.float32, group_size),
+        "per_group": (torch.float32, quantisation.group_size),
         "mxfp8": (torch.uint8, 32),
         "nvfp4": (torch.float8_e4m3fn, 16),
     }[scaling]
@@ -268,7 +273,7 @@ def _quantised_like(x: Tensor, scaling: str, code: str, group_size: int, layout:
     rows: Any = 1
     for size in leading:
         rows = rows * size
-    count = _up(rows, alignment) * groups if layout == "column_major" else _up(rows, 128) * _up(groups, 4)
+    count = _up(rows, quantisation.layout_alignment) * groups if layout == "column_major" else _up(rows, 128) * _up(groups, 4)
     return codes, x.new_empty([count], dtype=dtype)
 
 
@@ -288,9 +293,8 @@ def _rms_norm_quant(x: Tensor, weight: Tensor | None, scale: Tensor | None, *oth
 
 
 @_rms_norm_quant.register_fake
-def _(x: Tensor, weight: Any, scale: Any, scaling: str, code: str, *others: Any) -> Any:
-    _, _, group_size, layout, alignment = others[:5]
-    return _quantised_like(x, scaling, code, group_size, layout, alignment)
+def _(x: Tensor, weight: Any, scale: Any, *others: Any) -> Any:
+    return _quantised_like(x, Quantisation(*others[:9]))
 
 
 @_op(
@@ -307,9 +311,8 @@ def _add_rms_norm_quant(
 
 
 @_add_rms_norm_quant.register_fake
-def _(x: Tensor, residual: Any, weight: Any, scale: Any, scaling: str, code: str, *others: Any) -> Any:
-    _, _, group_size, layout, alignment = others[:5]
-    codes, scales = _quantised_like(x, scaling, code, group_size, layout, alignment)
+def _(x: Tensor, residual: Any, weight: Any, scale: Any, *others: Any) -> Any:
+    codes, scales = _quantised_like(x, Quantisation(*others[:9]))
     return codes, scales, x.new_empty(x.shape)
 
 
