@@ -155,6 +155,32 @@ def test_gradients_are_refused(device: str) -> None:
         warpnorm.rms_norm(random(device, 3, 64), weight)
 
 
+def test_ops_that_write_refuse_gradients(device: str) -> None:
+    """They have no output at which a backward pass would find out."""
+    leaf, plain = random(device, 3, 64).requires_grad_(), random(device, 3, 64)
+    x, weight = leaf * 2, random(device, 64).requires_grad_()
+    q, k, before = (leaf * 2).view(3, 4, 16), random(device, 3, 1, 16), x.detach().clone()
+    for role, compute in [
+        ("x", lambda: ops.add_rms_norm_(x, plain)),
+        ("residual", lambda: OPS.add_rms_norm_(plain, x)),
+        ("x", lambda: OPS.add_rms_norm_(leaf, plain)),
+        ("weight", lambda: OPS.add_rms_norm_(plain.clone(), plain, weight=weight)),
+        ("q", lambda: ops.qk_norm_(q, k)),
+        ("k", lambda: ops.qk_norm_(k, q)),
+    ]:
+        with pytest.raises(warpnorm.InvalidArgument, match=f"^{role} requires a gradient"):
+            compute()
+    compiled = torch.compile(lambda x, residual: ops.add_rms_norm_(x * 2, residual), backend="aot_eager")
+    with pytest.raises(Exception, match="x requires a gradient"):
+        compiled(leaf, plain)
+    assert torch.equal(x, before)
+    with torch.no_grad():
+        ops.add_rms_norm_(x, plain.clone(), weight)
+        assert torch.equal(x, warpnorm.add_rms_norm(before, plain, weight)[0])
+        ops.qk_norm_(q, k)
+    ops.add_rms_norm_(x.detach(), plain)
+
+
 def test_what_is_written_has_a_new_version(device: str) -> None:
     """So that a backward pass that has kept an input refuses to go on with what was written over it."""
     x, residual = random(device, 4, 64), random(device, 4, 64)

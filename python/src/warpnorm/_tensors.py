@@ -143,6 +143,9 @@ def view(role: str, tensor: Array, stream: int | None = None) -> View:
     return _checked(View(role, address, shape, strides, dtype, device, writable, (tensor, capsule)))
 
 
+#: What a tensor is told that wants one.
+NO_GRADIENTS = "{} requires a gradient, and there are none: use torch.no_grad(), or detach it"
+
 #: Names of NumPy's and PyTorch's types, which take longer to ask for than all else of a tensor.
 _names: dict[Any, str] = {}
 _CPU = ("cpu", 0)
@@ -174,7 +177,7 @@ def _of_torch(role: str, tensor: Any) -> View:
     if tensor.device.type not in ("cpu", "cuda"):
         raise WrongDevice(f"{role} is on {tensor.device}, wanted the CPU or CUDA")
     if tensor.requires_grad and torch.is_grad_enabled():
-        raise InvalidArgument(f"{role} requires a gradient, and there are none: use torch.no_grad(), or detach it")
+        raise InvalidArgument(NO_GRADIENTS.format(role))
     if tensor.is_neg():
         raise InvalidArgument(f"{role} is a negated view: use resolve_neg()")
     device = (tensor.device.type, tensor.device.index or 0)

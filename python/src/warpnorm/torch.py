@@ -14,7 +14,9 @@ from torch import Tensor
 import warpnorm as _warpnorm
 
 from . import _native
+from ._errors import InvalidArgument
 from ._norm import Activation, Quantisation
+from ._tensors import NO_GRADIENTS
 
 _NORM = 'float eps=1e-6, float weight_offset=0.0, str weight_rounding="single"'
 _ADD = 'float residual_scale=1.0, str residual_rounding="stored"'
@@ -239,6 +241,32 @@ def qk_norm_(
 @qk_norm_.register_fake
 def _(*_: Any, **__: Any) -> None:
     return None
+
+
+#: Keeps what is registered.
+_library = torch.library.Library("warpnorm", "IMPL")
+
+
+def _refuse_gradients(name: str) -> None:
+    """Of an op that writes over its inputs, where they would want gradients. It has no output that a backward pass
+    would fail at, and is run without gradients, so that what refuses them in the functions does not see it."""
+    op = getattr(torch.ops.warpnorm, name).default
+    roles = [argument.name for argument in op._schema.arguments]
+
+    def autograd(keys: Any, *given: Any, **named: Any) -> None:
+        if torch.is_grad_enabled():
+            for role, one in [*zip(roles, given), *named.items()]:
+                if isinstance(one, Tensor) and one.requires_grad:
+                    raise InvalidArgument(NO_GRADIENTS.format(role))
+        op.redispatch(keys & torch._C._after_autograd_keyset, *given, **named)
+
+    # Before the one of all devices, which the op has been made with.
+    for device in ("CPU", "CUDA", "Meta"):
+        _library.impl(name, autograd, f"Autograd{device}", with_keyset=True)
+
+
+for _name in ("add_rms_norm_", "qk_norm_"):
+    _refuse_gradients(_name)
 
 
 _NORM_NAMES = ("eps", "weight_offset", "weight_rounding")
