@@ -135,7 +135,13 @@ def apply(
     On GPUs from compute capability 9.0 on, a ``programmatic_launch`` begins before the kernel in front of it in the
     stream has completed: ``wait_first`` waits for that before it touches any tensor. ``parameters_first`` may read
     ``weight``, ``bias``, ``linear_bias``, ``inner_weight``, ``rate``, ``second_weight`` and ``second_bias`` before, and
-    it is for the caller to see that no kernel that may still be running then writes them.
+    it is for the caller to see that no kernel that may still be running then writes them: where the kernel in front of
+    it was launched programmatically itself, also the one in front of that, and so on.
+
+    Kernels of others in front of it that are launched programmatically, and let it begin early, have to wait, too, as
+    those of this library do: all of their threads execute ``cudaGridDependencySynchronize``. A call waits for
+    the kernel in front of it alone; where that completes without having waited, the call may read what those before
+    have yet to write.
     """
     operands = Operands(x, device, stream)
     # Heads are a dimension of their own; groups, parts of the last one.
