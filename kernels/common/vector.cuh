@@ -166,9 +166,9 @@ __device__ __forceinline__ void store_bytes(Address to, const unsigned int (&wor
                                             bool wide) {
     static_assert(WORDS == 1 || WORDS == 2, "eight bytes at most");
     if (WORDS == 2 && wide && bytes == 8) {
-        asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(words[0]), "r"(words[WORDS - 1]) : "memory");
+        store_words<WORDS>(to, words);
     } else if (wide && bytes == 4) {
-        asm volatile("st.global.b32 [%0], %1;" ::"l"(to), "r"(words[0]) : "memory");
+        store_words<1>(to, words);
     } else {
 #pragma unroll
         for (unsigned int b = 0; b < 4 * WORDS; ++b) {

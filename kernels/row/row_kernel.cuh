@@ -6,8 +6,8 @@
 // team's registers between the statistic and the sink. In the looped regime the team walks the row in
 // slabs twice; in between, the row waits in shared memory or is read again. A sink that must see all of y
 // before it can store any has the team walk the row once more, so does a source that normalises its
-// inputs, and so does LayerNorm where a row's mean is far from 0. A thread reads, stages and writes the same elements in all passes and writes in the last alone, so
-// outputs may lie over inputs and the stage needs no barrier.
+// inputs, and so does LayerNorm where a row's mean is far from 0. A thread reads, stages and writes the same
+// elements in all passes and writes in the last alone, so outputs may lie over inputs and the stage needs no barrier.
 #pragma once
 
 #include "../common/dependent_launch.cuh"
