@@ -200,10 +200,17 @@ def test_outputs_are_made_on_the_stream_that_is_given(monkeypatch: pytest.Monkey
         device = contextlib.nullcontext()
 
     @contextlib.contextmanager
-    def external_stream(number: int) -> Iterator[None]:
-        current.append(number)
+    def on(stream: int) -> Iterator[None]:
+        current.append(stream)
         yield
         current.pop()
+
+    class OfOtherDevice(Array):
+        __module__ = "cupy"
+
+        @property
+        def device(self) -> Any:
+            return on(9)
 
     def make(how: str) -> Any:
         def one(*arguments: Any) -> Any:
@@ -213,7 +220,7 @@ def test_outputs_are_made_on_the_stream_that_is_given(monkeypatch: pytest.Monkey
         return one
 
     cuda = types.SimpleNamespace(
-        ExternalStream=external_stream, get_current_stream=lambda: types.SimpleNamespace(ptr=current[-1])
+        ExternalStream=on, get_current_stream=lambda: types.SimpleNamespace(ptr=current[-1])
     )
     cupy = types.SimpleNamespace(cuda=cuda, empty=make("empty"), zeros=make("zeros"))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -231,6 +238,10 @@ def test_outputs_are_made_on_the_stream_that_is_given(monkeypatch: pytest.Monkey
         made.clear()
         compute()
         assert made == [(how, 0) for how in wanted]
+    # The stream that is current on the tensors' device, whichever device is the current one.
+    with pytest.raises(warpnorm.InvalidArgument, match="wanted a null pointer"):
+        warpnorm.rms_norm(x.view(OfOtherDevice))
+    assert current == [0]
 
 
 def test_threads() -> None:

@@ -261,5 +261,7 @@ def current_stream(tensor: Array) -> int | None:
             return None
         return int(torch.cuda.current_stream(tensor.device).cuda_stream) or None
     if type(tensor).__module__.split(".")[0] == "cupy":
-        return int(sys.modules["cupy"].cuda.get_current_stream().ptr) or None
+        # CuPy has a current stream for each device, and answers for the current one.
+        with tensor.device:
+            return int(sys.modules["cupy"].cuda.get_current_stream().ptr) or None
     return None
