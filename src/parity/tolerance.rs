@@ -1,6 +1,6 @@
 //! The one table of tolerances.
 
-use crate::{Activation, DType, Input, Norm};
+use crate::{Activation, DType, Family, Input, Norm};
 
 /// What a result may differ from the reference, by activation type.
 ///
@@ -47,9 +47,15 @@ impl Tolerance {
     /// elements is no whole number of them.
     pub const MISROUNDED_AT_LEAST: usize = 2;
 
-    /// Roundings to f32 that make v of h and the statistic: those of h − mean, of its product with rstd, and of the
-    /// rest of the mean, which one operation takes off.
-    pub const ROUNDINGS_OF_V: f64 = 3.0;
+    /// Roundings to f32 that make v of h and the statistic: that of the product with rstd, from which one operation
+    /// takes the rest of the mean off, and of LayerNorm that of h − mean.
+    pub const fn roundings_of_v(family: Family) -> f64 {
+        match family {
+            Family::LayerNorm => 2.0,
+            Family::RmsNorm | Family::L2Norm => 1.0,
+            Family::Identity => 0.0,
+        }
+    }
 
     /// The tolerance of an activation type.
     pub const fn of(dtype: DType) -> Tolerance {
@@ -102,7 +108,7 @@ impl Tolerance {
     /// its way to y: half an ULP each time, or half the smallest f32. Of f32 results that is among the units they are
     /// allowed, and none here.
     ///
-    /// v has [three](Self::ROUNDINGS_OF_V), the product with the weight one, which is that of the sum where something
+    /// v has [its own](Self::roundings_of_v), the product with the weight one, which is that of the sum where something
     /// is added, and what is added has one.
     pub fn error_of_rounding(dtype: DType, times: f64, magnitude: f64) -> f64 {
         match dtype {

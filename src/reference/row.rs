@@ -350,7 +350,7 @@ fn statistic(norm: &Norm, dtype: DType, h: &[f64]) -> Statistic {
             rstd: 1.0,
             errors: Errors::default(),
             own_errors: Errors::default(),
-            roundings: 0.0,
+            roundings: Tolerance::roundings_of_v(Family::Identity),
         },
         Family::L2Norm => l2_norm_statistic(h, norm.eps, dtype),
     }
@@ -359,19 +359,22 @@ fn statistic(norm: &Norm, dtype: DType, h: &[f64]) -> Statistic {
 impl Statistic {
     /// The errors are what a function finds for a type: what y may show for that of the activations, and where rstd
     /// is the result itself, for f32.
-    fn new(dtype: DType, mean: (f64, f64), rstd: f64, errors_of: impl Fn(DType) -> Errors) -> Self {
+    fn new(family: Family, dtype: DType, mean: (f64, f64), rstd: f64, errors_of: impl Fn(DType) -> Errors) -> Self {
         let errors = errors_of(dtype);
         // Several units are allowed.
         let units = if dtype == DType::F32 { 1.0 } else { Tolerance::of(dtype).statistic_ulp };
         let own_errors = Errors { mean: errors.mean / units, ..errors_of(DType::F32) };
-        Self { mean, rstd, errors, own_errors, roundings: Tolerance::ROUNDINGS_OF_V }
+        Self { mean, rstd, errors, own_errors, roundings: Tolerance::roundings_of_v(family) }
     }
 }
 
 /// mean = Σh / N, variance = Σ(h − mean)² / N, rstd = 1/√(variance + eps).
 fn layer_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
     if h.iter().any(|h| !h.is_finite()) {
-        return Statistic::new(dtype, (f64::NAN, 0.0), f64::NAN, |_| Errors { mean: f64::NAN, rstd: f64::NAN });
+        return Statistic::new(Family::LayerNorm, dtype, (f64::NAN, 0.0), f64::NAN, |_| Errors {
+            mean: f64::NAN,
+            rstd: f64::NAN,
+        });
     }
     let mean = quotient(sum(h.iter().copied()), h.len() as f64);
     let variance = mean_square(h.iter().map(|&h| square(deviation(h, mean))), h.len());
@@ -379,7 +382,7 @@ fn layer_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
     // Whether f32 has room for the squares or not. No row deviates by more than its largest magnitude.
     let squares = sum(h.iter().map(|&h| deviation(h, mean).powi(2))).0;
     let deviation = (squares / h.len() as f64).sqrt().min(largest);
-    Statistic::new(dtype, mean, rstd(variance, eps), |dtype| Errors {
+    Statistic::new(Family::LayerNorm, dtype, mean, rstd(variance, eps), |dtype| Errors {
         mean: Tolerance::error_of_mean(dtype, largest, deviation, h.len()),
         rstd: Tolerance::error_of_rstd(dtype, variance, f64::from(eps)),
     })
@@ -393,13 +396,13 @@ fn rms_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
 /// rstd = 1/√(Σh² + eps), 0 where Σh² is 0.
 fn l2_norm_statistic(h: &[f64], eps: f32, dtype: DType) -> Statistic {
     match mean_square(h.iter().map(|&h| square(h)), 1) {
-        0.0 => Statistic::new(dtype, (0.0, 0.0), 0.0, |_| Errors::default()),
+        0.0 => Statistic::new(Family::L2Norm, dtype, (0.0, 0.0), 0.0, |_| Errors::default()),
         squares => of_squares(squares, eps, dtype),
     }
 }
 
 fn of_squares(squares: f64, eps: f32, dtype: DType) -> Statistic {
-    Statistic::new(dtype, (0.0, 0.0), rstd(squares, eps), |dtype| Errors {
+    Statistic::new(Family::RmsNorm, dtype, (0.0, 0.0), rstd(squares, eps), |dtype| Errors {
         mean: 0.0,
         rstd: Tolerance::error_of_rstd(dtype, squares, f64::from(eps)),
     })
