@@ -13,7 +13,8 @@ fn layer_norm(dtype: DType) -> Module {
 }
 
 /// The same bits on every GPU: nothing approximate, nothing flushed to zero, no contraction left to the
-/// assembler (it may fuse a `mul` and an `add` that name no rounding).
+/// assembler (it may fuse a `mul` and an `add` that name no rounding). Nor is a register read that the assembler makes of
+/// others in f32.
 ///
 /// But for the activations of 16-bit gates, whose results may differ between GPUs where they are next to a tie.
 #[test]
@@ -29,7 +30,7 @@ fn arithmetic_is_exactly_specified() {
                 activates = true;
                 continue;
             }
-            for unspecified in [".approx", ".full", ".ftz", "mul.f32", "add.f32", "sub.f32", "mad.f32"] {
+            for unspecified in [".approx", ".full", ".ftz", "mul.f32", "add.f32", "sub.f32", "mad.f32", "%clusterid"] {
                 assert!(!instruction.contains(unspecified), "{module} line {}: {instruction}", line + 1);
             }
         }

@@ -6,7 +6,7 @@
 namespace warpnorm {
 
 struct Cluster {
-    unsigned int ctas;
+    unsigned int ctas;  // a power of two
 
     /// A team that lives in one CTA.
     static __device__ __forceinline__ Cluster none() { return {1}; }
@@ -29,12 +29,10 @@ struct Cluster {
         return rank;
     }
 
-    /// Of this cluster in the grid.
+    /// Of this cluster in the grid. ptxas makes %clusterid of %ctaid in f32, which counts to 2^24.
     __device__ __forceinline__ unsigned int index() const {
 #if __CUDA_ARCH__ >= 900
-        unsigned int index;
-        asm volatile("mov.u32 %0, %%clusterid.x;" : "=r"(index));
-        return index;
+        return blockIdx.x >> (31 - __clz(ctas));
 #else
         return blockIdx.x;
 #endif
