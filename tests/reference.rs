@@ -159,10 +159,11 @@ fn the_error_of_y_is_that_of_f32_arithmetic() {
     let v = layer_norm(DType::F16).y[3].exact;
     errors(&layer_norm(DType::F16), &[2.0 + 3.0 * v, 2.0 + v, 2.0 + v, 2.0 + 3.0 * v]);
     assert!(layer_norm(DType::F32).y.iter().all(|value| value.error < 1e-5 * F32_ULP));
-    // Four units of it are allowed where it is the result itself, as of rstd, which is held to what that of f32 is.
+    // Four units of it are allowed where it is the result itself, as of rstd, which may be off by three ULPs.
     let mean_error = layer_norm(DType::F16).mean_error / (0.5 * F32_ULP * 1.25f64.sqrt());
     assert!((mean_error - 1.0).abs() < 1e-5, "{mean_error}");
-    assert_eq!(layer_norm(DType::F16).rstd_error, layer_norm(DType::F32).rstd_error);
+    let rstd_error = |dtype| layer_norm(dtype).rstd_error / (F32_ULP / 1.25f64.sqrt());
+    assert!((rstd_error(DType::F16) - 0.75).abs() < 1e-5 && rstd_error(DType::F32) < 1e-5);
     // What is not normalised has no error, nor what is multiplied by a weight more than half an ULP.
     let affine = |weight| {
         let mut problem = problem;

@@ -91,7 +91,8 @@ impl Tolerance {
     }
 
     /// The error of rstd that results of a type may show, relative to it, for a row whose variance (or mean square)
-    /// and eps are given. Where rstd itself is the result, the error that counts as none is that of f32.
+    /// and eps are given. Where rstd itself is the result, the error that counts as none is that of f32, but for what
+    /// [sums of 16-bit rows](Self::error_of_squares) lose.
     ///
     /// Sum of squares, root and reciprocal are computed in f32: two f32 ULPs in 16 bits. Of f32 results that is among
     /// the units they are allowed. Beside that, a square loses half the smallest f32 at most, and so does each step
@@ -102,6 +103,18 @@ impl Tolerance {
             DType::F16 | DType::BF16 => 2.0 * F32_ULP,
         };
         relative + 2.0 * SMALLEST / (variance + eps)
+    }
+
+    /// How far rstd of a row of a type may be off where it is the result itself, relative to it.
+    ///
+    /// A value far from all others rounds every sum of f32 that it is in to that sum's last place: some twenty sums, each
+    /// by half an ULP, of whose relative error rstd has half. That is two ULPs as a rule, and more in one row of some
+    /// hundred thousand. Of f32 rows sums are carried in two floats.
+    pub const fn error_of_squares(dtype: DType) -> f64 {
+        match dtype {
+            DType::F32 => 0.0,
+            DType::F16 | DType::BF16 => 3.0 * F32_ULP,
+        }
     }
 
     /// The error that results of a type may show of a value of the given magnitude that is rounded to f32 so often on

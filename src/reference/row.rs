@@ -104,7 +104,8 @@ pub struct Row {
     pub mean_error: f64,
     /// The reciprocal standard deviation, or the reciprocal root mean square.
     pub rstd: f64,
-    /// The error of rstd that the [tolerance](Tolerance::error_of_rstd) takes for exact, of f32 in all types.
+    /// The error of rstd that the [tolerance](Tolerance::error_of_rstd) takes for exact: in all types that of f32, and a
+    /// share of what [sums of 16-bit rows](Tolerance::error_of_squares) lose.
     pub rstd_error: f64,
 }
 
@@ -363,7 +364,8 @@ impl Statistic {
         let errors = errors_of(dtype);
         // Several units are allowed.
         let units = if dtype == DType::F32 { 1.0 } else { Tolerance::of(dtype).statistic_ulp };
-        let own_errors = Errors { mean: errors.mean / units, ..errors_of(DType::F32) };
+        let rstd_error = errors_of(DType::F32).rstd + Tolerance::error_of_squares(dtype) / units;
+        let own_errors = Errors { mean: errors.mean / units, rstd: rstd_error };
         Self { mean, rstd, errors, own_errors, roundings: Tolerance::roundings_of_v(family) }
     }
 }
