@@ -127,6 +127,8 @@ pub(crate) fn run(prepared: &Prepared<'_>, device: &CudaDevice) -> Result<Storag
         addresses.push((*role, start));
         events.push(event);
     }
+    // cudarc notes in the context what failed while the stream was made to wait for its tensors.
+    stream.context().check_err().map_err(Error::wrap)?;
     // A tensor that is not there is not asked for; null would be refused.
     let address = |role| addresses.iter().find(|(one, _)| *one == role).map_or(0, |(_, address)| *address);
     let call = prepared.call(address);
