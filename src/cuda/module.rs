@@ -81,6 +81,8 @@ impl LoadedKernel {
 
 impl Drop for LoadedKernel {
     fn drop(&mut self) {
+        // What cudarc has noted of calls before would keep it from waiting, and be lost: noted again afterwards.
+        let before = self.context.check_err();
         // Launches may still run. Where they cannot be waited for (a broken context, a capture under
         // way), the module stays until its context goes.
         if self.context.synchronize().is_ok() {
@@ -88,6 +90,7 @@ impl Drop for LoadedKernel {
             // nowhere else, and no launch of it runs any more.
             self.context.record_err(unsafe { result::module::unload(self.handle) });
         }
+        self.context.record_err(before);
     }
 }
 
