@@ -111,7 +111,7 @@ class Package(unittest.TestCase):
     def test_parts_are_chosen(self) -> None:
         status, summary = self.run_it("sanitizers", SANITIZERS="memcheck")
         self.assertEqual((status, self.steps(summary)), (0, ["memcheck"]))
-        (call,) = [call for call in self.calls() if call.startswith("compute-sanitizer")]
+        (call,) = [call for call in self.calls() if call.startswith("compute-sanitizer --tool")]
         for words in ("--tool memcheck --error-exitcode 1 ./gpu", "--skip bits::", "--skip invariance::"):
             self.assertIn(words, call)
         status, summary = self.run_it("bench")
@@ -120,6 +120,14 @@ class Package(unittest.TestCase):
         run = self.start("benches")
         self.assertIn("usage", run.communicate(timeout=60)[0])
         self.assertEqual(run.returncode, 2)
+
+    def test_sanitizers_are_left_out_where_they_have_no_device(self) -> None:
+        (self.stubs / "compute-sanitizer").write_text("echo '========= Error: Device not supported.'; exit 1\n")
+        status, summary = self.run_it("sanitizers", SANITIZERS="memcheck racecheck")
+        self.assertEqual((status, self.steps(summary)), (0, []), summary)
+        self.assertIn("== compute-sanitizer does not support the device: no memcheck racecheck\n", summary)
+        self.assertEqual(sum(call.startswith("compute-sanitizer") for call in self.calls()), 1)
+        self.assertIn("Device not supported", self.packed()["sanitizer.log"])
 
     def test_what_fails_or_takes_too_long_is_told_and_the_rest_runs(self) -> None:
         (self.stubs / "gpu").write_text("echo broken; exit 7\n")

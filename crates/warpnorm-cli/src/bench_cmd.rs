@@ -161,9 +161,13 @@ fn time(gpu: &Gpu, arguments: &BenchArguments, kept: &mut Kept) -> Result<(), To
     for point in &segments {
         match segment(gpu, &point.workload()?, &protocol) {
             Ok(cell) => kept.cell(cell)?,
-            Err(error @ (BenchError::Memory { .. } | BenchError::Unsupported(_))) => {
-                kept.missing("segment", format!("{}: {error}", point.name()));
-            }
+            // cuBLAS is a baseline: without it the rest is no less.
+            Err(
+                error @ (BenchError::Memory { .. }
+                | BenchError::Unsupported(_)
+                | BenchError::Cublas { .. }
+                | BenchError::Wrong { .. }),
+            ) => kept.missing("segment", format!("{}: {error}", point.name())),
             Err(error) => return Err(error.into()),
         }
         progress.inc(1);
