@@ -5,6 +5,7 @@ use crate::{bits, elements, gpu_alone};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream};
 use half::bf16;
+use std::sync::Arc;
 use warpnorm::cuda::{Kernels, NormCall, Rows, RowsMut};
 use warpnorm::parity::Values;
 use warpnorm::plan::Module;
@@ -41,13 +42,19 @@ impl Chain<'_> {
     }
 }
 
+/// Where cudarc tracks events, a wait and a record of them stand between two launches, and none begins early.
+fn untracked_context() -> Arc<CudaContext> {
+    let context = CudaContext::new(0).expect("a GPU");
+    // SAFETY: every test here has all of its work on one stream, and waits for it before it drops anything.
+    unsafe { context.disable_event_tracking() };
+    context
+}
+
 #[test]
 #[ignore = "needs a GPU"]
 fn a_chain_of_early_launches_has_the_bits_of_one_in_order() {
     let _alone = gpu_alone();
-    let context = CudaContext::new(0).expect("a GPU");
-    // SAFETY: everything here is on one stream, and waited for before it is dropped.
-    unsafe { context.disable_event_tracking() };
+    let context = untracked_context();
     let stream = context.new_stream().expect("a stream");
     let kernels = Kernels::new(&context).expect("kernels");
     let norm = Norm::rms_norm(1e-6).with_residual_add(ResidualAdd::default());
@@ -98,8 +105,10 @@ fn a_chain_of_early_launches_has_the_bits_of_one_in_order() {
 #[test]
 #[ignore = "needs a GPU"]
 fn early_launches_in_clusters() {
-    let gpu = gpu_alone();
-    let (kernels, stream) = (gpu.kernels(), gpu.stream());
+    let _alone = gpu_alone();
+    let context = untracked_context();
+    let stream = &context.new_stream().expect("a stream");
+    let kernels = Kernels::new(&context).expect("kernels");
     let hidden = 70_000;
     let norm = Norm::rms_norm(1e-6);
     let case = case((norm, None, None), DType::BF16, 2, hidden, Values::Unit, 4);

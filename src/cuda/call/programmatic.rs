@@ -9,6 +9,10 @@ impl<E: Element> NormCall<'_, E> {
     /// every access still comes after all that is in front of it in the stream. Without effect on GPUs before
     /// compute capability 9.0.
     ///
+    /// It begins early where nothing but kernels stands between the two. Where cudarc tracks events, which it does once a
+    /// context has a second stream, it records and awaits some around every launch: a server that orders its streams
+    /// itself turns that off (`CudaContext::disable_event_tracking`).
+    ///
     /// That takes kernels of others to keep their part: one in front of it that was itself launched programmatically,
     /// and lets those behind it begin early, has to [wait](ProgrammaticLaunch) with all of its threads, too. Else what is
     /// in front of that kernel may still be running when this launch accesses its tensors.
