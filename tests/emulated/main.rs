@@ -7,6 +7,7 @@ mod support;
 mod accuracy;
 mod adversarial;
 mod clusters;
+mod empty_places;
 mod fuzz_finds;
 mod gated;
 mod grid;
