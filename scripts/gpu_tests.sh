@@ -51,7 +51,7 @@ echo "$commit" >"$package/COMMIT"
 (
     CUDA_HOME=$(python3 scripts/stand_in_cuda.py)
     export CUDA_HOME NVCC=$CUDA_HOME/bin/nvcc CUDA_COMPUTE_CAP=80 WARPNORM_PTX=prebuilt
-    pack gpu candle test --release -p warpnorm-candle --features cuda --test gpu --no-run
+    pack cuda candle test --release -p warpnorm-candle --features cuda --test cuda --no-run
 )
 cp scripts/gpu_run.sh "$package/run.sh"
 

@@ -1,7 +1,8 @@
 //! What only a GPU can show. Every test here is ignored by default; on a machine with one, run
 //! `cargo test --release --test gpu -- --ignored`, or `scripts/gpu_tests.sh` to take the tests there.
 //!
-//! `WARPNORM_GPU_QUICK=1` shortens the parity matrix, for compute-sanitizer.
+//! `WARPNORM_GPU_QUICK=1` shortens the parity matrix and what is done again and again, for compute-sanitizer and where
+//! the driver is `crates/emulated-driver`.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -44,6 +44,8 @@ pub enum MemoryError {
 struct Allocation {
     address: u64,
     name: String,
+    bytes: u64,
+    /// Nothing, once it is freed.
     data: Vec<u8>,
     written: Written,
     forbidden: Forbidden,
@@ -53,7 +55,7 @@ struct Allocation {
 
 impl Allocation {
     fn end(&self) -> u64 {
-        self.address + self.data.len() as u64
+        self.address + self.bytes
     }
 }
 
@@ -106,6 +108,7 @@ impl Memory {
         self.allocations.push(Allocation {
             address,
             name: name.to_owned(),
+            bytes: bytes as u64,
             // Zeroed pages come from the system untouched, so a huge allocation costs nothing until
             // it is written; the zeroes themselves are never seen.
             data: vec![0; bytes],
@@ -191,6 +194,9 @@ impl Memory {
         let index = self.start_of(address)?;
         let allocation = &mut self.allocations[index];
         allocation.freed = true;
+        allocation.data = Vec::new();
+        allocation.written = Written::none_of(0);
+        allocation.forbidden = Forbidden::default();
         Ok(())
     }
 
@@ -208,14 +214,14 @@ impl Memory {
         let index = after.checked_sub(1)?;
         let allocation = &self.allocations[index];
         let offset = address - allocation.address;
-        let fits = offset.checked_add(bytes).is_some_and(|end| end <= allocation.data.len() as u64);
+        let fits = offset.checked_add(bytes).is_some_and(|end| end <= allocation.bytes);
         (fits && !allocation.freed).then_some((index, offset as usize))
     }
 
     /// First address and length of an allocation that [`Memory::find`] returned.
     pub(crate) fn extent(&self, index: usize) -> (u64, u64) {
         let allocation = &self.allocations[index];
-        (allocation.address, allocation.data.len() as u64)
+        (allocation.address, allocation.bytes)
     }
 
     pub(crate) fn is_read_only(&self, index: usize) -> bool {
@@ -267,7 +273,7 @@ impl Memory {
         Some(Nearest {
             name: allocation.name.clone(),
             address: allocation.address,
-            bytes: allocation.data.len() as u64,
+            bytes: allocation.bytes,
             offset: i128::from(address) - i128::from(allocation.address),
             freed: allocation.freed,
         })

@@ -8,6 +8,7 @@ mod bench;
 mod corrupt;
 mod files;
 mod formulas;
+mod gpu;
 mod heads;
 mod model;
 mod op_grids;

@@ -1,5 +1,5 @@
 //! CUDA tensors, on a GPU. Every test here is ignored by default; on a machine with a GPU and a CUDA toolkit, run
-//! `cargo test --release -p warpnorm-candle --features cuda --test gpu -- --ignored`, or `scripts/gpu_tests.sh` to take
+//! `cargo test --release -p warpnorm-candle --features cuda --test cuda -- --ignored`, or `scripts/gpu_tests.sh` to take
 //! them there.
 //!
 //! But for those in `with_candles_kernels`, the tests have candle only move tensors, so that they also run where
