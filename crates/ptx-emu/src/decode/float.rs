@@ -287,11 +287,14 @@ impl<'a> Decoder<'_, 'a> {
                 if !matches!(function, Approximate::Reciprocal | Approximate::ReciprocalSquareRoot) {
                     return Err(inst.operand_error("this function does not take `.f64`"));
                 }
-                // The hardware gives the upper half of the result only.
+                // The hardware reads the upper half of the operand, and gives that of the result.
+                const UPPER: u64 = !0xffff_ffff;
+                let flushed = |a: f64| if a.is_subnormal() { 0f64.copysign(a) } else { a };
                 self.f64_1(inst, move |a| {
-                    let a = if a.is_subnormal() { 0f64.copysign(a) } else { a };
-                    let bits = canonical64(approximate(function, a), &[a]).to_bits();
-                    f64::from_bits(bits & !0xffff_ffff)
+                    let upper = if a.is_nan() { a } else { flushed(f64::from_bits(a.to_bits() & UPPER)) };
+                    let result = flushed(approximate(function, upper));
+                    let bits = if result.is_nan() { 0x7fff_ffff << 32 } else { result.to_bits() };
+                    f64::from_bits(bits & UPPER)
                 })
             }
             Type::F64 if approx => Err(inst.unsupported("this approximation of `.f64`")),
@@ -332,7 +335,8 @@ impl<'a> Decoder<'_, 'a> {
                 "infinite" => (f32::is_infinite, f64::is_infinite),
                 "number" => (|x| !x.is_nan(), |x| !x.is_nan()),
                 "notanumber" => (f32::is_nan, f64::is_nan),
-                "normal" => (f32::is_normal, f64::is_normal),
+                // Zeros are, too.
+                "normal" => (|x| x.is_normal() || x == 0.0, |x| x.is_normal() || x == 0.0),
                 "subnormal" => (f32::is_subnormal, f64::is_subnormal),
                 _ => return None,
             };

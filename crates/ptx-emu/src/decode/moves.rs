@@ -206,8 +206,10 @@ impl<'a> Decoder<'_, 'a> {
         if !matches!(ty, Type::U32 | Type::U64) || (ty == Type::U32 && !shared) {
             return Err(inst.operand_error("this opcode does not take this type"));
         }
+        // A rank that no cluster has stays one: its address is nobody's.
+        const NO_RANK: u32 = (u32::MAX >> CLUSTER_RANK_SHIFT) - 1;
         let map = move |a: u64, rank: u32| {
-            (a & !0xffff_ffff) | (a & offset_mask) | (u64::from(rank) + 1) << CLUSTER_RANK_SHIFT
+            (a & !0xffff_ffff) | (a & offset_mask) | (u64::from(rank.min(NO_RANK)) + 1) << CLUSTER_RANK_SHIFT
         };
         if inst.opcode == "mapa" {
             inst.expect_operands(3)?;

@@ -196,9 +196,8 @@ impl Machine<'_> {
                 }
                 Op::Trap => return Err(self.fault(warp, mask, FaultKind::Trap)),
                 Op::ActiveMask { dest } => {
-                    let active = warp.active;
                     let dest = dest.write(&mut warp.registers);
-                    lanes_of(mask).for_each(|lane| dest[lane] = active);
+                    lanes_of(mask).for_each(|lane| dest[lane] = mask);
                     warp.pc += 1;
                 }
                 Op::Exchange { members, exchange } => {
@@ -279,10 +278,11 @@ pub(crate) fn thread_coordinates(linear: u32, block: [u32; 3]) -> [u32; 3] {
     [linear % x, linear / x % y, linear / x / y]
 }
 
-/// Zeroes all registers but the constant predicate.
+/// Puts into all registers but predicates what nothing should compute with: NaN, and no address of anything. A zero would
+/// add nothing to a sum, and be no maximum.
 pub(crate) fn clear_registers(registers: &mut Registers) {
-    registers.w32.fill([0; registers::LANES]);
-    registers.w64.fill([0; registers::LANES]);
+    registers.w32.fill([u32::MAX; registers::LANES]);
+    registers.w64.fill([u64::MAX; registers::LANES]);
     registers.pred.fill(0);
     registers.pred[registers::PRED_TRUE as usize] = registers::FULL;
 }

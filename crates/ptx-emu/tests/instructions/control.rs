@@ -118,6 +118,9 @@ fn oracle(spelling: &Spelling) -> Option<Oracle> {
         "activemask" => Oracle::test(move || {
             let body = format!("setp.ge.u32 %p0, %r22, 4;\n@%p0 bra over;\n{text} %r15;\nover:");
             expect(&body, &warp, |lane| if lane < 4 { 15 } else { 7 });
+            // The same where lanes are kept out by a predicate.
+            let body = format!("setp.lt.u32 %p0, %r22, 4;\n@%p0 {text} %r15;");
+            expect(&body, &warp, |lane| if lane < 4 { 15 } else { 7 });
         }),
         "bar" if spelling.has("warp") => Oracle::test(move || {
             let body = format!("{}{text} -1;\n{}", put("%r22"), get("xor.b32 %r0, %r22, 1;"));

@@ -149,7 +149,8 @@ fn property(modifiers: &Spelling, format: Format, code: u64) -> bool {
         Some("infinite") => infinite,
         Some("number") => !nan,
         Some("notanumber") => nan,
-        Some(_) => !nan && !infinite && magnitude >> format.mantissa_bits != 0,
+        // As the ISA has it, zeros are.
+        Some(_) => !nan && !infinite && (magnitude == 0 || magnitude >> format.mantissa_bits != 0),
         None => format.is_subnormal(code),
     }
 }
