@@ -4,7 +4,8 @@
 - `bin/nvcc` writes empty files for the kernels of candle, so that programs build without them. A program that then
   launches one of them gets an error of the driver; kernels of warpnorm are not affected.
 - `lib64` has libraries to link to that name what the real ones of CUDA 12 are called, and do nothing. A program runs
-  on a machine that has the real ones.
+  on a machine that has the real ones; on these, with the driver of crates/emulated-driver in front of them, as far as it
+  needs no more of the others than that they are there.
 
 The folder is CUDA_HOME, and its nvcc NVCC, for cargo.
 """
@@ -89,6 +90,8 @@ def main() -> None:
         )
         if write_if_other(library / f"{name}.c", code) or not (library / f"lib{name}.so").is_file():
             compile_c(code, "-shared", f"-Wl,-soname,{runtime}", "-o", str(library / f"lib{name}.so"))
+        if not (library / runtime).is_symlink():
+            (library / runtime).symlink_to(f"lib{name}.so")
     moe = functions(found["candle-kernels"] / "src" / "ffi.rs", r"pub fn (\w+)")
     if write_if_other(library / "moe.c", moe) or not (library / "libmoe.a").is_file():
         compile_c(moe, "-c", "-o", str(library / "moe.o"))
