@@ -16,7 +16,7 @@ fi
 cargo build --quiet --workspace --features warpnorm/emulator,warpnorm-capi/emulator --locked
 folder=$PWD/target/emulated-driver
 mkdir -p "$folder"
-for name in libcuda.so libcuda.so.1; do
+for name in libcuda.so libcuda.so.1 libcublas.so; do
     ln -sfn "${CARGO_TARGET_DIR:-$PWD/target}/debug/libemulated_driver.so" "$folder/$name"
 done
 LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$@"

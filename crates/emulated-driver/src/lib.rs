@@ -1,8 +1,8 @@
 //! The part of `libcuda` that this repository calls, on the PTX executor.
 //!
 //! Where a program finds this library under the name of the driver's, its driver face runs as on a GPU: contexts,
-//! streams, events, modules, launches and graphs. `scripts/emulated_driver.sh` runs the GPU tests so. What is right is
-//! stricter here than a GPU is:
+//! streams, events, modules, launches and graphs; and under the name of cuBLAS, the calls that baselines are composed of.
+//! `scripts/emulated_driver.sh` runs the GPU tests so. It is stricter than a GPU:
 //!
 //! - the executor ends a launch that reads or writes out of bounds, races, or reads what nothing has written, and a copy
 //!   to the host of such memory fails too;
@@ -24,6 +24,7 @@
 
 mod capture;
 mod context;
+mod cublas;
 mod device;
 mod graph;
 mod memory;

@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub streams: HashMap<Handle, ()>,
     pub events: HashMap<Handle, Recorded>,
     pub captures: Captures,
+    /// The streams of cuBLAS's handles.
+    pub blas: HashMap<Handle, Handle>,
     pub graphs: HashMap<Handle, Arc<Vec<Work>>>,
     pub executables: HashMap<Handle, Arc<Vec<Work>>>,
     /// A fault of a kernel ends all that comes after it.
@@ -97,6 +99,7 @@ pub(crate) fn unchecked() -> Locked {
         streams: HashMap::new(),
         events: HashMap::new(),
         captures: Captures::default(),
+        blas: HashMap::new(),
         graphs: HashMap::new(),
         executables: HashMap::new(),
         fault: None,

@@ -3,7 +3,8 @@
 use crate::state::{Handle, State};
 use crate::{Outcome, report};
 use cudarc::driver::sys::CUresult;
-use ptx_emu::{LaunchConfig, LaunchError};
+use ptx_emu::{LaunchConfig, LaunchError, Memory, MemoryError};
+use std::fmt;
 use std::slice;
 use std::sync::Arc;
 
@@ -36,6 +37,25 @@ pub(crate) enum Work {
         from: usize,
         bytes: usize,
     },
+    Compute(Compute),
+}
+
+type Run = dyn Fn(&mut Memory) -> Result<(), MemoryError> + Send + Sync;
+
+/// What a library would have kernels for.
+#[derive(Clone)]
+pub(crate) struct Compute(Arc<Run>);
+
+impl Compute {
+    pub(crate) fn new(run: impl Fn(&mut Memory) -> Result<(), MemoryError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(run))
+    }
+}
+
+impl fmt::Debug for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Compute")
+    }
 }
 
 impl Work {
@@ -59,11 +79,12 @@ impl Work {
                 let data = unsafe { slice::from_raw_parts(std::ptr::with_exposed_provenance(from), bytes) };
                 copied(state.memory.write(to, data))
             }
+            Self::Compute(Compute(ref run)) => copied(run(&mut state.memory)),
         }
     }
 }
 
-fn copied(done: Result<(), ptx_emu::MemoryError>) -> Outcome {
+fn copied(done: Result<(), MemoryError>) -> Outcome {
     done.map_err(|error| {
         report(&error);
         CUresult::CUDA_ERROR_INVALID_VALUE

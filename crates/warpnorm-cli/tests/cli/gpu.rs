@@ -10,8 +10,8 @@ fn launches_are_timed_beside_copies_once_they_were_checked() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (file, plots) = (path("bench.json"), path("plots"));
-    let chosen = ["--op", "rms-norm", "add-layer-norm", "head-rms-norm", "--dtype", "bf16", "--rows", "2"];
-    let few = ["--hidden", "128", "--samples", "3", "--json", &file, "--plots", &plots];
+    let chosen = ["--op", "rms-norm", "add-layer-norm", "head-rms-norm", "--dtype", "f32", "bf16", "--rows", "2"];
+    let few = ["--hidden", "100", "--samples", "3", "--json", &file, "--plots", &plots];
     let run = warpnorm([&["bench", "--device", "cuda"][..], &chosen, &few].concat());
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.stdout.contains("GB/s") && !run.stdout.contains("not a timing"), "{}", run.stdout);
@@ -25,8 +25,13 @@ fn launches_are_timed_beside_copies_once_they_were_checked() {
         assert!(cell.relative_l2.is_some_and(|error| error < 1e-2), "{cell:?}");
         let buffers = cell.buffers.as_ref().unwrap_or_else(|| panic!("{cell:?}"));
         assert!(buffers.larger_than_l2, "{cell:?}");
-        let copy = cell.baselines.iter().find(|baseline| baseline.name == "copy");
-        assert!(copy.is_some_and(|copy| copy.time.is_some()), "{cell:?}");
+        let is_timed =
+            |name: &str| cell.baselines.iter().any(|baseline| baseline.name == name && baseline.time.is_some());
+        assert!(is_timed("copy"), "{cell:?}");
+        // Other machines may have no cuBLAS; and it is composed to the norms of rows, without codes.
+        let composed = cell.parts == 1 && !cell.options.contains("e4m3");
+        let emulated = report.device.name.contains("emulated");
+        assert!(!(emulated && composed) || is_timed("cublas"), "{cell:?}");
     }
     assert!(fs::read_dir(&plots).unwrap().count() > 0);
     assert_eq!(warpnorm(["report", &file]).passed().stdout, run.stdout);
