@@ -128,11 +128,11 @@ impl Captures {
                 Ok(())
             }
             // What is outside has to be done before, and a graph cannot know whether it is.
-            (Some(own), Recorded::At(_)) => {
+            (Some(own), Recorded::Behind(_) | Recorded::At(_)) => {
                 let capture = self.all.get_mut(&own).ok_or(CUresult::CUDA_ERROR_CAPTURED_EVENT)?;
                 Err(capture.spoil(CUresult::CUDA_ERROR_STREAM_CAPTURE_ISOLATION))
             }
-            (_, Recorded::Never) | (None, Recorded::At(_)) => Ok(()),
+            (_, Recorded::Never) | (None, Recorded::Behind(_) | Recorded::At(_)) => Ok(()),
         }
     }
 

@@ -38,6 +38,8 @@ entries! {
     }
 
     fn cuCtxSynchronize() {
-        locked()?.captures.forbid()
+        let mut state = locked()?;
+        state.captures.forbid()?;
+        state.finish_all()
     }
 }

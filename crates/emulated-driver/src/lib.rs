@@ -10,9 +10,11 @@
 //!   says it may;
 //! - memory is not used again, and a handle that was destroyed is known to have been.
 //!
-//! What it cannot show: work is done in the order in which it is queued, as if every call waited. Two streams that
-//! nothing orders, and a kernel that begins before it may, look as if they were in order. And it has no clock but the
-//! host's: times between events are those of the executor, of no GPU.
+//! Work is put off until somebody waits for it, so that of two streams which nothing orders the one runs without the
+//! other: a wait that is missing is met by data that is not there.
+//!
+//! What it cannot show: a kernel that begins before it may looks as if it were in order, and streams do not run at the same
+//! time. And it has no clock but the host's: times between events are those of the executor, of no GPU.
 //!
 //! It takes PTX. Machine code it refuses as code for another GPU, which is what the driver says of it.
 #![allow(
@@ -29,6 +31,7 @@ mod device;
 mod graph;
 mod memory;
 mod module;
+mod queue;
 mod state;
 mod stream;
 mod work;

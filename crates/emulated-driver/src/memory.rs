@@ -1,15 +1,23 @@
 //! Device memory, and copies.
 
 use crate::device::MEMORY;
+use crate::queue::Item;
 use crate::state::{CONTEXT, Handle, State, locked};
 use crate::work::Work;
 use crate::{Outcome, entries, put, report};
 use cudarc::driver::sys::{CUdeviceptr, CUmemorytype, CUpointer_attribute as PointerAttribute, CUresult, CUstream};
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 
+/// The stream of calls that name none.
+const DEFAULT: Handle = Handle(0);
+
 fn allocate(state: &mut State, bytes: usize) -> Outcome<CUdeviceptr> {
     if bytes == 0 {
         return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
+    }
+    if bytes > MEMORY - state.taken {
+        // Some may be freed by then.
+        state.finish_all()?;
     }
     if bytes > MEMORY - state.taken {
         return Err(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
@@ -20,13 +28,12 @@ fn allocate(state: &mut State, bytes: usize) -> Outcome<CUdeviceptr> {
     Ok(address)
 }
 
-fn free(state: &mut State, address: CUdeviceptr) -> Outcome {
+fn free(state: &mut State, address: CUdeviceptr, stream: Handle) -> Outcome {
     if address == 0 {
         return Ok(());
     }
     let bytes = state.allocated.remove(&address).ok_or(CUresult::CUDA_ERROR_INVALID_VALUE)?;
-    state.taken -= bytes;
-    state.memory.free(address).map_err(|_| CUresult::CUDA_ERROR_INVALID_VALUE)
+    state.give(stream, Item::Free { address, bytes }).map(|_| ())
 }
 
 /// Graphs that have memory of their own are not known here.
@@ -44,7 +51,8 @@ fn outside_captures(state: &State, stream: CUstream) -> Outcome {
 fn at_once(work: &Work) -> Outcome {
     let mut state = locked()?;
     state.captures.forbid()?;
-    work.run(&mut state)
+    state.queue(DEFAULT, work.clone())?;
+    state.finish(DEFAULT)
 }
 
 fn queued(stream: CUstream, work: Work) -> Outcome {
@@ -71,13 +79,16 @@ entries! {
     fn cuMemFree_v2(address: CUdeviceptr) {
         let mut state = locked()?;
         state.captures.forbid()?;
-        free(&mut state, address)
+        // It waits for all that may use it.
+        state.finish_all()?;
+        free(&mut state, address, DEFAULT)?;
+        state.finish(DEFAULT)
     }
 
     fn cuMemFreeAsync(address: CUdeviceptr, stream: CUstream) {
         let mut state = locked()?;
         outside_captures(&state, stream)?;
-        free(&mut state, address)
+        free(&mut state, address, Handle::of(stream))
     }
 
     fn cuMemcpyHtoD_v2(to: CUdeviceptr, from: *const c_void, bytes: usize) {

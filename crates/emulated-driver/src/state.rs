@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use crate::capture::Captures;
+use crate::queue::{Point, Stream};
 use crate::work::Work;
 use cudarc::driver::sys::{CUcontext, CUresult};
 use ptx_emu::{Memory, Module};
@@ -49,6 +50,9 @@ pub(crate) struct Function {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Recorded {
     Never,
+    /// Work of a stream.
+    Behind(Point),
+    /// Work that is done, since then.
     At(Instant),
     /// In a capture, by a stream.
     In(Handle, Handle),
@@ -62,7 +66,7 @@ pub(crate) struct State {
     pub taken: usize,
     pub modules: HashMap<Handle, Arc<Module>>,
     pub functions: HashMap<Handle, Function>,
-    pub streams: HashMap<Handle, ()>,
+    pub streams: HashMap<Handle, Stream>,
     pub events: HashMap<Handle, Recorded>,
     pub captures: Captures,
     /// The streams of cuBLAS's handles.
@@ -127,20 +131,5 @@ impl State {
     pub(crate) fn handle(&mut self) -> Handle {
         self.last += 0x10;
         Handle(self.last)
-    }
-
-    /// Whether there is such a stream.
-    pub(crate) fn stream(&self, stream: Handle) -> Outcome {
-        let there = stream.is_default_stream() || self.streams.contains_key(&stream);
-        if there { Ok(()) } else { Err(CUresult::CUDA_ERROR_INVALID_HANDLE) }
-    }
-
-    /// Does something on a stream now, or when what it captures is launched.
-    pub(crate) fn queue(&mut self, stream: Handle, work: Work) -> Outcome {
-        self.stream(stream)?;
-        match self.captures.of_stream(stream) {
-            Some(capture) => capture.take(work),
-            None => work.run(self),
-        }
     }
 }

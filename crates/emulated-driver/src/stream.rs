@@ -1,5 +1,6 @@
 //! Streams and events.
 
+use crate::queue::{Item, Stream};
 use crate::state::{CONTEXT, Handle, Recorded, locked};
 use crate::{Outcome, entries, put};
 use cudarc::driver::sys::{
@@ -7,12 +8,11 @@ use cudarc::driver::sys::{
 };
 use std::ffi::{c_int, c_uint};
 use std::sync::Arc;
-use std::time::Instant;
 
 fn create(stream: *mut CUstream) -> Outcome {
     let mut state = locked()?;
     let handle = state.handle();
-    state.streams.insert(handle, ());
+    state.streams.insert(handle, Stream::default());
     // SAFETY: the macro's contract, which the callers have.
     unsafe { put(stream, handle.pointer()) }
 }
@@ -21,6 +21,7 @@ fn elapsed(milliseconds: *mut f32, start: CUevent, end: CUevent) -> Outcome {
     let state = locked()?;
     let at = |event| match state.events.get(&Handle::of(event)) {
         Some(Recorded::At(when)) => Ok(*when),
+        Some(Recorded::Behind(_)) => Err(CUresult::CUDA_ERROR_NOT_READY),
         Some(Recorded::In(..)) => Err(CUresult::CUDA_ERROR_CAPTURED_EVENT),
         _ => Err(CUresult::CUDA_ERROR_INVALID_HANDLE),
     };
@@ -29,12 +30,13 @@ fn elapsed(milliseconds: *mut f32, start: CUevent, end: CUevent) -> Outcome {
     unsafe { put(milliseconds, time.as_secs_f32() * 1e3) }
 }
 
-/// What an event stands behind, for a call that asks whether that is done.
+/// Does what an event stands behind, for a call that waits for it or asks whether it is done.
 fn waited_for(event: CUevent) -> Outcome {
-    match locked()?.events.get(&Handle::of(event)) {
-        Some(Recorded::In(..)) => Err(CUresult::CUDA_ERROR_CAPTURED_EVENT),
-        Some(_) => Ok(()),
-        None => Err(CUresult::CUDA_ERROR_INVALID_HANDLE),
+    let mut state = locked()?;
+    match *state.events.get(&Handle::of(event)).ok_or(CUresult::CUDA_ERROR_INVALID_HANDLE)? {
+        Recorded::In(..) => Err(CUresult::CUDA_ERROR_CAPTURED_EVENT),
+        Recorded::Behind(point) => state.wait_for(point),
+        Recorded::Never | Recorded::At(_) => Ok(()),
     }
 }
 
@@ -48,8 +50,10 @@ entries! {
     }
 
     fn cuStreamDestroy_v2(stream: CUstream) {
-        let removed = locked()?.streams.remove(&Handle::of(stream));
-        removed.ok_or(CUresult::CUDA_ERROR_INVALID_HANDLE)
+        let mut state = locked()?;
+        state.stream(Handle::of(stream))?;
+        state.finish(Handle::of(stream))?;
+        state.streams.remove(&Handle::of(stream)).map(|_| ()).ok_or(CUresult::CUDA_ERROR_INVALID_HANDLE)
     }
 
     fn cuStreamGetCtx(stream: CUstream, context: *mut CUcontext) {
@@ -61,14 +65,19 @@ entries! {
     fn cuStreamSynchronize(stream: CUstream) {
         let mut state = locked()?;
         state.stream(Handle::of(stream))?;
-        state.captures.forbid_waiting(Handle::of(stream))
+        state.captures.forbid_waiting(Handle::of(stream))?;
+        state.finish(Handle::of(stream))
     }
 
     fn cuStreamWaitEvent(stream: CUstream, event: CUevent, _flags: c_uint) {
         let mut state = locked()?;
         state.stream(Handle::of(stream))?;
         let recorded = *state.events.get(&Handle::of(event)).ok_or(CUresult::CUDA_ERROR_INVALID_HANDLE)?;
-        state.captures.wait(Handle::of(stream), recorded)
+        state.captures.wait(Handle::of(stream), recorded)?;
+        match recorded {
+            Recorded::Behind(point) => state.give(Handle::of(stream), Item::Wait(point)).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 
     fn cuStreamBeginCapture_v2(stream: CUstream, mode: CUstreamCaptureMode) {
@@ -114,9 +123,10 @@ entries! {
 
     fn cuEventRecord(event: CUevent, stream: CUstream) {
         let mut state = locked()?;
-        state.stream(Handle::of(stream))?;
-        let now = Recorded::At(Instant::now());
-        let recorded = state.captures.recorded(Handle::of(stream)).unwrap_or(now);
+        let recorded = match state.captures.recorded(Handle::of(stream)) {
+            Some(recorded) => recorded,
+            None => Recorded::Behind(state.give(Handle::of(stream), Item::Record(Handle::of(event)))?),
+        };
         *state.events.get_mut(&Handle::of(event)).ok_or(CUresult::CUDA_ERROR_INVALID_HANDLE)? = recorded;
         Ok(())
     }

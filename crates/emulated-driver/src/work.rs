@@ -37,6 +37,11 @@ pub(crate) enum Work {
         from: usize,
         bytes: usize,
     },
+    /// What was copied from the host.
+    Write {
+        to: u64,
+        data: Arc<[u8]>,
+    },
     Compute(Compute),
 }
 
@@ -59,6 +64,18 @@ impl fmt::Debug for Compute {
 }
 
 impl Work {
+    /// The same with what the host has now.
+    pub(crate) fn staged(self) -> Self {
+        match self {
+            Self::FromHost { to, from, bytes } if bytes > 0 => {
+                // SAFETY: who queues it promises that the host has so many bytes there, and that nobody writes them.
+                let data = unsafe { slice::from_raw_parts(std::ptr::with_exposed_provenance(from), bytes) };
+                Self::Write { to, data: data.into() }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn run(&self, state: &mut State) -> Outcome {
         match *self {
             Self::Launch { function, ref config, ref arguments } => launch(state, function, config, arguments),
@@ -79,6 +96,7 @@ impl Work {
                 let data = unsafe { slice::from_raw_parts(std::ptr::with_exposed_provenance(from), bytes) };
                 copied(state.memory.write(to, data))
             }
+            Self::Write { to, ref data } => copied(state.memory.write(to, data)),
             Self::Compute(Compute(ref run)) => copied(run(&mut state.memory)),
         }
     }

@@ -113,6 +113,37 @@ fn memory_that_is_not_there_or_holds_nothing() {
     }
 }
 
+/// A copy on one stream of what another writes, with and without a wait for it.
+#[test]
+#[ignore = "needs the emulated driver"]
+fn a_missing_wait_is_seen() {
+    let context = context();
+    let (writes, reads) = (context.new_stream().expect("a stream"), context.new_stream().expect("a stream"));
+    // SAFETY: all work is waited for before anything is dropped.
+    unsafe { context.disable_event_tracking() };
+    let store = store();
+    let copied = |waits: bool| {
+        let place = writes.clone_htod(&[1u64]).expect("allocates");
+        let copy = reads.clone_htod(&[2u64]).expect("allocates");
+        context.synchronize().expect("runs");
+        let (from, to) = (place.device_ptr(&writes).0, copy.device_ptr(&reads).0);
+        launch(&writes, store, from, 0).expect("queues");
+        let written = writes.record_event(None).expect("records");
+        if waits {
+            reads.wait(&written).expect("waits");
+        }
+        // SAFETY: both have eight bytes.
+        unsafe { result::memcpy_dtod_async(to, from, 8, reads.cu_stream()) }.expect("queues");
+        reads.synchronize().expect("runs");
+        let mut found = [0u64];
+        // SAFETY: as above.
+        unsafe { result::memcpy_dtoh_sync(&mut found, to) }.expect("copies");
+        context.synchronize().expect("runs");
+        found[0] == from
+    };
+    assert!(copied(true) && !copied(false));
+}
+
 #[test]
 #[ignore = "needs the emulated driver"]
 fn launches_that_do_not_fit() {
@@ -144,9 +175,10 @@ fn accesses_out_of_bounds() {
     let context = context();
     let stream = context.new_stream().expect("a stream");
     let place = stream.alloc_zeros::<u32>(1).expect("allocates");
-    let launched = launch(&stream, store(), place.device_ptr(&stream).0, 0);
-    refused(launched, CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+    launch(&stream, store(), place.device_ptr(&stream).0, 0).expect("queues");
     refused(stream.synchronize(), CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+    // It is the end of the context.
+    refused(context.synchronize(), CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
     // What is dropped would be freed in a broken context.
     std::process::exit(0);
 }
