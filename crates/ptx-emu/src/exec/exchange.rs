@@ -44,10 +44,7 @@ impl Machine<'_> {
                 if elsewhere != 0 {
                     release_warp_barrier(warp, elsewhere);
                 }
-                // What exchanges values does not order memory, by the ISA.
-                if matches!(exchange, Exchange::Barrier) {
-                    self.clocks.meet(Self::party(warp, lanes | elsewhere));
-                }
+                self.clocks.meet(Self::party(warp, lanes | elsewhere));
                 self.report.warp_exchanges += 1;
                 ready |= lanes;
             }

@@ -89,18 +89,10 @@ fn lanes_of_one_instruction() {
 fn lanes_of_one_warp() {
     let body = |sync: &str| format!("st.shared.u32 [%r3], %r0;\n{sync}\nld.shared.u32 %r8, [%r4];");
     silent(&body("bar.warp.sync -1;"));
-    // What exchanges values orders no memory.
-    let exchanges = [
-        "shfl.sync.down.b32 %r9, %r0, 1, 31, -1;",
-        "vote.sync.ballot.b32 %r9, %p0, -1;",
-        "match.any.sync.b32 %r9, %r0, -1;",
-        "redux.sync.add.u32 %r9, %r0, -1;",
-    ];
-    for sync in [""].into_iter().chain(exchanges) {
-        let found = race(&body(sync));
-        assert_eq!(found.sides(), [(Load, 0, "ld.shared.u32 %r8, [%r4]"), (Store, 1, "st.shared.u32 [%r3], %r0")]);
-        assert_eq!(found.address, 4);
-    }
+    silent(&body("shfl.sync.down.b32 %r9, %r0, 1, 31, -1;"));
+    let found = race(&body(""));
+    assert_eq!(found.sides(), [(Load, 0, "ld.shared.u32 %r8, [%r4]"), (Store, 1, "st.shared.u32 [%r3], %r0")]);
+    assert_eq!(found.address, 4);
     // All lanes read a word that one of them then writes; its own read is no obstacle.
     let all = |sync: &str| {
         format!(
@@ -210,11 +202,11 @@ fn a_barrier_for_some_orders_those() {
 }
 
 #[test]
-fn a_barrier_of_some_lanes_orders_those() {
-    // Each half of the warp meets for itself.
+fn an_exchange_among_some_lanes_orders_those() {
+    // Each half of the warp exchanges for itself.
     let halves = "setp.lt.u32 %p3, %r1, 16;\nselp.b32 %r9, 0x0000ffff, 0xffff0000, %p3;\n";
-    let meet = "bar.warp.sync %r9;\n";
-    let start = format!("{halves}st.shared.u32 [%r3], %r0;\n{meet}");
+    let shuffle = "shfl.sync.bfly.b32 %r10, %r0, 1, 31, %r9;\n";
+    let start = format!("{halves}st.shared.u32 [%r3], %r0;\n{shuffle}");
     silent(&format!("{start}ld.shared.u32 %r8, [%r4];"));
     let across = "xor.b32 %r11, %r1, 16;\nshl.b32 %r11, %r11, 2;\nshl.b32 %r12, %r2, 7;\n\
                   add.u32 %r11, %r11, %r12;\nadd.u32 %r11, %r11, %r6;\nld.shared.u32 %r8, [%r11];";
@@ -222,7 +214,7 @@ fn a_barrier_of_some_lanes_orders_those() {
     assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Load, 0), (Store, 16)]);
     // One lane of each half meets the other, and hands on what it knows.
     let bridge = "and.b32 %r13, %r1, 15;\nsetp.eq.u32 %p4, %r13, 3;\n@%p4 bar.warp.sync 0x00080008;\n";
-    silent(&format!("{start}{bridge}{meet}{across}"));
+    silent(&format!("{start}{bridge}{shuffle}{across}"));
     // Without the last step only the bridge itself knows.
     let found = race(&format!("{start}{bridge}{across}"));
     assert_eq!(found.sides().map(|(kind, thread, _)| (kind, thread)), [(Load, 0), (Store, 16)]);
@@ -231,6 +223,14 @@ fn a_barrier_of_some_lanes_orders_those() {
                     @%p4 bar.warp.sync 0x00010001;\nsetp.eq.u32 %p4, %r0, 16;\nsetp.eq.or.u32 %p4, %r0, 17, %p4;\n\
                     @%p4 ld.shared.u32 %r8, [s];";
     assert_eq!(race(together).sides().map(|(kind, thread, _)| (kind, thread)), [(Store, 0), (Load, 17)]);
+    // Votes, matches and reductions order as shuffles do.
+    for exchange in [
+        "vote.sync.ballot.b32 %r10, %p0, -1;",
+        "match.any.sync.b32 %r10, %r0, -1;",
+        "redux.sync.add.u32 %r10, %r0, -1;",
+    ] {
+        silent(&format!("st.shared.u32 [%r3], %r0;\n{exchange}\n{across}"));
+    }
 }
 
 #[test]

@@ -74,7 +74,6 @@ CLUSTER_KERNEL(store_to_the_peer) {
 // The slots of a sum over the cluster are written anew while the peer may still read them.
 __device__ __forceinline__ word cluster_sum(word v, word *slot) {
     for (int k = 16; k; k /= 2) v += __shfl_xor_sync(0xffffffff, v, k);
-    __syncwarp();
     if (T == 0) *slot = v;  //@ write
     cluster_sync();
     return *slot + *PEER(slot);  //@ read
