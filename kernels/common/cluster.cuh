@@ -6,7 +6,7 @@
 namespace warpnorm {
 
 struct Cluster {
-    unsigned int ctas;  // a power of two
+    unsigned int ctas;
 
     /// A team that lives in one CTA.
     static __device__ __forceinline__ Cluster none() { return {1}; }
@@ -29,10 +29,12 @@ struct Cluster {
         return rank;
     }
 
-    /// Of this cluster in the grid. ptxas makes %clusterid of %ctaid in f32, which counts to 2^24.
+    /// Of this cluster in the grid.
     __device__ __forceinline__ unsigned int index() const {
 #if __CUDA_ARCH__ >= 900
-        return blockIdx.x >> (31 - __clz(ctas));
+        unsigned int index;
+        asm volatile("mov.u32 %0, %%clusterid.x;" : "=r"(index));
+        return index;
 #else
         return blockIdx.x;
 #endif

@@ -144,8 +144,6 @@ __device__ __forceinline__ void registers_row(const RowArgs& args) {
                   "pairs are of rows of which something is known, and of one statistic");
     // Whether a team has a CTA of its own: where its threads go on together after the statistic.
     constexpr bool IS_ALONE = IS_PAIRED && IS_SHIFTED;
-    static_assert(!IS_PAIRED || !Sink::COLLECTIVE || Source::INPUTS == 1,
-                  "teams without a row go along with the last one, and would store its residual once more");
     static_assert(!Sink::COLLECTIVE || !IS_SHIFTED, "threads that act together hold chunks as they are");
     static_assert(THREADS != Threads::PAIRED_LANES || Sink::TAKES_PAIRED_LANES,
                   "lanes that share a scale hold neighbouring chunks");
