@@ -108,8 +108,8 @@ impl Tolerance {
     /// How far rstd of a row of a type may be off where it is the result itself, relative to it.
     ///
     /// A value far from all others rounds every sum of f32 that it is in to that sum's last place: some twenty sums, each
-    /// by half an ULP, of whose relative error rstd has half. That is two ULPs as a rule, and more in one row of some
-    /// hundred thousand. Of f32 rows sums are carried in two floats.
+    /// by half an ULP, of whose relative error rstd has half. Were all of one sign, it would be five ULPs; three are allowed.
+    /// Of f32 rows sums are carried in two floats.
     pub const fn error_of_squares(dtype: DType) -> f64 {
         match dtype {
             DType::F32 => 0.0,

@@ -15,7 +15,7 @@ pub(crate) struct Capture {
     origin: Handle,
     /// Other streams that take part, and whether the origin has waited for what they were given since.
     others: HashMap<Handle, bool>,
-    pub is_invalid: bool,
+    is_invalid: bool,
 }
 
 impl Capture {

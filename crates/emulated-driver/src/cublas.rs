@@ -194,6 +194,12 @@ struct Operand {
     stride: c_longlong,
 }
 
+impl Operand {
+    fn new(first: *const c_void, data: cudaDataType, leading: c_int, stride: c_longlong) -> Outcome<Self> {
+        Ok(Self { address: first.addr(), number: Number::of(data)?, leading, stride })
+    }
+}
+
 fn multiply(
     handle: cublasHandle_t,
     operations: [Operation; 2],
@@ -305,9 +311,9 @@ calls! {
         _algorithm: cublasGemmAlgo_t,
     ) {
         only(computed == cublasComputeType_t::CUBLAS_COMPUTE_32F, "such a product")?;
-        let a = Operand { address: a.addr(), number: Number::of(a_type)?, leading: a_leading, stride: a_stride };
-        let b = Operand { address: b.addr(), number: Number::of(b_type)?, leading: b_leading, stride: b_stride };
-        let c = Operand { address: c.addr(), number: Number::of(c_type)?, leading: c_leading, stride: c_stride };
+        let a = Operand::new(a, a_type, a_leading, a_stride)?;
+        let b = Operand::new(b, b_type, b_leading, b_stride)?;
+        let c = Operand::new(c, c_type, c_leading, c_stride)?;
         // SAFETY: the macro's contract, and both are f32s where that is computed in.
         let factors = unsafe { (factor(alpha.cast())?, factor(beta.cast())?) };
         multiply(handle, [a_operation, b_operation], (m, n, k), factors, [a, b, c], batch)
@@ -335,9 +341,9 @@ calls! {
         _algorithm: cublasGemmAlgo_t,
     ) {
         only(computed == cublasComputeType_t::CUBLAS_COMPUTE_32F, "such a product")?;
-        let a = Operand { address: a.addr(), number: Number::of(a_type)?, leading: a_leading, stride: 0 };
-        let b = Operand { address: b.addr(), number: Number::of(b_type)?, leading: b_leading, stride: 0 };
-        let c = Operand { address: c.addr(), number: Number::of(c_type)?, leading: c_leading, stride: 0 };
+        let a = Operand::new(a, a_type, a_leading, 0)?;
+        let b = Operand::new(b, b_type, b_leading, 0)?;
+        let c = Operand::new(c, c_type, c_leading, 0)?;
         // SAFETY: the macro's contract, and both are f32s where that is computed in.
         let factors = unsafe { (factor(alpha.cast())?, factor(beta.cast())?) };
         multiply(handle, [a_operation, b_operation], (m, n, k), factors, [a, b, c], 1)
@@ -359,8 +365,8 @@ calls! {
         c: *mut f32,
         c_leading: c_int,
     ) {
-        let operand = |address, leading| Operand { address, number: Number::F32, leading, stride: 0 };
-        let operands = [operand(a.addr(), a_leading), operand(b.addr(), b_leading), operand(c.addr(), c_leading)];
+        let operand = |first: *const f32, leading| Operand::new(first.cast(), cudaDataType::CUDA_R_32F, leading, 0);
+        let operands = [operand(a, a_leading)?, operand(b, b_leading)?, operand(c, c_leading)?];
         // SAFETY: the macro's contract.
         let factors = unsafe { (factor(alpha)?, factor(beta)?) };
         multiply(handle, [a_operation, b_operation], (m, n, k), factors, operands, 1)

@@ -85,12 +85,6 @@ pub(crate) fn locked() -> Outcome<Locked> {
     if !IS_CURRENT.get() {
         return Err(CUresult::CUDA_ERROR_INVALID_CONTEXT);
     }
-    let locked = unchecked();
-    locked.fault.map_or(Ok(locked), Err)
-}
-
-/// The state as it is, for what needs no context.
-pub(crate) fn unchecked() -> Locked {
     // Every step leaves it whole.
     let mut guard = STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     guard.get_or_insert_with(|| State {
@@ -108,7 +102,8 @@ pub(crate) fn unchecked() -> Locked {
         executables: HashMap::new(),
         fault: None,
     });
-    Locked(guard)
+    let locked = Locked(guard);
+    locked.fault.map_or(Ok(locked), Err)
 }
 
 pub(crate) struct Locked(MutexGuard<'static, Option<State>>);

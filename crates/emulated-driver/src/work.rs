@@ -4,11 +4,10 @@ use crate::state::{Handle, State};
 use crate::{Outcome, report};
 use cudarc::driver::sys::CUresult;
 use ptx_emu::{LaunchConfig, LaunchError, Memory, MemoryError};
-use std::fmt;
 use std::slice;
 use std::sync::Arc;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Work {
     Launch {
         function: Handle,
@@ -57,12 +56,6 @@ impl Compute {
     }
 }
 
-impl fmt::Debug for Compute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Compute")
-    }
-}
-
 impl Work {
     /// The same with what the host has now.
     pub(crate) fn staged(self) -> Self {
@@ -84,17 +77,13 @@ impl Work {
                 copied(state.memory.read(from, &mut data).and_then(|()| state.memory.write(to, &data)))
             }
             Self::Fill { to, value, bytes } => copied(state.memory.write(to, &vec![value; bytes])),
-            Self::ToHost { bytes: 0, .. } | Self::FromHost { bytes: 0, .. } => Ok(()),
+            // From the host comes nothing that was not staged.
+            Self::ToHost { bytes: 0, .. } | Self::FromHost { .. } => Ok(()),
             Self::ToHost { to, from, bytes } => {
                 // SAFETY: who queued it promised that the host has so many bytes there, and that nobody else uses them
                 // until it is done.
                 let data = unsafe { slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(to), bytes) };
                 copied(state.memory.read(from, data))
-            }
-            Self::FromHost { to, from, bytes } => {
-                // SAFETY: as above, and nobody writes them.
-                let data = unsafe { slice::from_raw_parts(std::ptr::with_exposed_provenance(from), bytes) };
-                copied(state.memory.write(to, data))
             }
             Self::Write { to, ref data } => copied(state.memory.write(to, data)),
             Self::Compute(Compute(ref run)) => copied(run(&mut state.memory)),
